@@ -1,0 +1,3 @@
+//! installer
+
+fn main() {}

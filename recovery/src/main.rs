@@ -1,0 +1,3 @@
+//! recovery
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! action-runtime
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! agent-door
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! aios
+
+fn main() {}

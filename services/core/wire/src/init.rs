@@ -1,0 +1,215 @@
+//! What PID 1 is asked and answers: one line of JSON each way on a stream socket, `/run/aios/init`.
+
+use aios_identity::Peer;
+use serde::{Deserialize, Serialize};
+
+/// A request to PID 1. The verb is also its name in `rootfs/peers.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How the machine started and runs.
+    Status,
+    /// Every supervised unit.
+    Services,
+    /// The events after the one with number `after`; 0 asks for all that are kept.
+    Events {
+        /// The last event the caller has.
+        after: u64,
+    },
+    /// Which unit or session a cgroup id belongs to.
+    Identify {
+        /// The id that `PIDFD_GET_INFO` gave.
+        cgroup: u64,
+    },
+    /// Starts a stopped unit.
+    Start {
+        /// The unit.
+        name: String,
+    },
+    /// Stops a unit.
+    Stop {
+        /// The unit.
+        name: String,
+    },
+    /// Stops a unit and starts it again.
+    Restart {
+        /// The unit.
+        name: String,
+    },
+    /// Starts an operator's session on the terminal whose login asked for it.
+    OpenSession {
+        /// Who passed the login.
+        operator: String,
+        /// The terminal's device name, such as `ttyS0`.
+        terminal: String,
+    },
+    /// Ends everything in order and then the machine.
+    Shutdown {
+        /// What comes after.
+        then: Afterwards,
+    },
+}
+
+impl Request {
+    /// The verb's name in the table of peers.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Services => "services",
+            Self::Events { .. } => "events",
+            Self::Identify { .. } => "identify",
+            Self::Start { .. } => "start",
+            Self::Stop { .. } => "stop",
+            Self::Restart { .. } => "restart",
+            Self::OpenSession { .. } => "open-session",
+            Self::Shutdown { .. } => "shutdown",
+        }
+    }
+}
+
+/// What follows a shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Afterwards {
+    /// The machine goes off.
+    PowerOff,
+    /// The machine starts again.
+    Reboot,
+    /// The machine starts its recovery image, once.
+    Recovery,
+}
+
+/// PID 1's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(System),
+    /// To [`Request::Services`].
+    Services {
+        /// In start order.
+        services: Vec<Service>,
+    },
+    /// To [`Request::Events`].
+    Events {
+        /// How many events between `after` and the first one here were dropped from the ring.
+        lost: u64,
+        /// Oldest first.
+        events: Vec<Event>,
+    },
+    /// To [`Request::Identify`]. Absent: the cgroup is nobody's that PID 1 knows.
+    Identity {
+        /// The owner of the cgroup.
+        peer: Option<Peer>,
+    },
+    /// The verb was carried out or has begun.
+    Done,
+    /// The verb was refused; nothing changed.
+    Refused {
+        /// Why, on what, what to try.
+        reason: String,
+    },
+}
+
+/// The machine in one look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// The release.
+    pub version: String,
+    /// Where the root came from.
+    pub origin: Origin,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// The root hash in the signed command line.
+    pub root_hash: String,
+    /// Whether the firmware enforced signatures.
+    pub secure_boot: bool,
+    /// Seconds since the kernel started.
+    pub uptime_s: u64,
+    /// Milliseconds from kernel start until PID 1 ran, the console was ready, the system was ready.
+    pub boot_ms: BootTimes,
+    /// Whether actions are frozen, and why.
+    pub frozen: Option<String>,
+}
+
+/// Milestones in milliseconds since the kernel started; absent: not reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootTimes {
+    /// PID 1's first instruction.
+    pub init: Option<u64>,
+    /// The first console can be typed on.
+    pub console: Option<u64>,
+    /// Every service of the boot is ready.
+    pub system: Option<u64>,
+}
+
+/// Where the running root came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "kebab-case")]
+pub enum Origin {
+    /// The ISO: nothing outlives this boot.
+    Live,
+    /// The ISO, to install.
+    Install,
+    /// A slot of an installed disk.
+    Disk {
+        /// The disk's device name, such as `vda`.
+        disk: String,
+        /// `a` or `b`.
+        slot: String,
+    },
+}
+
+/// One supervised unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// What it is doing.
+    pub state: ServiceState,
+    /// Its process, while there is one.
+    pub pid: Option<u32>,
+    /// How often it was started in this boot.
+    pub starts: u32,
+    /// What it last said of itself, or why it last ended.
+    pub note: String,
+}
+
+/// What a unit is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceState {
+    /// Not started.
+    Stopped,
+    /// Waits for the units it requires.
+    Waiting,
+    /// Its process runs and has not said that it is ready.
+    Starting,
+    /// Ready.
+    Ready,
+    /// Its cgroup is frozen.
+    Frozen,
+    /// It was told to stop and still runs.
+    Stopping,
+    /// It ended and will be started again shortly.
+    Restarting,
+    /// It is not started again: its restarts are spent.
+    Failed,
+    /// A one-shot unit that ended well.
+    Finished,
+}
+
+/// One thing PID 1 saw or did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts from 1 in each boot.
+    pub number: u64,
+    /// Milliseconds since the kernel started.
+    pub at_ms: u64,
+    /// The unit, or `init` for the machine itself.
+    pub unit: String,
+    /// One word: `started`, `ready`, `exited`, `stopped`, `failed`, `frozen`, `thawed`, `boot`, `shutdown`.
+    pub what: String,
+    /// The rest, for people.
+    pub detail: String,
+}

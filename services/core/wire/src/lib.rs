@@ -1,0 +1,12 @@
+//! The messages between AIOS programs: one type for each, used by both ends.
+//!
+//! Every program ships in the same image, so there is no version negotiation: an unknown field or verb is an error.
+
+pub mod init;
+pub mod policy;
+
+/// Where the services listen; the file name is the service's.
+pub const SOCKET_DIR: &str = "/run/aios";
+
+/// The largest message that any service reads.
+pub const MESSAGE_LIMIT: usize = 256 * 1024;

@@ -1,0 +1,3 @@
+//! evidence-log
+
+fn main() {}

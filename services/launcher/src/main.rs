@@ -1,0 +1,3 @@
+//! launcher
+
+fn main() {}

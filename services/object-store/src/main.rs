@@ -1,0 +1,3 @@
+//! object-store
+
+fn main() {}

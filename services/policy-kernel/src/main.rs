@@ -1,0 +1,3 @@
+//! policy-kernel
+
+fn main() {}

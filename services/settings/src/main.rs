@@ -1,0 +1,3 @@
+//! settings
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! updater
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! verifier
+
+fn main() {}
