@@ -1,1 +1,17 @@
-//! aios-action
+//! What may be asked of the machine: the closed catalogue of action types, the envelope that carries one request, its
+//! digest, and the life cycle of an action.
+//!
+//! Everything that describes an action to a person or a program (help, policy schema, JSON Schema, the tools that AI
+//! models see) is made from [`CATALOGUE`]. There is no type that means "run this shell line". This crate decides
+//! nothing and does nothing: it only says what is well formed.
+
+pub mod canonical;
+mod catalogue;
+mod envelope;
+mod lifecycle;
+mod parameter;
+
+pub use catalogue::{ActionType, Adapter, CATALOGUE, Reversal, Right, Risk, find};
+pub use envelope::{Envelope, EnvelopeError, Request};
+pub use lifecycle::{ActionView, Event, Receipt, State, WrongTransition};
+pub use parameter::{GRANTED_FOLDER, Kind, Parameter, ParameterError, Presence, store_path_and_rest};

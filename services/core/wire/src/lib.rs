@@ -3,7 +3,9 @@
 //! Every program ships in the same image, so there is no version negotiation: an unknown field or verb is an error.
 
 pub mod init;
+pub mod objects;
 pub mod policy;
+pub mod settings;
 
 /// Where the services listen; the file name is the service's.
 pub const SOCKET_DIR: &str = "/run/aios";

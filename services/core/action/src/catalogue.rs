@@ -1,0 +1,289 @@
+//! Every action type there is. A type is here because an adapter does it and the verifier can measure it.
+
+use serde_json::{Map, Value, json};
+
+use crate::parameter::{self, GRANTED_FOLDER, Kind, Parameter, ParameterError, Presence};
+
+/// One kind of action.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ActionType {
+    /// Its dotted name.
+    pub name: &'static str,
+    /// What it does, for people.
+    pub summary: &'static str,
+    /// What it is told.
+    pub parameters: &'static [Parameter],
+    /// What it needs to be allowed to touch; the risk follows from it.
+    pub rights: &'static [Right],
+    /// Whether a bad outcome can be undone.
+    pub reversal: Reversal,
+    /// What must hold afterwards, as the verifier measures it.
+    pub post_condition: &'static str,
+    /// What carries it out.
+    pub adapter: Adapter,
+}
+
+/// Something of the machine that an action may touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// Write named objects.
+    Objects,
+    /// Write files in the granted folder.
+    Files,
+    /// Run a program of the store in a sandbox.
+    Execute,
+    /// Start agents.
+    Agents,
+    /// Start, stop, restart services.
+    Services,
+    /// Change settings.
+    Settings,
+    /// Bring software onto the machine.
+    Software,
+    /// Restart the machine or turn it off.
+    Power,
+    /// Replace the system itself.
+    System,
+}
+
+/// How much harm an action can do at worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Risk {
+    /// Only data that has versions or its own folder.
+    Low,
+    /// Something that other programs depend on.
+    Medium,
+    /// The machine itself, or what runs on it from now on.
+    High,
+}
+
+impl Risk {
+    /// The word people and policies use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+/// Whether a bad outcome can be undone by the runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reversal {
+    /// The runtime restores the state from before.
+    RestoresBefore,
+    /// It cannot.
+    None,
+}
+
+/// What carries an action out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adapter {
+    /// One typed call to the service that owns the resource.
+    Call(&'static str),
+    /// Work on a descriptor of the granted folder.
+    Folder,
+    /// A program of the store, run in the sandbox itself.
+    Program,
+}
+
+const fn required(name: &'static str, kind: Kind, summary: &'static str) -> Parameter {
+    Parameter { name, kind, summary, presence: Presence::Required }
+}
+
+const CONTENT_LIMIT: usize = 32 * 1024;
+
+/// The closed catalogue, in the order people read it.
+pub const CATALOGUE: &[ActionType] = &[
+    ActionType {
+        name: "service.restart",
+        summary: "Stops a service and starts it again",
+        parameters: &[required("name", Kind::Name, "the service")],
+        rights: &[Right::Services],
+        reversal: Reversal::None,
+        post_condition: "PID 1 started the service once more and it is ready",
+        adapter: Adapter::Call("init"),
+    },
+    ActionType {
+        name: "settings.set",
+        summary: "Changes one setting; /etc follows",
+        parameters: &[
+            required("key", Kind::SettingKey, "the setting"),
+            required("value", Kind::Value, "its new value"),
+        ],
+        rights: &[Right::Settings],
+        reversal: Reversal::RestoresBefore,
+        post_condition: "the settings service returns the value",
+        adapter: Adapter::Call("settings"),
+    },
+    ActionType {
+        name: "object.put",
+        summary: "Stores a new version of a named object",
+        parameters: &[
+            required("name", Kind::ObjectName, "the object"),
+            required("content", Kind::Text(CONTENT_LIMIT), "its content"),
+        ],
+        rights: &[Right::Objects],
+        reversal: Reversal::None,
+        post_condition: "the newest version's digest is the content's",
+        adapter: Adapter::Call("object-store"),
+    },
+    ActionType {
+        name: "file.write",
+        summary: "Writes a file in the granted folder, whole or not at all",
+        parameters: &[
+            required("path", Kind::RelativePath, "the file"),
+            required("content", Kind::Text(CONTENT_LIMIT), "its content"),
+        ],
+        rights: &[Right::Files],
+        reversal: Reversal::RestoresBefore,
+        post_condition: "the file's digest is the content's",
+        adapter: Adapter::Folder,
+    },
+    ActionType {
+        name: "node.reboot",
+        summary: "Ends everything in order and starts the machine again",
+        parameters: &[],
+        rights: &[Right::Power],
+        reversal: Reversal::None,
+        post_condition: "the machine runs with another boot id",
+        adapter: Adapter::Call("init"),
+    },
+    ActionType {
+        name: "store.add",
+        summary: "Fetches a store path with everything it refers to from a binary cache, verifies it, makes it visible",
+        parameters: &[
+            required("path", Kind::StorePath, "the store path"),
+            required("cache", Kind::Url, "the binary cache"),
+            required("key", Kind::PublicKey, "the only key whose signature counts"),
+        ],
+        rights: &[Right::Software],
+        reversal: Reversal::None,
+        post_condition: "the store lists the path with the signed hash",
+        adapter: Adapter::Call("object-store"),
+    },
+    ActionType {
+        name: "task.run",
+        summary: "Runs a program of the store in the action sandbox and keeps what it prints",
+        parameters: &[
+            required("program", Kind::StoreProgram, "the program"),
+            Parameter { name: "args", kind: Kind::Words, summary: "its arguments", presence: Presence::Optional },
+        ],
+        rights: &[Right::Execute],
+        reversal: Reversal::None,
+        post_condition: "the program ended with status 0",
+        adapter: Adapter::Program,
+    },
+    ActionType {
+        name: "agent.run",
+        summary: "Starts an agent from its manifest",
+        parameters: &[required("name", Kind::Name, "the agent")],
+        rights: &[Right::Agents],
+        reversal: Reversal::None,
+        post_condition: "PID 1 started the agent in its own cgroup",
+        adapter: Adapter::Call("init"),
+    },
+    ActionType {
+        name: "update.apply",
+        summary: "Writes a newer release of the system to the other slot; it is tried at the next start",
+        parameters: &[required("source", Kind::Url, "the release's folder")],
+        rights: &[Right::System],
+        reversal: Reversal::None,
+        post_condition: "the other slot holds the release and is next to start",
+        adapter: Adapter::Call("init"),
+    },
+];
+
+/// The type with this name.
+pub fn find(name: &str) -> Option<&'static ActionType> {
+    CATALOGUE.iter().find(|entry| entry.name == name)
+}
+
+impl ActionType {
+    /// The risk: the worst that any of its rights allows. A caller's claim plays no part.
+    pub fn risk(&self) -> Risk {
+        let worst = |right: &Right| match right {
+            Right::Objects | Right::Files => Risk::Low,
+            Right::Execute | Right::Agents | Right::Services | Right::Settings => Risk::Medium,
+            Right::Software | Right::Power | Right::System => Risk::High,
+        };
+        self.rights.iter().map(worst).max().unwrap_or(Risk::High)
+    }
+
+    /// Checks parameters against the type.
+    pub fn check(&'static self, given: &Map<String, Value>) -> Result<(), ParameterError> {
+        parameter::check(self.name, self.parameters, given)
+    }
+
+    /// The parameters that words such as `name=network` mean.
+    pub fn parameters_from_words<'a>(
+        &'static self,
+        words: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Map<String, Value>, ParameterError> {
+        let given = words
+            .into_iter()
+            .map(|(name, word)| {
+                let kind = self.parameters.iter().find(|p| p.name == name).map_or(Kind::Value, |p| p.kind);
+                (name.to_owned(), kind.from_word(word))
+            })
+            .collect();
+        self.check(&given)?;
+        Ok(given)
+    }
+
+    /// The parameters as JSON Schema, for tools that AI models see and for people's editors.
+    pub fn json_schema(&self) -> Value {
+        let properties: Map<_, _> =
+            self.parameters.iter().map(|p| (p.name.to_owned(), p.kind.json_schema(p.summary))).collect();
+        let required: Vec<_> =
+            self.parameters.iter().filter(|p| p.presence == Presence::Required).map(|p| p.name).collect();
+        json!({
+            "type": "object",
+            "title": self.name,
+            "description": self.summary,
+            "properties": properties,
+            "required": required,
+            "additionalProperties": false,
+        })
+    }
+
+    /// Where a `file.write` goes, for people; the adapter works on a descriptor, never on this path.
+    pub fn granted_folder(&self) -> Option<&'static str> {
+        (self.adapter == Adapter::Folder).then_some(GRANTED_FOLDER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_type_takes_a_shell_line() {
+        for entry in CATALOGUE {
+            assert!(!entry.name.contains("shell"), "{}", entry.name);
+            assert!(
+                !entry.parameters.iter().any(|p| ["command", "line", "script"].contains(&p.name)),
+                "{}",
+                entry.name
+            );
+        }
+    }
+
+    #[test]
+    fn risk_follows_from_the_rights() {
+        assert_eq!(find("object.put").map(ActionType::risk), Some(Risk::Low));
+        assert_eq!(find("settings.set").map(ActionType::risk), Some(Risk::Medium));
+        assert_eq!(find("node.reboot").map(ActionType::risk), Some(Risk::High));
+    }
+
+    #[test]
+    fn words_are_checked_like_any_parameters() {
+        let restart = find("service.restart").expect("in the catalogue");
+        assert!(restart.parameters_from_words([("name", "network")]).is_ok());
+        let missing = restart.parameters_from_words([]).expect_err("name is required");
+        assert_eq!(missing.to_string(), "service.restart needs the parameter 'name': the service");
+        let unknown = restart.parameters_from_words([("name", "network"), ("force", "yes")]).expect_err("no force");
+        assert_eq!(unknown.to_string(), "service.restart has no parameter 'force'; it has: name");
+    }
+}

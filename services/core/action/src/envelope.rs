@@ -1,0 +1,201 @@
+//! One request, sealed: who asks for what, and the digest that approvals and records carry.
+
+use aios_ids::{ActionId, Digest};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::canonical::{self, StrictError};
+use crate::catalogue::{self, ActionType};
+use crate::parameter::ParameterError;
+
+/// What a caller sends. Who the caller is stands nowhere in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The action type's name.
+    #[serde(rename = "type")]
+    pub action_type: String,
+    /// Its parameters.
+    #[serde(default)]
+    pub parameters: Map<String, Value>,
+    /// Why, in the caller's words; shown to people as words of the caller, never trusted.
+    #[serde(default)]
+    pub reason: String,
+    /// The same key from the same subject means the same action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+/// A request with its id and its subject, as policy decides it and evidence keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// The form's version: [`Envelope::SCHEMA`].
+    pub schema: String,
+    /// The action.
+    pub id: ActionId,
+    /// Who asks, as the kernel attests; a copy for people, each service resolves it again.
+    pub subject: String,
+    /// The request.
+    pub request: Request,
+}
+
+/// The request or envelope cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Not JSON with one meaning.
+    #[error("the request cannot be read")]
+    Read(#[from] StrictError),
+    /// JSON, but not this form.
+    #[error("the request does not have the form of an action")]
+    Form(#[source] serde_json::Error),
+    /// A version that this system does not know.
+    #[error("the envelope has schema '{0}'; this system knows {known}", known = Envelope::SCHEMA)]
+    Schema(String),
+    /// Not in the catalogue.
+    #[error("there is no action type '{0}'; 'aios action types' lists them")]
+    UnknownType(String),
+    /// A wrong parameter.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// The reason or key is too long or has control characters.
+    #[error("'{field}' must be at most {limit} bytes of text without control characters")]
+    Text {
+        /// Which.
+        field: &'static str,
+        /// Its limit.
+        limit: usize,
+    },
+}
+
+impl Request {
+    /// Reads a request and checks it against the catalogue.
+    pub fn parse(text: &str) -> Result<(Self, &'static ActionType), EnvelopeError> {
+        let request: Self = serde_json::from_value(canonical::parse(text)?).map_err(EnvelopeError::Form)?;
+        let entry = request.check()?;
+        Ok((request, entry))
+    }
+
+    /// Checks the request against the catalogue.
+    pub fn check(&self) -> Result<&'static ActionType, EnvelopeError> {
+        let entry = catalogue::find(&self.action_type).ok_or_else(|| {
+            EnvelopeError::UnknownType(self.action_type.chars().take(40).flat_map(char::escape_default).collect())
+        })?;
+        entry.check(&self.parameters)?;
+        check_text("reason", &self.reason, 1024)?;
+        check_text("idempotency_key", self.idempotency_key.as_deref().unwrap_or(""), 128)?;
+        Ok(entry)
+    }
+}
+
+fn check_text(field: &'static str, text: &str, limit: usize) -> Result<(), EnvelopeError> {
+    let hostile =
+        |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
+    if text.len() > limit || text.contains(hostile) { Err(EnvelopeError::Text { field, limit }) } else { Ok(()) }
+}
+
+impl Envelope {
+    /// The version of the form.
+    pub const SCHEMA: &'static str = "aios.action.v1";
+
+    /// Seals a checked request.
+    pub fn new(id: ActionId, subject: String, request: Request) -> Self {
+        Self { schema: Self::SCHEMA.into(), id, subject, request }
+    }
+
+    /// Reads an envelope that another service sealed, and checks it again.
+    pub fn parse(text: &str) -> Result<(Self, &'static ActionType), EnvelopeError> {
+        let envelope: Self = serde_json::from_value(canonical::parse(text)?).map_err(EnvelopeError::Form)?;
+        if envelope.schema != Self::SCHEMA {
+            return Err(EnvelopeError::Schema(
+                envelope.schema.chars().take(40).flat_map(char::escape_default).collect(),
+            ));
+        }
+        let entry = envelope.request.check()?;
+        Ok((envelope, entry))
+    }
+
+    /// The one text of this envelope (RFC 8785).
+    pub fn canonical(&self) -> String {
+        let value = serde_json::to_value(self).expect("an envelope has only text keys");
+        canonical::write(&value)
+    }
+
+    /// SHA-256 of the canonical text.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.canonical().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn envelope() -> Envelope {
+        let text = r#"{"type":"settings.set","parameters":{"key":"hostname","value":"box"},"reason":"a name"}"#;
+        let (request, _) = Request::parse(text).expect("a good request");
+        Envelope::new(ActionId::new(0, [0; 10]), "operator:live".into(), request)
+    }
+
+    #[test]
+    fn the_digest_is_fixed_by_the_content() {
+        let envelope = envelope();
+        assert_eq!(
+            envelope.canonical(),
+            concat!(
+                r#"{"id":"act_00000000000000000000000000","request":{"parameters":{"key":"hostname","value":"box"},"#,
+                r#""reason":"a name","type":"settings.set"},"schema":"aios.action.v1","subject":"operator:live"}"#
+            )
+        );
+        let (read, entry) = Envelope::parse(&envelope.canonical()).expect("reads back");
+        assert_eq!((read.digest(), entry.name), (envelope.digest(), "settings.set"));
+    }
+
+    #[test]
+    fn every_part_changes_the_digest() {
+        let original = envelope();
+        let mut others = vec![original.clone(); 5];
+        others[0].id = ActionId::new(1, [0; 10]);
+        others[1].subject = "agent:live".into();
+        others[2].request.parameters.insert("value".into(), json!("fox"));
+        others[3].request.reason.push('!');
+        others[4].request.idempotency_key = Some(String::new());
+        for other in others {
+            assert_ne!(other.digest(), original.digest(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn errors_name_what_is_wrong() {
+        let error = |text| Request::parse(text).expect_err(text).to_string();
+        assert_eq!(
+            error(r#"{"type":"shell.run"}"#),
+            "there is no action type 'shell.run'; 'aios action types' lists them"
+        );
+        assert!(error(r#"{"type":"node.reboot","reason":"a\u0007b"}"#).contains("'reason'"));
+        assert!(error(r#"{"type":"node.reboot","subject":"operator:root"}"#).contains("form"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,300}") {
+            let _ = Request::parse(&text);
+            let _ = Envelope::parse(&text);
+        }
+
+        #[test]
+        fn a_changed_byte_never_keeps_the_digest(place in 0usize..200, byte in any::<u8>()) {
+            let original = envelope();
+            let mut bytes = original.canonical().into_bytes();
+            let place = place % bytes.len();
+            prop_assume!(bytes[place] != byte);
+            bytes[place] = byte;
+            if let Ok(Ok((changed, _))) = String::from_utf8(bytes).map(|text| Envelope::parse(&text)) {
+                prop_assert_ne!(changed.digest(), original.digest());
+            }
+        }
+    }
+}
