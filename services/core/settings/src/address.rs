@@ -115,6 +115,25 @@ pub(crate) mod or_empty {
     }
 }
 
+/// Addresses with one space between: settings are plain values, never lists.
+pub(crate) mod joined {
+    use std::net::Ipv4Addr;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(crate) fn serialize<S: Serializer>(addresses: &[Ipv4Addr], serializer: S) -> Result<S::Ok, S::Error> {
+        let words: Vec<String> = addresses.iter().map(Ipv4Addr::to_string).collect();
+        serializer.serialize_str(&words.join(" "))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Ipv4Addr>, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "" => Ok(Vec::new()),
+            text => text.split(' ').map(|word| word.parse().map_err(D::Error::custom)).collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

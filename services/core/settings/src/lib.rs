@@ -5,7 +5,7 @@
 //! here reads a file or knows what a setting does to the machine.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -45,7 +45,8 @@ pub struct Network {
     #[serde(with = "address::or_empty")]
     pub gateway: Option<Ipv4Addr>,
     /// Name servers; in DHCP mode they come before the lease's.
-    pub dns: Vec<IpAddr>,
+    #[serde(with = "address::joined")]
+    pub dns: Vec<Ipv4Addr>,
 }
 
 /// Where the machine's address comes from.
@@ -93,7 +94,7 @@ pub const KEYS: [(&str, &str); 9] = [
     ("keyboard", "a string of 1 to 32 lower-case letters, digits, '-' and '_', such as \"us\""),
     ("motd", "a string of at most 4096 characters without control characters"),
     ("network.address", "a string such as \"192.0.2.10/24\", or \"\" for none"),
-    ("network.dns", "a list of at most 3 addresses, such as [\"192.0.2.53\"]"),
+    ("network.dns", "a string of at most 3 addresses with a space between, such as \"192.0.2.53 192.0.2.54\""),
     ("network.gateway", "a string such as \"192.0.2.1\", or \"\" for none"),
     ("network.mode", "\"dhcp\" or \"static\""),
     ("timezone", "a string such as \"UTC\" or \"Europe/Berlin\""),
@@ -326,9 +327,11 @@ mod tests {
             ("network.address", json!("10.0.2.15/33")),
             ("network.address", json!("10.0.2.0/24")),
             ("network.gateway", json!("gateway")),
-            ("network.dns", json!("10.0.2.3")),
-            ("network.dns", json!(["10.0.2.3", "1", "2"])),
-            ("network.dns", json!(["1.1.1.1", "1.0.0.1", "9.9.9.9", "8.8.8.8"])),
+            ("network.dns", json!(["192.0.2.53"])),
+            ("network.dns", json!("192.0.2.53,192.0.2.54")),
+            ("network.dns", json!("192.0.2.53  192.0.2.54")),
+            ("network.dns", json!("192.0.2.53\nsearch evil")),
+            ("network.dns", json!("192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4")),
         ] {
             match Settings::default().with(key, &value) {
                 Err(error @ SettingError::Form { .. }) => {
