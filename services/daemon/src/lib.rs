@@ -1,1 +1,14 @@
-//! aios-daemon
+//! What every daemon and every client of one shares: listening where PID 1 said, knowing who calls, calling others.
+//!
+//! A connection's caller is found once, when it is accepted, from the kernel and PID 1's table; the object that answers
+//! on that connection is made for this caller. Nothing here knows what any service does.
+
+pub mod caller;
+pub mod init;
+mod listen;
+pub mod proxy;
+mod report;
+
+pub use caller::{Caller, IdentifyError, identify};
+pub use listen::{ServeError, connect, open_socket, ready, serve, status};
+pub use report::{Fatal, error_chain, run};

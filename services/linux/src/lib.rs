@@ -4,4 +4,5 @@
 //! socket ([`peer`]), starting a confined program ([`sandbox`], [`spawn`]). It decides nothing about who may do what;
 //! callers bring finished descriptions. A layer of protection that the kernel lacks is an error here, never skipped.
 
+pub mod inherited;
 pub mod peer;

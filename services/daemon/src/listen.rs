@@ -1,0 +1,78 @@
+//! Serving on the socket that PID 1 passed, and connecting to the sockets of others.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+
+use zbus::connection::Builder;
+use zbus::object_server::Interface;
+
+use crate::caller::Caller;
+use crate::report::error_chain;
+
+/// The service cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// PID 1 passed no socket.
+    #[error("cannot take over the listening socket")]
+    Socket(#[source] io::Error),
+    /// The kernel takes no more connections.
+    #[error("cannot accept connections")]
+    Accept(#[source] io::Error),
+}
+
+/// Answers callers until the process is told to stop. `path` is the object's, such as `/org/aios/Evidence1`; `object`
+/// makes the object that answers one caller.
+pub async fn serve<I: Interface>(path: &'static str, object: impl Fn(Caller) -> I) -> Result<Infallible, ServeError> {
+    let listener = aios_linux::inherited::listening_socket().map_err(ServeError::Socket)?;
+    listener.set_nonblocking(true).map_err(ServeError::Socket)?;
+    let listener = tokio::net::UnixListener::from_std(listener).map_err(ServeError::Socket)?;
+    loop {
+        let (stream, _) = listener.accept().await.map_err(ServeError::Accept)?;
+        // Asking PID 1 takes a fraction of a millisecond and PID 1 never calls back, so it may be waited for.
+        let caller = stream.into_std().map_err(ServeError::Accept).map(|stream| (Caller::of(&stream), stream));
+        match caller {
+            Ok((Ok(caller), stream)) => {
+                let object = object(caller);
+                tokio::spawn(answer(stream, path, object));
+            }
+            Ok((Err(stranger), _)) => eprintln!("a connection was closed: {}", error_chain(&stranger)),
+            Err(error) => eprintln!("a connection was lost: {}", error_chain(&error)),
+        }
+    }
+}
+
+async fn answer<I: Interface>(stream: UnixStream, path: &'static str, object: I) {
+    let connection = Builder::unix_stream(stream).server(zbus::Guid::generate()).p2p().serve_at(path, object).build();
+    match connection.await {
+        Ok(connection) => connection.closed().await,
+        Err(error) => eprintln!("a connection was lost before it began: {}", error_chain(&error)),
+    }
+}
+
+/// Opens a socket of a service: the service sees this process as its caller, whoever uses the descriptor later.
+pub fn open_socket(service: &str) -> io::Result<UnixStream> {
+    UnixStream::connect(Path::new(aios_wire::SOCKET_DIR).join(service))
+}
+
+/// Connects to a service as a D-Bus peer.
+pub async fn connect(service: &str) -> zbus::Result<zbus::Connection> {
+    let stream = open_socket(service)?;
+    Builder::unix_stream(stream).p2p().build().await
+}
+
+/// Tells PID 1 that this service can be called.
+pub fn ready() -> io::Result<()> {
+    notify("READY=1")
+}
+
+/// Tells PID 1 what this service is doing, in a sentence.
+pub fn status(sentence: &str) -> io::Result<()> {
+    notify(&format!("STATUS={}", sentence.replace('\n', " ")))
+}
+
+fn notify(message: &str) -> io::Result<()> {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    UnixDatagram::unbound()?.send_to(message.as_bytes(), socket).map(drop)
+}

@@ -1,0 +1,90 @@
+//! The interfaces of the services as their callers see them. Complex values travel as the JSON text of a type from
+//! `aios-wire` or a core crate; descriptors travel as descriptors.
+
+#![expect(
+    missing_docs,
+    reason = "the macro derives the proxies; each method is documented at the service that answers it"
+)]
+
+use zbus::{Fd, OwnedFd};
+
+#[zbus::proxy(
+    interface = "org.aios.Evidence1",
+    default_path = "/org/aios/Evidence1",
+    default_service = "org.aios.Evidence1"
+)]
+pub trait Evidence1 {
+    fn append(&self, kind: &str, action: &str, payload: &str) -> zbus::Result<u64>;
+    fn query(&self, filter: &str) -> zbus::Result<String>;
+    fn show(&self, index: u64) -> zbus::Result<String>;
+    fn prove(&self, index: u64) -> zbus::Result<String>;
+    fn checkpoint(&self) -> zbus::Result<String>;
+    fn resource(&self, path: &str) -> zbus::Result<Vec<u8>>;
+    fn verify(&self) -> zbus::Result<String>;
+}
+
+#[zbus::proxy(interface = "org.aios.Policy1", default_path = "/org/aios/Policy1", default_service = "org.aios.Policy1")]
+pub trait Policy1 {
+    fn decide(&self, envelope: &str, subject: Fd<'_>) -> zbus::Result<String>;
+    fn explain(&self, envelope: &str, subject: Fd<'_>) -> zbus::Result<String>;
+    fn approvals(&self) -> zbus::Result<String>;
+    fn approve(&self, id: &str, pass_phrase: &str) -> zbus::Result<()>;
+    fn reject(&self, id: &str, reason: &str) -> zbus::Result<()>;
+    fn await_approval(&self, id: &str) -> zbus::Result<String>;
+    fn consume(&self, approval: &str, digest: &str, epoch: &str, action: &str) -> zbus::Result<String>;
+    fn login(&self, name: &str, pass_phrase: &str, terminal: &str) -> zbus::Result<()>;
+    fn show(&self) -> zbus::Result<String>;
+}
+
+#[zbus::proxy(
+    interface = "org.aios.Actions1",
+    default_path = "/org/aios/Actions1",
+    default_service = "org.aios.Actions1"
+)]
+pub trait Actions1 {
+    fn submit(&self, request: &str) -> zbus::Result<String>;
+    fn submit_for(&self, request: &str, subject: Fd<'_>) -> zbus::Result<String>;
+    fn list(&self) -> zbus::Result<String>;
+    fn show(&self, id: &str) -> zbus::Result<String>;
+    fn watch(&self, id: &str) -> zbus::Result<String>;
+    fn cancel(&self, id: &str) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(
+    interface = "org.aios.Verifier1",
+    default_path = "/org/aios/Verifier1",
+    default_service = "org.aios.Verifier1"
+)]
+pub trait Verifier1 {
+    fn before(&self, envelope: &str) -> zbus::Result<String>;
+    fn measure(&self, envelope: &str, before: &str) -> zbus::Result<String>;
+}
+
+#[zbus::proxy(
+    interface = "org.aios.Objects1",
+    default_path = "/org/aios/Objects1",
+    default_service = "org.aios.Objects1"
+)]
+pub trait Objects1 {
+    fn put(&self, name: &str, content: Fd<'_>) -> zbus::Result<String>;
+    fn get(&self, name: &str, version: u64) -> zbus::Result<OwnedFd>;
+    fn list(&self) -> zbus::Result<String>;
+    fn log(&self, name: &str) -> zbus::Result<String>;
+    fn store_add(&self, path: &str, cache: &str, key: &str) -> zbus::Result<String>;
+    fn store_info(&self, path: &str) -> zbus::Result<String>;
+    fn store_list(&self) -> zbus::Result<String>;
+    fn store_verify(&self, path: &str) -> zbus::Result<String>;
+}
+
+#[zbus::proxy(
+    interface = "org.aios.Settings1",
+    default_path = "/org/aios/Settings1",
+    default_service = "org.aios.Settings1"
+)]
+pub trait Settings1 {
+    fn get(&self, key: &str) -> zbus::Result<String>;
+    fn set(&self, key: &str, value: &str) -> zbus::Result<String>;
+    fn list(&self) -> zbus::Result<String>;
+    fn rollback(&self, generation: u64) -> zbus::Result<String>;
+    fn watch(&self, generation: u64) -> zbus::Result<String>;
+}

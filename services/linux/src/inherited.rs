@@ -1,0 +1,29 @@
+//! Descriptors that PID 1 passes to a service, by the convention of `sd_listen_fds`.
+
+#![expect(unsafe_code, reason = "an inherited descriptor is a bare number until somebody takes it")]
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The number of the first passed descriptor.
+const FIRST: i32 = 3;
+
+/// The listening socket that PID 1 bound for this service. It can be taken once.
+pub fn listening_socket() -> io::Result<UnixListener> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if std::env::var("LISTEN_FDS").ok().as_deref() != Some("1") {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "no listening socket was passed (LISTEN_FDS is not 1); PID 1 starts this program, not a person",
+        ));
+    }
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the listening socket was taken before"));
+    }
+    // SAFETY: the convention gives this process descriptor 3 as its own, and `TAKEN` lets only one owner have it.
+    let socket = unsafe { OwnedFd::from_raw_fd(FIRST) };
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket.into())
+}
