@@ -1,3 +1,31 @@
-//! console
+//! A person's place at the machine: one program a terminal, started by PID 1.
+//!
+//! As `console` it is a session: it reads a line, runs `aios` with its words, and marks prompt, output and end (OSC 133)
+//! so that programs can drive it. As `console --login` it asks who is there. It has no shell in it and holds no right of
+//! its own: what a line may do is decided where the line arrives.
 
-fn main() {}
+mod line;
+mod login;
+mod marks;
+mod session;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let ended = match (args.next().as_deref(), args.next(), args.next()) {
+        (None, ..) => session::run(),
+        (Some("--login"), Some(terminal), None) => login::run(&terminal),
+        _ => {
+            eprintln!("usage: console | console --login TERMINAL; PID 1 starts this program");
+            return ExitCode::from(2);
+        }
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the console ends: {}", aios_daemon::error_chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
