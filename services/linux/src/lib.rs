@@ -4,5 +4,12 @@
 //! socket ([`peer`]), starting a confined program ([`sandbox`], [`spawn`]). It decides nothing about who may do what;
 //! callers bring finished descriptions. A layer of protection that the kernel lacks is an error here, never skipped.
 
+pub mod attempt;
+pub mod calls;
 pub mod inherited;
 pub mod peer;
+pub mod reach;
+pub mod sandbox;
+pub mod scm;
+pub mod spawn;
+mod view;

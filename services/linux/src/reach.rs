@@ -1,0 +1,102 @@
+//! Path rules as a Landlock domain.
+//!
+//! The rules handle every right of [`ABI`]; what is not granted is refused. A kernel that knows less is an error:
+//! a domain with holes would look like a domain.
+
+#![expect(unsafe_code, reason = "a descriptor placed for the program is a bare number here")]
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::sandbox::{PathRules, Tcp};
+
+/// The newest that the `landlock` crate can ask for: path-based Unix sockets are under its rules.
+pub const LANDLOCK_ABI: i32 = 9;
+const ABI: ABI = ABI::V9;
+
+/// A domain that is ready to be entered.
+pub(crate) struct Domain(RulesetCreated);
+
+/// Opens every path of `rules` in the current view and makes the domain.
+pub(crate) fn domain(rules: &PathRules) -> Result<Domain, (String, io::Error)> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: landlock::RulesetError| (what, io_error(&error))
+    };
+    let everything = AccessFs::from_all(ABI);
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(everything)
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(ABI)))
+        .map_err(failed("Landlock of this kernel"))?;
+    if rules.tcp == Tcp::Refused {
+        ruleset = ruleset.handle_access(AccessNet::from_all(ABI)).map_err(failed("Landlock of this kernel"))?;
+    }
+    let mut created = ruleset.create().map_err(failed("Landlock"))?;
+
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    // Executing a program needs reading it too: the kernel opens it.
+    let execute = read | AccessFs::Execute;
+    let kinds_never_made = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev | AccessFs::ResolveUnix;
+    let write = read | (AccessFs::from_write(ABI) & !kinds_never_made);
+    let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
+    for (paths, access) in [
+        (&rules.execute, execute),
+        (&rules.read, read),
+        (&rules.write, write),
+        (&rules.connect, AccessFs::ResolveUnix.into()),
+        (&rules.device, device),
+    ] {
+        for path in paths {
+            let (beneath, access) = open(path, access).map_err(|error| (path.display().to_string(), error))?;
+            created = created
+                .add_rule(PathBeneath::new(beneath, access))
+                .map_err(|error| (path.display().to_string(), io_error(&error)))?;
+        }
+    }
+    for number in &rules.write_descriptors {
+        // SAFETY: the caller placed a descriptor under this number for the program, and nothing here closes it.
+        let folder = unsafe { BorrowedFd::borrow_raw(*number) };
+        created = created
+            .add_rule(PathBeneath::new(folder, write))
+            .map_err(|error| (format!("descriptor {number}"), io_error(&error)))?;
+    }
+    Ok(Domain(created))
+}
+
+impl Domain {
+    /// Puts the calling thread under the rules, for good. Sets `no_new_privs`.
+    pub(crate) fn enter(self) -> io::Result<()> {
+        let status = self.0.restrict_self().map_err(|error| io_error(&error))?;
+        match status.ruleset {
+            RulesetStatus::FullyEnforced => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "Landlock enforces only a part of the rules")),
+        }
+    }
+}
+
+/// Opens a path for a rule; rights that only folders have are left out for a file.
+fn open(path: &Path, access: BitFlags<AccessFs>) -> io::Result<(OwnedFd, BitFlags<AccessFs>)> {
+    let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+    Ok((fd, if kind == FileType::Directory { access } else { access & AccessFs::from_file(ABI) }))
+}
+
+/// The kernel's own error where there is one, otherwise the crate's words.
+fn io_error(error: &landlock::RulesetError) -> io::Error {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        if let Some(code) = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return io::Error::from_raw_os_error(code);
+        }
+        source = cause.source();
+    }
+    io::Error::new(io::ErrorKind::Unsupported, error.to_string())
+}
