@@ -1,0 +1,66 @@
+//! What was built, handed over by `cargo xtask`.
+
+use std::path::{Path, PathBuf};
+
+/// The built system, and a way to order another release of it.
+pub struct Context {
+    /// The release that the ISO holds, such as `0.1.0`.
+    pub version: String,
+    /// The live ISO.
+    pub iso: PathBuf,
+    /// The kernel alone, for machines that start without firmware.
+    pub kernel: PathBuf,
+    /// A variable store of the firmware with our keys enrolled.
+    pub enrolled_vars: PathBuf,
+    /// The folder of static programs built for the image; `aios` there also runs on this machine.
+    pub programs: PathBuf,
+    /// The repository.
+    pub workspace: PathBuf,
+    /// Where results go: `target/aios`.
+    pub output: PathBuf,
+    /// Makes an update repository; the text says why it could not.
+    pub make_release: ReleaseMaker,
+}
+
+/// Fills a folder with an update repository.
+pub type ReleaseMaker = Box<dyn Fn(&ReleaseOrder) -> Result<(), String>>;
+
+/// An update repository to be made.
+#[derive(Debug, Clone)]
+pub struct ReleaseOrder {
+    /// Its version.
+    pub version: String,
+    /// The folder to fill; it can be served as static files.
+    pub out: PathBuf,
+    /// Whether it works.
+    pub payload: Payload,
+}
+
+/// What a release that is ordered for a test does when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// It is the same system under another version.
+    Works,
+    /// Its first process ends at once, so the kernel panics and the machine starts again.
+    PanicsAtBoot,
+}
+
+impl Context {
+    /// The folder where scenarios leave their console logs and disks.
+    #[must_use]
+    pub fn results(&self) -> PathBuf {
+        self.output.join("qa")
+    }
+
+    /// One of the image's programs.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    /// A file of the repository.
+    #[must_use]
+    pub fn source(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.workspace.join(path)
+    }
+}

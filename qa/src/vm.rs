@@ -1,0 +1,236 @@
+//! A virtual machine: starts it, talks to its console, cuts its power, ends it.
+//!
+//! The machine is QEMU's, by translation unless the host's virtualisation is known to work. Each machine has a folder of
+//! its own for its firmware variables, sockets and logs; its program dies with its [`Machine`]. Nothing here knows AIOS
+//! beyond its console marks, so the fixture can start any image.
+
+mod console;
+mod error;
+mod firmware;
+mod marks;
+mod monitor;
+mod options;
+mod play;
+pub(crate) mod process;
+mod qemu;
+pub mod script;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+pub use console::{Console, Echo, Output};
+pub use error::VmError;
+pub use options::{Bus, Chipset, DirectKernel, Medium, Options, SecureBoot, parse_size};
+pub use play::{play, vm};
+
+use monitor::Monitor;
+use process::{Child, Invocation, Streams};
+use qemu::{ConsoleUser, Prepared};
+
+/// How long a machine takes to its console under translation, on a busy build machine.
+pub const BOOT: Duration = Duration::from_secs(120);
+
+/// A running machine.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its serial console.
+    pub console: Console,
+    monitor: Monitor,
+    // Declared in the order they end in: the machine before the TPM it talks to, both before their folder.
+    child: Child,
+    tpm: Option<Child>,
+    options: Options,
+    prepared: Prepared,
+    folder: Folder,
+    log: PathBuf,
+    end: Instant,
+    echo: Echo,
+}
+
+impl Machine {
+    /// Starts a machine. `log` receives what its console says.
+    pub fn start(options: Options, log: &Path, echo: Echo) -> Result<Self, VmError> {
+        let folder = Folder::make(&options)?;
+        let (prepared, tpm) = prepare(&options, &folder, ConsoleUser::Fixture)?;
+        let end = Instant::now() + options.limit();
+        let (child, console, monitor) = launch(&options, &prepared, &folder, log, end, echo)?;
+        Ok(Self { console, monitor, child, tpm, options, prepared, folder, log: log.into(), end, echo })
+    }
+
+    /// Cuts the power: nothing is flushed, nobody is told. The machine starts again from its disks.
+    pub fn power_cut(&mut self) -> Result<(), VmError> {
+        self.child.kill();
+        let _ = std::fs::remove_file(&self.prepared.monitor);
+        self.tpm = match self.tpm.take() {
+            Some(tpm) => {
+                drop(tpm);
+                Some(start_tpm(&self.folder)?.1)
+            }
+            None => None,
+        };
+        let started = launch(&self.options, &self.prepared, &self.folder, &self.log, self.end, self.echo)?;
+        (self.child, self.console, self.monitor) = started;
+        Ok(())
+    }
+
+    /// Presses the reset button.
+    pub fn reset(&mut self) -> Result<(), VmError> {
+        self.console.forget_marks();
+        self.monitor("system_reset", serde_json::json!({}))?;
+        Ok(())
+    }
+
+    /// Saves a picture of the screen in the portable pixmap format.
+    pub fn screenshot(&mut self, to: &Path) -> Result<(), VmError> {
+        self.monitor("screendump", serde_json::json!({ "filename": to }))?;
+        Ok(())
+    }
+
+    /// Has the monitor carry out a command.
+    pub fn monitor(&mut self, command: &str, arguments: serde_json::Value) -> Result<serde_json::Value, VmError> {
+        self.monitor.execute(command, arguments)
+    }
+
+    /// Waits until the machine has switched itself off.
+    pub fn wait_for_power_off(&mut self, limit: Duration) -> Result<(), VmError> {
+        self.console.wait_for_end(limit)?;
+        self.child.wait(Duration::from_secs(10));
+        Ok(())
+    }
+
+    /// The machine's own folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// The machine's disks.
+    #[must_use]
+    pub fn disks(&self) -> &[PathBuf] {
+        &self.prepared.disks
+    }
+}
+
+/// Boots a machine on this terminal; Ctrl-A X leaves it.
+pub fn interactive(options: &Options) -> Result<ExitStatus, VmError> {
+    let folder = Folder::make(options)?;
+    let (prepared, _tpm) = prepare(options, &folder, ConsoleUser::Person)?;
+    let mut child = Child::spawn(&Invocation {
+        program: "qemu-system-x86_64".into(),
+        package: "qemu-system-x86",
+        arguments: qemu::arguments(options, &prepared),
+        stdio: Streams::Terminal,
+        errors: None,
+    })?;
+    loop {
+        if let Some(status) = child.wait(Duration::from_secs(3600)) {
+            return Ok(status);
+        }
+    }
+}
+
+fn launch(
+    options: &Options,
+    prepared: &Prepared,
+    folder: &Folder,
+    log: &Path,
+    end: Instant,
+    echo: Echo,
+) -> Result<(Child, Console, Monitor), VmError> {
+    let errors = folder.path.join("qemu.log");
+    let mut child = Child::spawn(&Invocation {
+        program: "qemu-system-x86_64".into(),
+        package: "qemu-system-x86",
+        arguments: qemu::arguments(options, prepared),
+        stdio: Streams::Pipes,
+        errors: Some(File::create(&errors).map_err(VmError::file("write", &errors))?),
+    })?;
+    let pipes = child.pipes().expect("the child was started with pipes");
+    let console = Console::new(pipes, log, end, echo)?;
+    let monitor = match Monitor::connect(&prepared.monitor) {
+        Ok(monitor) => monitor,
+        Err(error) => {
+            // An emulator that refuses its command line says why and ends.
+            let said = std::fs::read_to_string(&errors).unwrap_or_default();
+            let program = "qemu-system-x86_64".to_owned();
+            let refused = !said.trim().is_empty();
+            return Err(if refused { VmError::Program { program, text: said.trim().to_owned() } } else { error });
+        }
+    };
+    Ok((child, console, monitor))
+}
+
+fn prepare(options: &Options, folder: &Folder, console: ConsoleUser) -> Result<(Prepared, Option<Child>), VmError> {
+    let firmware = match options.direct {
+        Some(_) => None,
+        None => Some(firmware::prepare(options, &folder.path)?),
+    };
+    let mut disks = options.disk.clone();
+    if let Some(size) = options.new_disk {
+        let disk = folder.path.join("disk.raw");
+        let file = File::create(&disk).map_err(VmError::file("write", &disk))?;
+        file.set_len(size).map_err(VmError::file("set the size of", &disk))?;
+        disks.push(disk);
+    }
+    let (tpm_socket, tpm) = match options.tpm {
+        true => start_tpm(folder).map(|(socket, child)| (Some(socket), Some(child)))?,
+        false => (None, None),
+    };
+    let prepared = Prepared {
+        firmware,
+        disks,
+        monitor: folder.path.join("monitor"),
+        tpm: tpm_socket,
+        accelerator: firmware::accelerator(),
+        console,
+    };
+    Ok((prepared, tpm))
+}
+
+fn start_tpm(folder: &Folder) -> Result<(PathBuf, Child), VmError> {
+    let state = folder.path.join("tpm");
+    std::fs::create_dir_all(&state).map_err(VmError::file("make", &state))?;
+    let socket = folder.path.join("tpm.socket");
+    let log = folder.path.join("tpm.log");
+    let child = Child::spawn(&Invocation {
+        program: "swtpm".into(),
+        package: "swtpm",
+        arguments: vec![
+            "socket".into(),
+            "--tpm2".into(),
+            "--tpmstate".into(),
+            format!("dir={}", state.display()).into(),
+            "--ctrl".into(),
+            format!("type=unixio,path={}", socket.display()).into(),
+        ],
+        stdio: Streams::None,
+        errors: Some(File::create(&log).map_err(VmError::file("write", &log))?),
+    })?;
+    let end = Instant::now() + Duration::from_secs(5);
+    while !socket.exists() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok((socket, child))
+}
+
+/// A machine's folder; its path is short because the names of sockets are.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    /// Removes the folder; absent when it is to be kept.
+    _removal: Option<tempfile::TempDir>,
+}
+
+impl Folder {
+    fn make(options: &Options) -> Result<Self, VmError> {
+        let parent = std::env::temp_dir();
+        let made = tempfile::Builder::new().prefix("aios-vm-").tempdir();
+        let made = made.map_err(VmError::file("make a folder in", parent))?;
+        Ok(match options.keep {
+            true => Self { path: made.keep(), _removal: None },
+            false => Self { path: made.path().to_owned(), _removal: Some(made) },
+        })
+    }
+}
