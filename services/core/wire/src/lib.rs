@@ -6,7 +6,9 @@ pub mod init;
 pub mod launch;
 pub mod objects;
 pub mod policy;
+pub mod probe;
 pub mod settings;
+pub mod verify;
 
 /// Where the services listen; the file name is the service's.
 pub const SOCKET_DIR: &str = "/run/aios";

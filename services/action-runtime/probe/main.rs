@@ -1,0 +1,27 @@
+//! Tries to get out of the action sandbox and prints what came of each try.
+//!
+//! The runtime runs it at every start, confined exactly like an adapter, and takes no action while anything escapes. A
+//! try counts as contained only with an error that the sandbox is meant to give: a new kernel that answers otherwise is
+//! looked at by a person, not taken for safe. It proves nothing about what it does not try. Outside of a sandbox it
+//! reports escapes; that is how its own test knows that it can.
+
+mod battery;
+mod tries;
+
+use std::process::ExitCode;
+
+use aios_wire::probe::ProbeReport;
+
+fn main() -> ExitCode {
+    let report = ProbeReport { attempts: battery::run() };
+    match serde_json::to_string(&report) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("cannot write the report: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
