@@ -1,3 +1,106 @@
-//! agent-door
+//! Where agents ask: the Model Context Protocol on a socket, with the catalogue of actions as the tools.
+//!
+//! The door knows its caller from the kernel, hands the request and the caller's process handle to the action runtime,
+//! and returns the answer. It decides nothing, keeps nothing, and offers nothing that is not an action: there is no tool
+//! that approves, and none that reads the machine.
 
-fn main() {}
+mod tools;
+
+use std::convert::Infallible;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use aios_action::{ActionView, Request};
+use aios_daemon::proxy::Actions1Proxy;
+use aios_daemon::{Caller, Fatal};
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ListToolsResult, PaginatedRequestParams,
+    ServerCapabilities, ServerConfig,
+};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
+
+fn main() -> ExitCode {
+    aios_daemon::run(async {
+        aios_daemon::ready()?;
+        match open().await? {}
+    })
+}
+
+async fn open() -> Result<Infallible, Fatal> {
+    Ok(aios_daemon::accept(|caller, stream| match caller.require("agent-door", "connect") {
+        Ok(()) => drop(tokio::spawn(meet(caller, stream))),
+        Err(closed) => eprintln!("{closed}"),
+    })
+    .await?)
+}
+
+/// Answers one agent until it goes.
+async fn meet(caller: Caller, stream: UnixStream) {
+    let name = caller.peer.to_string();
+    let ended = async {
+        stream.set_nonblocking(true)?;
+        let (from, to) = tokio::net::UnixStream::from_std(stream)?.into_split();
+        let session = Door { caller: Arc::new(caller) }.serve((from, to)).await.map_err(std::io::Error::other)?;
+        session.waiting().await.map_err(std::io::Error::other)?;
+        Ok::<_, std::io::Error>(())
+    };
+    if let Err(error) = ended.await {
+        eprintln!("{name}: the conversation broke off: {error}");
+    }
+}
+
+/// The server that one agent talks to.
+struct Door {
+    caller: Arc<Caller>,
+}
+
+impl ServerHandler for Door {
+    fn get_info(&self) -> ServerConfig {
+        let mut info = ServerConfig::default();
+        info.capabilities = ServerCapabilities::builder().enable_tools().build();
+        info.instructions = Some(
+            "Each tool is a typed action of this machine. What you may do is decided outside of you, each time. An \
+             answer may say that a person has to approve first: call again with the same idempotency_key to learn how \
+             it went. A refusal is final and recorded."
+                .into(),
+        );
+        info
+    }
+
+    async fn list_tools(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(tools::all()))
+    }
+
+    async fn call_tool(
+        &self,
+        call: CallToolRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let request = tools::request(&call.name, call.arguments.unwrap_or_default())
+            .map_err(|wrong| ErrorData::invalid_params(wrong, None))?;
+        let result = match self.submit(&request).await {
+            Ok(view) => tools::answer(&view),
+            Err(error) => CallToolResult::error(vec![rmcp::model::ContentBlock::text(format!(
+                "the action could not be asked for: {}",
+                aios_daemon::error_chain(&error)
+            ))]),
+        };
+        Ok(result.into())
+    }
+}
+
+impl Door {
+    async fn submit(&self, request: &Request) -> zbus::Result<ActionView> {
+        let connection = aios_daemon::connect("action-runtime").await?;
+        let actions = Actions1Proxy::new(&connection).await?;
+        let text = serde_json::to_string(request).expect("a request has only text keys");
+        let answer = actions.submit_for(&text, zbus::Fd::from(self.caller.pidfd())).await?;
+        serde_json::from_str(&answer).map_err(|error| zbus::Error::Failure(error.to_string()))
+    }
+}

@@ -25,20 +25,25 @@ pub enum ServeError {
 /// Answers callers until the process is told to stop. `path` is the object's, such as `/org/aios/Evidence1`; `object`
 /// makes the object that answers one caller.
 pub async fn serve<I: Interface>(path: &'static str, object: impl Fn(Caller) -> I) -> Result<Infallible, ServeError> {
+    accept(|caller, stream| {
+        let object = object(caller);
+        tokio::spawn(answer(stream, path, object));
+    })
+    .await
+}
+
+/// Hands each connection of a known caller to `meet`. A stranger's connection is closed.
+pub async fn accept(mut meet: impl FnMut(Caller, UnixStream)) -> Result<Infallible, ServeError> {
     let listener = aios_linux::inherited::listening_socket().map_err(ServeError::Socket)?;
     listener.set_nonblocking(true).map_err(ServeError::Socket)?;
     let listener = tokio::net::UnixListener::from_std(listener).map_err(ServeError::Socket)?;
     loop {
         let (stream, _) = listener.accept().await.map_err(ServeError::Accept)?;
+        let stream = stream.into_std().map_err(ServeError::Accept)?;
         // Asking PID 1 takes a fraction of a millisecond and PID 1 never calls back, so it may be waited for.
-        let caller = stream.into_std().map_err(ServeError::Accept).map(|stream| (Caller::of(&stream), stream));
-        match caller {
-            Ok((Ok(caller), stream)) => {
-                let object = object(caller);
-                tokio::spawn(answer(stream, path, object));
-            }
-            Ok((Err(stranger), _)) => eprintln!("a connection was closed: {}", error_chain(&stranger)),
-            Err(error) => eprintln!("a connection was lost: {}", error_chain(&error)),
+        match Caller::of(&stream) {
+            Ok(caller) => meet(caller, stream),
+            Err(stranger) => eprintln!("a connection was closed: {}", error_chain(&stranger)),
         }
     }
 }

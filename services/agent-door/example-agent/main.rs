@@ -1,0 +1,108 @@
+//! An agent without a model: it asks for what it may do, for what needs a person, and for what it may never do, tries the
+//! ways around, and reports what came of each. Its report is an object, `agents/example/report`.
+
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rmcp::model::{CallToolRequestParams, CallToolResult};
+use rmcp::service::RunningService;
+use rmcp::{RoleClient, ServiceExt};
+use serde_json::{Value, json};
+
+const DOOR: &str = "/run/aios/agent-door";
+
+/// How long the agent asks again for an answer that a person has to give.
+const PATIENCE: u32 = 120;
+
+type Client = RunningService<RoleClient, ()>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("example-agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let stream = tokio::net::UnixStream::connect(DOOR).await?;
+    let client = ().serve(stream.into_split()).await?;
+    let mut report = String::new();
+
+    let tools = client.list_all_tools().await?;
+    note(&mut report, "tools", &tools.iter().map(|tool| tool.name.as_ref()).collect::<Vec<_>>().join(" "))?;
+
+    let allowed = call(&client, "object.put", json!({"name": "agents/example/note", "content": "hello"})).await?;
+    note(&mut report, "object.put", &text(&allowed))?;
+
+    let forbidden = call(&client, "settings.set", json!({"key": "hostname", "value": "mine"})).await?;
+    note(&mut report, "settings.set", &text(&forbidden))?;
+
+    for (name, way) in [
+        ("approve", way_out(|| std::os::unix::net::UnixStream::connect("/run/aios/policy-kernel").map(drop))),
+        ("network", way_out(|| connect_out("10.0.2.2:80"))),
+        ("read /root", way_out(|| std::fs::read_dir("/root").map(drop))),
+        ("read /aios", way_out(|| std::fs::read_dir("/aios/system").map(drop))),
+    ] {
+        note(&mut report, name, &way)?;
+    }
+
+    let risky = json!({
+        "name": "network", "reason": "the example restarts it", "idempotency_key": "example-restart",
+    });
+    let mut answer = call(&client, "service.restart", risky.clone()).await?;
+    note(&mut report, "service.restart", &text(&answer))?;
+    publish(&client, &report).await?;
+
+    for _ in 0..PATIENCE {
+        if state(&answer) != "waiting" && state(&answer) != "running" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        answer = call(&client, "service.restart", risky.clone()).await?;
+    }
+    note(&mut report, "service.restart at last", &text(&answer))?;
+    publish(&client, &report).await?;
+    client.cancel().await?;
+    Ok(())
+}
+
+async fn call(client: &Client, tool: &'static str, arguments: Value) -> Result<CallToolResult, rmcp::ServiceError> {
+    let arguments = arguments.as_object().cloned().unwrap_or_default();
+    client.call_tool(CallToolRequestParams::new(tool).with_arguments(arguments)).await
+}
+
+async fn publish(client: &Client, report: &str) -> Result<(), rmcp::ServiceError> {
+    call(client, "object.put", json!({"name": "agents/example/report", "content": report})).await.map(drop)
+}
+
+fn note(report: &mut String, what: &str, came_of_it: &str) -> std::fmt::Result {
+    eprintln!("{what}: {came_of_it}");
+    writeln!(report, "{what}: {came_of_it}")
+}
+
+/// What came of an attempt that must not work.
+fn way_out(attempt: impl FnOnce() -> std::io::Result<()>) -> String {
+    match attempt() {
+        Ok(()) => "REACHED".into(),
+        Err(error) => format!("closed ({error})"),
+    }
+}
+
+fn connect_out(address: &str) -> std::io::Result<()> {
+    let address: SocketAddr = address.parse().map_err(std::io::Error::other)?;
+    TcpStream::connect_timeout(&address, Duration::from_secs(2)).map(drop)
+}
+
+fn text(result: &CallToolResult) -> String {
+    result.content.iter().filter_map(|block| block.as_text()).map(|block| block.text.as_str()).collect()
+}
+
+fn state(result: &CallToolResult) -> &str {
+    result.structured_content.as_ref().and_then(|content| content["state"].as_str()).unwrap_or("unknown")
+}
