@@ -1,0 +1,59 @@
+//! Variable stores for the firmware of virtual machines: one as it comes, one with our keys enrolled.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::cache::{Cache, Key};
+use crate::error::{OnFile, Result};
+use crate::keys::Keys;
+use crate::project;
+use crate::tool::Tool;
+
+/// The empty store of the package `ovmf`.
+const EMPTY: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// What edits stores; in no Debian 12 package, so it is kept in an environment of its own in the cache.
+const EDITOR: &str = "virt-firmware==26.10";
+
+/// Who put the keys there. Any id; fixed so that equal keys give equal stores.
+const OWNER: &str = "61696f73-6b65-4573-8000-000000000001";
+
+/// Variable stores to copy for a machine.
+pub(crate) struct Stores {
+    /// Secure Boot on, our keys only.
+    pub(crate) secure_boot: PathBuf,
+    /// Secure Boot off, in setup mode.
+    pub(crate) plain: PathBuf,
+}
+
+/// Writes both stores to `target/aios/ovmf`.
+pub(crate) fn stores(cache: &Cache, keys: &Keys) -> Result<Stores> {
+    let mut key = Key::new("firmware 1").file("empty", EMPTY.as_ref())?.text("editor", EDITOR);
+    for name in ["PK", "KEK", "db"] {
+        key = key.file(name, &keys.certificate(name))?;
+    }
+    let place = cache.step("firmware", &key, |out| {
+        let editor = cache.step("virt-firmware", &Key::new("virt-firmware 1").text("package", EDITOR), |out| {
+            Tool::new("/usr/bin/python3").args(["-m", "venv"]).arg(out.join("env")).run()?;
+            Tool::new(out.join("env/bin/python")).args(["-m", "pip", "install", "--quiet", EDITOR]).run()
+        })?;
+        // As a module, not by its script: the script names the folder that the step had before it was finished.
+        Tool::new(editor.join("env/bin/python"))
+            .args(["-m", "virt.firmware.vars", "--input", EMPTY, "--secure-boot", "--set-pk", OWNER])
+            .arg(keys.certificate("PK"))
+            .args(["--add-kek", OWNER])
+            .arg(keys.certificate("KEK"))
+            .args(["--add-db", OWNER])
+            .arg(keys.certificate("db"))
+            .arg("--output")
+            .arg(out.join("secboot.vars"))
+            .run()
+    })?;
+    let folder = project::output()?.join("ovmf");
+    fs::create_dir_all(&folder).on("make", &folder)?;
+    let stores = Stores { secure_boot: folder.join("secboot.vars"), plain: folder.join("plain.vars") };
+    let enrolled = place.join("secboot.vars");
+    fs::copy(&enrolled, &stores.secure_boot).on("copy", &enrolled)?;
+    fs::copy(EMPTY, &stores.plain).on("copy", EMPTY.as_ref())?;
+    Ok(stores)
+}

@@ -1,0 +1,91 @@
+//! `manifest.json` and `SHA256SUMS`: what was built, and from what.
+
+use std::fs;
+use std::path::Path;
+
+use aios_ids::Digest;
+use serde::Serialize;
+
+use crate::cache::digest_of;
+use crate::error::{Error, OnFile, Result};
+use crate::files_list::{Content, Staged};
+use crate::kernel::Origin;
+use crate::keys::Keys;
+use crate::system::System;
+use crate::tool::Tool;
+
+/// What `manifest.json` says.
+#[derive(Serialize)]
+pub(crate) struct Manifest {
+    version: String,
+    /// The commit, with a mark when the tree had changes beyond it.
+    commit: String,
+    development_keys: bool,
+    root_hash: Digest,
+    kernel_release: String,
+    kernel_source: Origin,
+    /// The published files.
+    outputs: Vec<Line>,
+    /// The files of the root file system.
+    root: Vec<Line>,
+    /// The files of the recovery image.
+    recovery: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    path: String,
+    size: u64,
+    sha256: Digest,
+    made_from: String,
+}
+
+impl Manifest {
+    pub(crate) fn of(system: &System, keys: &Keys, outputs: &[&Path]) -> Result<Self> {
+        let commit = Tool::new("git")
+            .args(["describe", "--always", "--dirty", "--abbrev=40"])
+            .directory(crate::project::root())
+            .output()
+            .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned());
+        let output = |path: &&Path| {
+            let size = fs::metadata(path).on("look at", path)?.len();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Ok(Line { path: name, size, sha256: digest_of(path)?, made_from: "the tree".to_owned() })
+        };
+        Ok(Self {
+            version: system.version.clone(),
+            commit,
+            development_keys: keys.are_for_development(),
+            root_hash: system.root_hash(),
+            kernel_release: system.kernel.release.clone(),
+            kernel_source: system.kernel.origin.clone(),
+            outputs: outputs.iter().map(output).collect::<Result<_>>()?,
+            root: lines(&system.files),
+            recovery: lines(&system.recovery_files),
+        })
+    }
+
+    /// Writes both files into `folder`.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        let path = folder.join("manifest.json");
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|source| Error::library("the manifest cannot be written", source))?;
+        fs::write(&path, text + "\n").on("write", &path)?;
+        let path = folder.join("SHA256SUMS");
+        let sums: String = self.outputs.iter().map(|line| format!("{}  {}\n", line.sha256, line.path)).collect();
+        fs::write(&path, sums).on("write", &path)
+    }
+}
+
+fn lines(files: &[Staged]) -> Vec<Line> {
+    let line = |file: &Staged| match &file.content {
+        Content::File(bytes) => Some(Line {
+            path: format!("/{}", file.path),
+            size: bytes.len() as u64,
+            sha256: Digest::of(bytes),
+            made_from: file.made_from.clone(),
+        }),
+        Content::Directory | Content::Link(_) | Content::Device { .. } => None,
+    };
+    files.iter().filter_map(line).collect()
+}

@@ -1,0 +1,87 @@
+//! The root file system: EROFS from `rootfs/files.toml`, and its dm-verity tree.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use aios_ids::Digest;
+use aios_verity::{BLOCK, Tree};
+
+use crate::cache::{Cache, Key};
+use crate::error::{Error, OnFile, Result};
+use crate::files_list::{Content, Staged};
+use crate::project::EPOCH;
+use crate::tool::Tool;
+
+/// The file system's own id. Fixed: the root hash is what tells two roots apart.
+const UUID: &str = "61696f73-726f-4f74-8000-000000000001";
+
+/// A root file system with its tree.
+pub(crate) struct Root {
+    pub(crate) image: PathBuf,
+    pub(crate) tree: PathBuf,
+    pub(crate) hash: Digest,
+    /// How many blocks of 4096 bytes the image has.
+    pub(crate) blocks: u64,
+}
+
+/// The root with these files.
+pub(crate) fn make(cache: &Cache, files: &[Staged]) -> Result<Root> {
+    let version = Tool::new("mkfs.erofs").arg("--version").output().unwrap_or_default();
+    let mut key = Key::new("root 1").text("mkfs", &version);
+    for file in files {
+        key = key.text("path", &file.path).text("mode", &format!("{:o}", file.mode));
+        key = match &file.content {
+            Content::Directory => key.text("directory", ""),
+            Content::Link(target) => key.text("link", target),
+            Content::File(bytes) => key.bytes("file", bytes),
+            Content::Device { .. } => return Err(no_device(&file.path)),
+        };
+    }
+    let place = cache.step("root", &key, |out| {
+        let stage = cache.scratch("root")?;
+        for file in files {
+            write(&stage, file)?;
+        }
+        let image = out.join("root.erofs");
+        Tool::new("mkfs.erofs")
+            .args(["--quiet", "-zlz4hc,12", "-C65536", "-x-1", "--force-uid=0", "--force-gid=0"])
+            .arg(format!("-T{EPOCH}"))
+            .arg(format!("-U{UUID}"))
+            .arg(&image)
+            .arg(&stage)
+            .run()?;
+        crate::cache::remove_tree(&stage)?;
+        let mut bytes = fs::read(&image).on("read", &image)?;
+        if bytes.len() % BLOCK != 0 {
+            bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+            fs::write(&image, &bytes).on("write", &image)?;
+        }
+        let tree = Tree::over(&bytes).map_err(|source| Error::library("the root has no hash tree", source))?;
+        let path = out.join("root.verity");
+        fs::write(&path, tree.bytes()).on("write", &path)?;
+        let path = out.join("root.hash");
+        fs::write(&path, format!("{}\n", tree.root())).on("write", &path)
+    })?;
+    let hash_file = place.join("root.hash");
+    let text = fs::read_to_string(&hash_file).on("read", &hash_file)?;
+    let hash = text.trim().parse().map_err(|source| Error::library("the cache is damaged", source))?;
+    let image = place.join("root.erofs");
+    let blocks = fs::metadata(&image).on("read", &image)?.len() / BLOCK as u64;
+    Ok(Root { image, tree: place.join("root.verity"), hash, blocks })
+}
+
+fn write(stage: &Path, file: &Staged) -> Result<()> {
+    let path = stage.join(&file.path);
+    match &file.content {
+        Content::Directory => fs::create_dir(&path).on("make", &path)?,
+        Content::Link(target) => return symlink(target, &path).on("make the link", &path),
+        Content::File(bytes) => fs::write(&path, bytes).on("write", &path)?,
+        Content::Device { .. } => return Err(no_device(&file.path)),
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(file.mode)).on("set the mode of", &path)
+}
+
+fn no_device(path: &str) -> Error {
+    Error::refused(format!("/{path} is a device"), "the root has none: the kernel fills /dev")
+}
