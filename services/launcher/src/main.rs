@@ -1,3 +1,36 @@
-//! launcher
+//! Makes action sandboxes. The one service that is root and starts programs for others.
+//!
+//! It reads one fixed structure, checks that PID 1's table calls the sender `action-runtime`, builds every layer of the
+//! sandbox or refuses with the layer's name, and tells how the program ended. It decides nothing: which action may run
+//! was decided before, and no layer can be asked to be weaker. Because each sandbox's cgroup lies below `actions/`,
+//! what freezes that folder freezes all of them.
+//!
+//! It has one thread, which `spawn` needs, and one loop; a caller that hangs up ends what it started.
 
-fn main() {}
+mod allotment;
+mod caller;
+mod confine;
+mod connection;
+mod run;
+mod serve;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let Err(error) = serve::run();
+    eprintln!("{}", chain(&error));
+    ExitCode::FAILURE
+}
+
+/// An error with all its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

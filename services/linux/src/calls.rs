@@ -1,7 +1,8 @@
 //! System-call allow lists: text in, a filter for the kernel out.
 //!
 //! A list has one call a line, `#` begins a comment. A line may narrow the call by its arguments' low 32 bits:
-//! `socket arg0==1` allows only Unix sockets. Several lines for one call are alternatives. What no line allows fails
+//! `socket arg0==1` allows only Unix sockets, `clone arg0&0x7e020000==0` looks at some bits only. Numbers are decimal or
+//! begin with `0x`. Several lines for one call are alternatives. What no line allows fails
 //! with "operation not permitted" or ends the program; calls of another architecture's table (32-bit, x32) match no line.
 //!
 //! `clone3` is special: its flags lie in memory, where no filter can look. A list that does not name it makes it "not
@@ -38,7 +39,7 @@ pub enum Otherwise {
 pub enum CallListError {
     /// A line is not of the form `name [argN==VALUE]…`.
     #[error(
-        "line {line} of the system-call list: '{}' is not 'name' or 'name argN==NUMBER', N from 0 to 5",
+        "line {line} of the system-call list: '{}' is not 'name' or 'name argN==NUMBER' or 'name argN&MASK==NUMBER', N from 0 to 5",
         text.escape_default()
     )]
     Form {
@@ -114,15 +115,26 @@ fn rule(line: &str) -> Option<String> {
     let mut conditions = String::new();
     for word in words {
         let (argument, value) = word.strip_prefix("arg")?.split_once("==")?;
+        let (argument, operator) = match argument.split_once('&') {
+            Some((argument, mask)) => (argument, format!(r#"{{"masked_eq":{}}}"#, number(mask)?)),
+            None => (argument, r#""eq""#.to_owned()),
+        };
         let argument: u8 = argument.parse().ok().filter(|argument| *argument < 6)?;
-        let value: u32 = value.parse().ok()?;
+        let value = number(value)?;
         let comma = if conditions.is_empty() { "" } else { "," };
-        write!(conditions, r#"{comma}{{"index":{argument},"type":"dword","op":"eq","val":{value}}}"#).ok()?;
+        write!(conditions, r#"{comma}{{"index":{argument},"type":"dword","op":{operator},"val":{value}}}"#).ok()?;
     }
     Some(match conditions.is_empty() {
         true => format!(r#"{{"syscall":"{name}"}}"#),
         false => format!(r#"{{"syscall":"{name}","args":[{conditions}]}}"#),
     })
+}
+
+fn number(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
 }
 
 #[cfg(test)]
@@ -131,8 +143,11 @@ mod tests {
 
     #[test]
     fn a_good_list_compiles() {
-        let filter = CallFilter::compile("# reading\nread\nwrite # and writing\n\nsocket arg0==1\n", Otherwise::Fails)
-            .expect("a good list");
+        let filter = CallFilter::compile(
+            "# reading\nread\nwrite # and writing\n\nsocket arg0==1\nclone arg0&0x7e020000==0\n",
+            Otherwise::Fails,
+        )
+        .expect("a good list");
         assert!(filter.allowed.len() > 8);
     }
 
@@ -141,6 +156,8 @@ mod tests {
         for (list, expected) in [
             ("read\nwrite arg9==1", "line 2"),
             ("read arg0=1", "line 1"),
+            ("read arg0&==1", "line 1"),
+            ("read arg0==0xg", "line 1"),
             ("\"},{\"syscall\":\"write\"", "line 1"),
             ("read \u{1b}[31m", "line 1"),
             ("", "empty"),

@@ -1,0 +1,158 @@
+//! One action's cgroup: the limits set, the end made certain, the use counted.
+//!
+//! It is removed when the action is over. A cgroup that is left from a launcher that died is ended and removed at the
+//! next start.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aios_wire::launch::Limits;
+
+/// Below here, each folder is one action; PID 1 freezes the whole.
+pub(crate) const ACTIONS: &str = "/sys/fs/cgroup/actions";
+
+/// The kernel counts processor shares in parts of this many microseconds.
+const PERIOD_US: u64 = 100_000;
+
+/// A limit could not be set or the cgroup not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the cgroup layer is missing: cannot {what} {path}")]
+pub(crate) struct AllotmentError {
+    what: &'static str,
+    path: String,
+    #[source]
+    source: io::Error,
+}
+
+/// The cgroup of one action.
+pub(crate) struct Allotment {
+    path: PathBuf,
+    folder: File,
+}
+
+/// What was used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) cpu_us: u64,
+    pub(crate) memory_peak: u64,
+    pub(crate) memory_kills: u64,
+}
+
+/// Makes the controllers available to actions, and ends what an earlier launcher left.
+pub(crate) fn prepare() -> Result<(), AllotmentError> {
+    write(&Path::new(ACTIONS).join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+    let left = fs::read_dir(ACTIONS).map_err(|source| AllotmentError { what: "list", path: ACTIONS.into(), source })?;
+    for entry in left.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        let path = entry.path();
+        if let Err(error) = fs::write(path.join("cgroup.kill"), "1").and_then(|()| remove(&path)) {
+            eprintln!("cannot remove the cgroup {} of an earlier launcher: {error}", path.display());
+        }
+    }
+    Ok(())
+}
+
+impl Allotment {
+    /// Makes the cgroup `name` with all limits set.
+    pub(crate) fn new(name: &str, limits: Limits) -> Result<Self, AllotmentError> {
+        let path = Path::new(ACTIONS).join(name);
+        let failed = |what| {
+            let path = path.display().to_string();
+            move |source| AllotmentError { what, path, source }
+        };
+        fs::create_dir(&path).map_err(failed("make"))?;
+        let folder = File::open(&path).map_err(failed("open"))?;
+        // From here on `drop` removes what was made.
+        let allotment = Self { path, folder };
+        allotment.set("memory.max", &limits.memory.to_string())?;
+        allotment.set("memory.swap.max", "0").or_else(|error| match error.source.kind() {
+            // A kernel without swap has no such limit and needs none.
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        // One that wants too much ends whole, not process by process.
+        allotment.set("memory.oom.group", "1")?;
+        allotment.set("pids.max", &limits.processes.to_string())?;
+        let share = u64::from(limits.cpu_percent).saturating_mul(PERIOD_US / 100);
+        allotment.set("cpu.max", &format!("{share} {PERIOD_US}"))?;
+        Ok(allotment)
+    }
+
+    /// The folder, to start a process in.
+    pub(crate) fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
+    /// Ends everything in it, also when it is frozen.
+    pub(crate) fn end(&self) {
+        if let Err(error) = self.set("cgroup.kill", "1") {
+            eprintln!("{}", crate::chain(&error));
+        }
+    }
+
+    /// Whether it is frozen now, by itself or from above.
+    pub(crate) fn is_frozen(&self) -> bool {
+        fs::read_to_string(self.path.join("cgroup.events"))
+            .is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
+    }
+
+    /// What was used until now. A counter that the kernel lacks reads as 0: nothing depends on it.
+    pub(crate) fn usage(&self) -> Usage {
+        let text = |file: &str| fs::read_to_string(self.path.join(file)).unwrap_or_default();
+        Usage {
+            cpu_us: field(&text("cpu.stat"), "usage_usec"),
+            memory_peak: text("memory.peak").trim().parse().unwrap_or(0),
+            memory_kills: field(&text("memory.events"), "oom_kill"),
+        }
+    }
+
+    fn set(&self, file: &str, value: &str) -> Result<(), AllotmentError> {
+        write(&self.path.join(file), value)
+    }
+}
+
+impl Drop for Allotment {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path) {
+            eprintln!("cannot remove the cgroup {}: {error}", self.path.display());
+        }
+    }
+}
+
+fn write(path: &Path, value: &str) -> Result<(), AllotmentError> {
+    fs::write(path, value).map_err(|source| AllotmentError { what: "set", path: path.display().to_string(), source })
+}
+
+/// Removes a cgroup whose processes have ended; the kernel may take a moment to notice that.
+fn remove(path: &Path) -> io::Result<()> {
+    let mut left = 50;
+    loop {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && left > 0 => {
+                left -= 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// A line `name value` of a flat keyed file.
+fn field(text: &str, name: &str) -> u64 {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let events = "low 0\noom 1\noom_kill 3\noom_group_kill 1\n";
+        assert_eq!(field(events, "oom_kill"), 3);
+        assert_eq!(field(events, "oom"), 1);
+        assert_eq!(field(events, "kill"), 0);
+    }
+}
