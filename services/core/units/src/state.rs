@@ -1,0 +1,160 @@
+//! What can happen to units and what follows from it.
+//!
+//! | in state | what happens | next |
+//! |---|---|---|
+//! | stopped, failed, finished | asked to start | waiting |
+//! | waiting | all it requires is ready | starting |
+//! | starting | ready | ready |
+//! | starting | start time over | killed, then as if it had ended badly |
+//! | starting, ready | ended | finished, restarting, stopped or failed, by kind and restart rule |
+//! | starting, ready | asked to stop | stopping |
+//! | restarting | its time has come | waiting |
+//! | stopping | ended | stopped, or waiting if it was a restart |
+//! | stopping | stop time over | killed |
+
+use aios_ids::UnitName;
+
+/// Something that happened. All that PID 1 sees reaches the graph as one of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The machine is set up: start what belongs to this mode.
+    Begin,
+    /// The unit's program runs.
+    Started(UnitName, u32),
+    /// The unit's program could not be started.
+    NotStarted(UnitName, String),
+    /// The unit said that it is ready.
+    Ready(UnitName),
+    /// The unit said what it is doing.
+    Said(UnitName, String),
+    /// The unit's process ended, and with it all others of its cgroup.
+    Ended(UnitName, Ended),
+    /// Somebody with the right to asked for a start.
+    Start(UnitName),
+    /// Somebody with the right to asked for a stop.
+    Stop(UnitName),
+    /// Somebody with the right to asked for a stop and a start.
+    Restart(UnitName),
+    /// Time has passed.
+    Tick,
+    /// Everything is to end.
+    Shutdown,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "ended with status {status}"),
+            Self::Signal(signal) => write!(f, "killed by signal {signal}"),
+        }
+    }
+}
+
+/// Something that PID 1 has to do. Effects are carried out in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Start the unit's program; answered by `Started` or `NotStarted`.
+    Spawn(UnitName),
+    /// Ask the unit's process to end.
+    Terminate(UnitName),
+    /// Kill everything in the unit's cgroup.
+    Kill(UnitName),
+    /// Freeze actions and agents, for this reason.
+    Freeze(String),
+    /// Let actions and agents go on.
+    Thaw,
+    /// Keep this in the ring of events; `None` is the machine itself.
+    Record(Option<UnitName>, What, String),
+    /// Tell whoever asked that nothing was done, and why.
+    Refuse(String),
+    /// Every critical unit is ready, for the first time in this boot.
+    SystemReady,
+    /// After a shutdown: no unit runs any more.
+    AllStopped,
+}
+
+/// The word of an event in the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A program runs.
+    Started,
+    /// A unit is ready.
+    Ready,
+    /// A process ended that was not told to.
+    Exited,
+    /// A unit was stopped.
+    Stopped,
+    /// A unit is not started again.
+    Failed,
+    /// Actions are frozen.
+    Frozen,
+    /// Actions go on.
+    Thawed,
+    /// The machine reached a milestone.
+    Boot,
+    /// The machine is going down.
+    Shutdown,
+}
+
+impl What {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Ready => "ready",
+            Self::Exited => "exited",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Frozen => "frozen",
+            Self::Thawed => "thawed",
+            Self::Boot => "boot",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What a unit is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    Stopped,
+    Waiting,
+    /// Its process is being made or has not said that it is ready.
+    Starting {
+        deadline: u64,
+        killed: bool,
+    },
+    Ready,
+    Stopping {
+        deadline: u64,
+        killed: bool,
+        then: Then,
+    },
+    Restarting {
+        at: u64,
+    },
+    Failed,
+    Finished,
+}
+
+/// What follows a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Stay,
+    Start,
+}
+
+impl State {
+    /// Whether the unit has a process, or one is being made.
+    pub(crate) fn runs(&self) -> bool {
+        matches!(self, Self::Starting { .. } | Self::Ready | Self::Stopping { .. })
+    }
+}

@@ -1,0 +1,404 @@
+//! Unit files: TOML in, a checked [`Unit`] out.
+//!
+//! One file describes one program: who it is, when it starts, how it is restarted and what it may reach. A file without
+//! a `[sandbox]` table is refused: a program without a profile does not start. Unknown keys are refused, so a misspelt
+//! restriction is never silently absent. What other units exist is not known here; see [`Graph`](crate::Graph).
+
+use aios_ids::UnitName;
+use serde::Deserialize;
+
+/// A unit file is at most so long.
+pub const FILE_LIMIT: usize = 32 * 1024;
+
+/// One supervised program, as its file describes it and checked by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name, which is also its file's, its socket's and its cgroup's. An instance on a terminal has the terminal's
+    /// name behind it.
+    pub name: UnitName,
+    /// What peers know it as; the same for all instances.
+    pub base: UnitName,
+    /// The terminal of an instance of a terminal unit.
+    pub terminal: Option<String>,
+    /// What kind of life it has.
+    pub kind: Kind,
+    /// The program's absolute path.
+    pub program: String,
+    /// Its arguments; `{terminal}` stands for the terminal of an instance.
+    pub args: Vec<String>,
+    /// The user it runs as, a name of the image's table of users.
+    pub user: String,
+    /// In which ways of running the machine it is started; an agent is started when it is asked for.
+    pub modes: Vec<Mode>,
+    /// Units that must be ready before it is started.
+    pub requires: Vec<UnitName>,
+    /// Units that must be ready, ended or given up before it is started.
+    pub after: Vec<UnitName>,
+    /// When it counts as ready.
+    pub readiness: Readiness,
+    /// Whether PID 1 listens on `/run/aios/<name>` for it.
+    pub socket: bool,
+    /// Whether the machine counts as ready only when this is.
+    pub critical: bool,
+    /// Whether actions and agents are frozen while this is not ready.
+    pub freezes_actions: bool,
+    /// Folders that are its own: made by PID 1, mode 0700.
+    pub state: Vec<String>,
+    /// The operator whose session this is.
+    pub session: Option<UnitName>,
+    /// How long it may take to become ready, in milliseconds.
+    pub start_timeout_ms: u64,
+    /// How long it may take to end after it was told to, in milliseconds.
+    pub stop_timeout_ms: u64,
+    /// When it is started again.
+    pub restart: Restart,
+    /// What it may reach.
+    pub sandbox: Profile,
+    /// What it may use up.
+    pub resources: Resources,
+}
+
+/// What kind of life a unit has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Runs until it is stopped.
+    Service,
+    /// Runs once and ends.
+    Oneshot,
+    /// Runs once on each console terminal; ending well starts it again.
+    Terminal,
+    /// Proposes and never decides; started when it is asked for.
+    Agent,
+}
+
+/// A way of running the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// From the ISO, to try.
+    Live,
+    /// From the ISO, to install.
+    Install,
+    /// From an installed disk.
+    Disk,
+}
+
+/// When a unit counts as ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Readiness {
+    /// When it says `READY=1`.
+    Notify,
+    /// As soon as its program runs.
+    Started,
+}
+
+/// When a unit is started again.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Restart {
+    /// After which ends.
+    pub policy: RestartPolicy,
+    /// Milliseconds to wait; doubled each time up to ten seconds.
+    pub backoff_ms: u64,
+    /// At most so many starts …
+    pub budget: u32,
+    /// … in so many seconds.
+    pub window_s: u64,
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self { policy: RestartPolicy::Always, backoff_ms: 100, budget: 8, window_s: 60 }
+    }
+}
+
+/// After which ends a unit is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// After every end. When the budget is spent it waits until the window has room again.
+    Always,
+    /// After a bad end, until the budget is spent.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+/// What a unit may reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Profile {
+    /// Capabilities it keeps, such as `CAP_NET_ADMIN`.
+    pub capabilities: Vec<String>,
+    /// Groups it is in besides its own, by name.
+    pub groups: Vec<String>,
+    /// What it has of its own.
+    pub own: Vec<Own>,
+    /// Whether it sees the machine's network.
+    pub network: Network,
+    /// Whether it sees only what this profile lists, or the whole file tree.
+    pub view: View,
+    /// Whether Landlock holds it to the paths below.
+    pub paths: Paths,
+    /// Paths it may read.
+    pub read: Vec<String>,
+    /// Paths it may read and execute; its own program always is one.
+    pub execute: Vec<String>,
+    /// Paths it may change; its state folders always are.
+    pub write: Vec<String>,
+    /// Sockets and folders of sockets it may connect to.
+    pub connect: Vec<String>,
+    /// Devices it may use.
+    pub device: Vec<String>,
+    /// The list of system calls it may make, a file of the image's `seccomp` folder; `none` for no limit.
+    pub calls: String,
+}
+
+/// What a program has of its own instead of sharing it with the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Own {
+    /// Mounts.
+    Mount,
+    /// Process ids. Not for a program that identifies its callers: it would not see their processes.
+    Pid,
+    /// Shared memory and message queues.
+    Ipc,
+    /// Host name.
+    Uts,
+    /// The root of the cgroup tree it sees.
+    Cgroup,
+}
+
+/// Whether a program sees the machine's network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// It has an empty one of its own.
+    #[default]
+    None,
+    /// The machine's.
+    Host,
+}
+
+/// Which file tree a program sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum View {
+    /// One with only the paths of its profile, an empty `/tmp` and a few devices.
+    #[default]
+    Listed,
+    /// The machine's.
+    Whole,
+}
+
+/// Whether Landlock holds a program to the paths of its profile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Paths {
+    /// It does.
+    #[default]
+    Enforced,
+    /// It does not, for programs that mount or start others with wider rules.
+    Unlimited,
+}
+
+/// What a unit may use up.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Resources {
+    /// Memory in MiB.
+    pub memory_max_mib: u64,
+    /// Processes and threads.
+    pub pids_max: u64,
+    /// Open descriptors of one process.
+    pub descriptors_max: u64,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { memory_max_mib: 128, pids_max: 64, descriptors_max: 1024 }
+    }
+}
+
+/// A unit file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    /// The file is longer than any unit needs.
+    #[error("unit '{name}' is {length} bytes long; a unit file has at most {FILE_LIMIT}")]
+    Long {
+        /// The file's name.
+        name: String,
+        /// Its length.
+        length: usize,
+    },
+    /// It is not TOML of this form.
+    #[error("unit '{name}' cannot be read")]
+    Form {
+        /// The file's name.
+        name: String,
+        /// Where and why, with the line and a caret.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value is well formed and makes no sense.
+    #[error("unit '{name}': {key} {why}")]
+    Value {
+        /// The file's name.
+        name: String,
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawUnit {
+    kind: Kind,
+    program: String,
+    #[serde(default)]
+    args: Vec<String>,
+    user: String,
+    #[serde(default)]
+    modes: Vec<Mode>,
+    #[serde(default)]
+    requires: Vec<UnitName>,
+    #[serde(default)]
+    after: Vec<UnitName>,
+    #[serde(default)]
+    readiness: Option<Readiness>,
+    #[serde(default)]
+    socket: bool,
+    #[serde(default)]
+    critical: bool,
+    #[serde(default)]
+    freezes_actions: bool,
+    #[serde(default)]
+    state: Vec<String>,
+    #[serde(default)]
+    session: Option<UnitName>,
+    #[serde(default)]
+    start_timeout_s: Option<u64>,
+    #[serde(default)]
+    stop_timeout_s: Option<u64>,
+    #[serde(default)]
+    restart: Option<Restart>,
+    sandbox: Profile,
+    #[serde(default)]
+    resources: Resources,
+}
+
+impl Unit {
+    /// Reads the file `<name>.toml`.
+    pub fn parse(name: &str, text: &str) -> Result<Self, UnitError> {
+        if text.len() > FILE_LIMIT {
+            return Err(UnitError::Long { name: shown(name), length: text.len() });
+        }
+        let raw: RawUnit =
+            toml::from_str(text).map_err(|e| UnitError::Form { name: shown(name), source: Box::new(e) })?;
+        Self::check(name, raw)
+    }
+
+    fn check(name: &str, raw: RawUnit) -> Result<Self, UnitError> {
+        let value = |key, why: String| UnitError::Value { name: shown(name), key, why };
+        let unit_name: UnitName = name.parse().map_err(|e: aios_ids::IdError| value("file name", e.to_string()))?;
+        let paths = [
+            ("program", std::slice::from_ref(&raw.program)),
+            ("state", &raw.state),
+            ("sandbox.read", &raw.sandbox.read),
+            ("sandbox.execute", &raw.sandbox.execute),
+            ("sandbox.write", &raw.sandbox.write),
+            ("sandbox.connect", &raw.sandbox.connect),
+            ("sandbox.device", &raw.sandbox.device),
+        ];
+        for (key, paths) in paths {
+            if let Some(path) = paths.iter().find(|path| !is_plain_path(path)) {
+                return Err(value(key, format!("has '{}': write an absolute path without '..'", shown(path))));
+            }
+        }
+        if raw.sandbox.calls.is_empty() {
+            return Err(value("sandbox.calls", "is missing: name a list of the seccomp folder".into()));
+        }
+        if !raw.sandbox.calls.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
+            return Err(value("sandbox.calls", format!("has '{}': a list's name", shown(&raw.sandbox.calls))));
+        }
+        if raw.sandbox.view == View::Listed && !raw.sandbox.own.contains(&Own::Mount) {
+            return Err(value("sandbox.own", "lacks 'mount', which a view of its own needs".into()));
+        }
+        if raw.modes.is_empty() && !matches!(raw.kind, Kind::Agent | Kind::Terminal) {
+            return Err(value("modes", "is empty: the unit would never start".into()));
+        }
+        if raw.session.is_some() && raw.kind != Kind::Terminal {
+            return Err(value("session", "is only for a terminal unit".into()));
+        }
+        if raw.freezes_actions && raw.kind != Kind::Service {
+            return Err(value("freezes-actions", "is only for a service".into()));
+        }
+        if raw.kind == Kind::Agent && (raw.critical || raw.socket || !raw.modes.is_empty()) {
+            return Err(value("kind", "agent goes without critical, socket and modes".into()));
+        }
+        let restart = raw.restart.unwrap_or(Restart {
+            policy: match raw.kind {
+                Kind::Service | Kind::Terminal => RestartPolicy::Always,
+                Kind::Oneshot | Kind::Agent => RestartPolicy::Never,
+            },
+            ..Restart::default()
+        });
+        if restart.budget == 0 || restart.window_s == 0 || restart.backoff_ms == 0 {
+            return Err(value("restart", "needs budget, window-s and backoff-ms above 0".into()));
+        }
+        if raw.requires.contains(&unit_name) || raw.after.contains(&unit_name) {
+            return Err(value("requires", "names the unit itself".into()));
+        }
+        let default_readiness = if raw.kind == Kind::Service { Readiness::Notify } else { Readiness::Started };
+        Ok(Self {
+            base: unit_name.clone(),
+            name: unit_name,
+            terminal: None,
+            kind: raw.kind,
+            program: raw.program,
+            args: raw.args,
+            user: raw.user,
+            modes: raw.modes,
+            requires: raw.requires,
+            after: raw.after,
+            readiness: raw.readiness.unwrap_or(default_readiness),
+            socket: raw.socket,
+            critical: raw.critical,
+            freezes_actions: raw.freezes_actions,
+            state: raw.state,
+            session: raw.session,
+            start_timeout_ms: raw.start_timeout_s.unwrap_or(30).clamp(1, 600) * 1000,
+            stop_timeout_ms: raw.stop_timeout_s.unwrap_or(5).clamp(1, 60) * 1000,
+            restart,
+            sandbox: raw.sandbox,
+            resources: raw.resources,
+        })
+    }
+
+    /// The instance of a terminal unit on `terminal`. Its name must stay a unit's name.
+    pub fn on_terminal(&self, terminal: &str) -> Result<Self, UnitError> {
+        let name = format!("{}-{}", self.base, terminal.to_ascii_lowercase());
+        let why = |e: aios_ids::IdError| UnitError::Value { name: name.clone(), key: "terminal", why: e.to_string() };
+        Ok(Self {
+            name: name.parse().map_err(why)?,
+            terminal: Some(terminal.to_owned()),
+            args: self.args.iter().map(|arg| arg.replace("{terminal}", terminal)).collect(),
+            ..self.clone()
+        })
+    }
+}
+
+fn is_plain_path(path: &str) -> bool {
+    path.starts_with('/') && path.len() < 1024 && !path.contains('\0') && !path.split('/').any(|part| part == "..")
+}
+
+/// What came from outside, safe to print.
+fn shown(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_default).collect()
+}
