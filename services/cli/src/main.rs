@@ -1,3 +1,62 @@
-//! aios
+//! `aios`: what a person types on the machine. It asks services and shows answers; it decides nothing and holds no right.
+//! Every command that changes something submits a typed action.
 
-fn main() {}
+mod action;
+mod agent;
+mod approval;
+mod args;
+mod boot;
+mod evidence;
+mod failure;
+mod object;
+mod policy;
+mod service;
+mod settings;
+mod show;
+mod status;
+mod store;
+mod update;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    // clap ends with status 2 by itself when the words are wrong, and 0 after help.
+    let args = Args::parse();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let format = args.format();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the event loop: {error}")))?;
+    runtime.block_on(async {
+        match args.command {
+            Command::Status => status::run(format).await,
+            Command::Boot => boot::run(format),
+            Command::Service { command } => service::run(command, format).await,
+            Command::Action { command } => action::run(command, format).await,
+            Command::Approval { command } => approval::run(command, format).await,
+            Command::Policy { command } => policy::run(command, format).await,
+            Command::Evidence { command } => evidence::run(command, format).await,
+            Command::Attest { action } => evidence::attest(&action, format).await,
+            Command::Agent { command } => agent::run(command, format).await,
+            Command::Object { command } => object::run(command, format).await,
+            Command::Store { command } => store::run(command, format).await,
+            Command::Settings { command } => settings::run(command, format).await,
+            Command::Update { command } => update::run(command, format).await,
+        }
+    })
+}

@@ -1,0 +1,120 @@
+//! `aios approval …`: a person says yes or no to exactly one envelope.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use aios_daemon::proxy::Policy1Proxy;
+use aios_identity::SessionStrength;
+use aios_wire::policy::{Approval, ApprovalState};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+
+use crate::args::ApprovalCommand;
+use crate::failure::Failure;
+use crate::show::{Format, harmless, read, table};
+use crate::status;
+
+pub(crate) async fn run(command: ApprovalCommand, format: Format) -> Result<(), Failure> {
+    let policy = policy().await?;
+    match command {
+        ApprovalCommand::List => {
+            let approvals: Vec<Approval> = read("policy-kernel", &policy.approvals().await?)?;
+            format.print(&approvals, |approvals| {
+                table(
+                    ["REQUEST", "STATE", "SUBJECT", "TYPE", "RISK"],
+                    approvals.iter().map(|a| {
+                        [
+                            a.id.to_string(),
+                            state_text(&a.state),
+                            a.subject.to_string(),
+                            a.action_type.clone(),
+                            a.risk.clone(),
+                        ]
+                    }),
+                );
+            });
+            Ok(())
+        }
+        ApprovalCommand::Show { id } => {
+            format.print(&find(&policy, &id).await?, print);
+            Ok(())
+        }
+        ApprovalCommand::Approve { id } => {
+            let approval = find(&policy, &id).await?;
+            if format == Format::People {
+                print(&approval);
+            }
+            let pass_phrase = match status::session_strength() {
+                Some(SessionStrength::PassPhrase) => ask_pass_phrase()?,
+                _ => String::new(),
+            };
+            policy.approve(&id, &pass_phrase).await?;
+            format.print(&find(&policy, &id).await?, |_| {
+                println!("approved; the action runs now: 'aios action watch {}'", approval.action);
+            });
+            Ok(())
+        }
+        ApprovalCommand::Reject { id, reason } => {
+            policy.reject(&id, &reason).await?;
+            format.print(&find(&policy, &id).await?, |approval| println!("rejected: {}", approval.id));
+            Ok(())
+        }
+    }
+}
+
+fn print(approval: &Approval) {
+    println!("{}  {}", approval.id, state_text(&approval.state));
+    println!("  asked by   {}", approval.subject);
+    println!("  action     {}  {}", approval.action, approval.action_type);
+    println!("  parameters {}", harmless(&approval.parameters));
+    println!(
+        "  risk       {}; {}",
+        approval.risk,
+        if approval.reversible { "can be undone" } else { "cannot be undone" }
+    );
+    println!("  digest     {}", approval.digest);
+    if !approval.reason.is_empty() {
+        println!("  they say   \"{}\"", harmless(&approval.reason));
+    }
+}
+
+fn state_text(state: &ApprovalState) -> String {
+    match state {
+        ApprovalState::Waiting => "waiting".into(),
+        ApprovalState::Granted { by, .. } => format!("granted by {by}"),
+        ApprovalState::Rejected { by, .. } => format!("rejected by {by}"),
+        ApprovalState::Consumed { .. } => "consumed".into(),
+        ApprovalState::Expired => "expired".into(),
+    }
+}
+
+async fn find(policy: &Policy1Proxy<'_>, id: &str) -> Result<Approval, Failure> {
+    let approvals: Vec<Approval> = read("policy-kernel", &policy.approvals().await?)?;
+    approvals.into_iter().find(|approval| approval.id.as_str() == id).ok_or_else(|| {
+        Failure::failed(format!("there is no request '{}'", id.escape_default())).hint("aios approval list")
+    })
+}
+
+/// Asks for the pass phrase without showing it; a program may write it to standard input instead.
+fn ask_pass_phrase() -> Result<String, Failure> {
+    let cannot = |error: std::io::Error| Failure::failed(format!("cannot ask for the pass phrase: {error}"));
+    let stdin = std::io::stdin();
+    let terminal = if stdin.is_terminal() { tcgetattr(&stdin).ok() } else { None };
+    print!("pass phrase: ");
+    std::io::stdout().flush().map_err(cannot)?;
+    if let Some(modes) = &terminal {
+        let mut hidden = modes.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|error| cannot(error.into()))?;
+    }
+    let mut line = String::new();
+    let asked = stdin.lock().read_line(&mut line).map_err(cannot);
+    if let Some(modes) = &terminal {
+        tcsetattr(&stdin, OptionalActions::Now, modes).map_err(|error| cannot(error.into()))?;
+    }
+    println!();
+    asked?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+async fn policy() -> Result<Policy1Proxy<'static>, Failure> {
+    crate::policy::connect().await
+}

@@ -1,0 +1,363 @@
+//! The words, in one definition for parser and help.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::show::Format;
+
+/// AIOS: AI proposes, the system decides.
+#[derive(Debug, Parser)]
+#[command(
+    name = "aios",
+    version,
+    disable_help_subcommand = false,
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 denied by policy, 4 waits for approval, 5 service not \
+                  reachable."
+)]
+pub(crate) struct Args {
+    /// Answer as JSON with stable names
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Args {
+    pub(crate) fn format(&self) -> Format {
+        if self.json { Format::Json } else { Format::People }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The machine on one screen
+    Status,
+    /// Where the boot time went
+    Boot,
+    /// The supervised services
+    Service {
+        #[command(subcommand)]
+        command: ServiceCommand,
+    },
+    /// Typed actions: everything that changes something is one
+    Action {
+        #[command(subcommand)]
+        command: ActionCommand,
+    },
+    /// What waits for a person
+    Approval {
+        #[command(subcommand)]
+        command: ApprovalCommand,
+    },
+    /// The rules, and why they decide what they decide
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+    /// The log of what happened, and its proofs
+    Evidence {
+        #[command(subcommand)]
+        command: EvidenceCommand,
+    },
+    /// Who approved an action, what ran, what changed, and the proof
+    Attest {
+        /// The action's id
+        action: String,
+    },
+    /// Supervised, confined programs that propose
+    Agent {
+        #[command(subcommand)]
+        command: AgentCommand,
+    },
+    /// Named objects with versions
+    Object {
+        #[command(subcommand)]
+        command: ObjectCommand,
+    },
+    /// The content-addressed store of software
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
+    /// Typed settings; /etc follows
+    Settings {
+        #[command(subcommand)]
+        command: SettingsCommand,
+    },
+    /// The system itself
+    Update {
+        #[command(subcommand)]
+        command: UpdateCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Every service with its state
+    List,
+    /// One service
+    Show {
+        /// The service
+        name: String,
+    },
+    /// Stops a service and starts it again
+    Restart {
+        /// The service
+        name: String,
+    },
+    /// What PID 1 saw of a service in this boot
+    History {
+        /// The service
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ActionCommand {
+    /// Every type of action there is
+    Types,
+    /// The parameters of a type as JSON Schema
+    Schema {
+        /// The type
+        #[arg(value_name = "TYPE")]
+        action_type: String,
+    },
+    /// Asks for an action
+    Submit {
+        /// The type, such as service.restart; left out with --file
+        #[arg(value_name = "TYPE", required_unless_present = "file", conflicts_with = "file")]
+        action_type: Option<String>,
+        /// Its parameters, such as name=network
+        #[arg(value_name = "KEY=VALUE")]
+        parameters: Vec<String>,
+        /// A request as JSON; '-' reads it from the terminal
+        #[arg(short, long)]
+        file: Option<PathBuf>,
+        /// Why, for the record and for who approves
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// The same key means the same action
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// Actions of this machine, newest last
+    List,
+    /// One action with its receipts
+    Show {
+        /// The action's id
+        id: String,
+    },
+    /// Waits until an action ends
+    Watch {
+        /// The action's id
+        id: String,
+    },
+    /// Takes back an action that waits for approval
+    Cancel {
+        /// The action's id
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalCommand {
+    /// What waits, what was decided
+    List,
+    /// One request, with exactly what would run
+    Show {
+        /// The request's id
+        id: String,
+    },
+    /// Lets the action run, once
+    Approve {
+        /// The request's id
+        id: String,
+    },
+    /// Refuses it
+    Reject {
+        /// The request's id
+        id: String,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// The rules in force
+    Show,
+    /// What would be decided for you, and which rules would decide it; nothing runs
+    Explain {
+        /// The type, such as service.restart; left out with --file
+        #[arg(value_name = "TYPE", required_unless_present = "file", conflicts_with = "file")]
+        action_type: Option<String>,
+        /// Its parameters, such as name=network
+        #[arg(value_name = "KEY=VALUE")]
+        parameters: Vec<String>,
+        /// A request as JSON; '-' reads it from the terminal
+        #[arg(short, long)]
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvidenceCommand {
+    /// The newest records
+    Tail {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        count: u64,
+    },
+    /// Records that match
+    Query {
+        /// Only this kind, such as decision or outcome
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only this action
+        #[arg(long)]
+        action: Option<String>,
+        /// Only records after this index
+        #[arg(long)]
+        after: Option<u64>,
+        /// At most this many
+        #[arg(long, default_value_t = 1000)]
+        limit: u64,
+    },
+    /// One record
+    Show {
+        /// Its index
+        index: u64,
+    },
+    /// The proof that a record is in the log
+    Prove {
+        /// Its index
+        index: u64,
+    },
+    /// Checks every record, tile and signature, here or in an export
+    Verify {
+        /// An export: a folder, or a bundle in one file
+        export: Option<PathBuf>,
+    },
+    /// Writes the whole log where it can be verified without this machine
+    Export {
+        /// A folder to make; '-' writes one bundle to the terminal
+        target: PathBuf,
+    },
+    /// The newest signed checkpoint
+    Checkpoint,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// The agents of this machine
+    List,
+    /// Starts an agent from its manifest
+    Run {
+        /// The agent
+        name: String,
+    },
+    /// One agent, and what it asked for
+    Show {
+        /// The agent
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ObjectCommand {
+    /// Every object with its newest version
+    List,
+    /// Stores a new version
+    Put {
+        /// The object
+        name: String,
+        /// Its content; '-' reads it from the terminal
+        content: String,
+    },
+    /// Prints a version's content
+    Get {
+        /// The object
+        name: String,
+        /// Which version; the newest without it
+        #[arg(long, default_value_t = 0)]
+        version: u64,
+    },
+    /// The versions of an object
+    Log {
+        /// The object
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Every path in the store
+    List,
+    /// Fetches a path with everything it refers to, verified
+    Add {
+        /// The store path
+        path: String,
+        /// The binary cache
+        #[arg(long)]
+        cache: String,
+        /// The only key whose signature counts
+        #[arg(long)]
+        key: String,
+    },
+    /// One path: hash, size, references, who signed it
+    Info {
+        /// The store path
+        path: String,
+    },
+    /// Runs a program of the store in the action sandbox
+    Run {
+        /// The program
+        program: String,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SettingsCommand {
+    /// Every setting
+    List,
+    /// One setting
+    Get {
+        /// The setting
+        key: String,
+    },
+    /// Changes one setting
+    Set {
+        /// The setting
+        key: String,
+        /// Its new value
+        value: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpdateCommand {
+    /// Which release runs and which is next
+    Status,
+    /// Writes a newer release to the other slot
+    Apply {
+        /// The release's folder
+        source: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Args;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,41 @@
+//! `aios settings …`: what the machine is told, in one typed object.
+
+use aios_daemon::proxy::Settings1Proxy;
+use serde_json::{Map, Value};
+
+use crate::action;
+use crate::args::SettingsCommand;
+use crate::failure::Failure;
+use crate::show::{Format, harmless, read, table};
+
+pub(crate) async fn run(command: SettingsCommand, format: Format) -> Result<(), Failure> {
+    match command {
+        SettingsCommand::List => {
+            let all: Map<String, Value> = read("settings", &connect().await?.list().await?)?;
+            format.print(&all, |all| {
+                table(["SETTING", "VALUE"], all.iter().map(|(key, value)| [key.clone(), text(value)]));
+            });
+            Ok(())
+        }
+        SettingsCommand::Get { key } => {
+            let value: Value = read("settings", &connect().await?.get(&key).await?)?;
+            format.print(&value, |value| println!("{}", text(value)));
+            Ok(())
+        }
+        SettingsCommand::Set { key, value } => {
+            let value = aios_action::Kind::Value.from_word(&value);
+            action::submit("settings.set", [("key", key.into()), ("value", value)], format).await
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    harmless(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+/// A connection to the settings service.
+pub(crate) async fn connect() -> Result<Settings1Proxy<'static>, Failure> {
+    let connection =
+        aios_daemon::connect("settings").await.map_err(|error| Failure::not_reachable("settings", error))?;
+    Ok(Settings1Proxy::new(&connection).await?)
+}

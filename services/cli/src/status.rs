@@ -1,0 +1,111 @@
+//! `aios status`: the machine on one screen. What cannot be reached is said in its line, and the rest is shown.
+
+use aios_identity::SessionStrength;
+use aios_wire::init::{Origin, Reply, Request, ServiceState, System};
+use aios_wire::policy::{Approval, ApprovalState};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::show::{Format, read};
+use crate::{evidence, policy, service, settings};
+
+pub(crate) async fn run(format: Format) -> Result<(), Failure> {
+    let system = system()?;
+    let services = service::services()?;
+    let not_ready: Vec<_> = services
+        .iter()
+        .filter(|s| matches!(s.state, ServiceState::Failed | ServiceState::Restarting | ServiceState::Frozen))
+        .map(|s| format!("{} is {}", s.name, service::state_word(s.state)))
+        .collect();
+    let policy = policy_line().await;
+    let evidence = evidence::head().await;
+    let hostname = hostname().await;
+    let memory = memory_used();
+    let shown = json!({
+        "system": system,
+        "hostname": hostname.as_ref().ok(),
+        "services": {"total": services.len(), "attention": not_ready},
+        "policy": policy.as_ref().ok(),
+        "evidence": evidence.as_ref().ok(),
+        "memory_used_mib": memory,
+    });
+    format.print(&shown, |_| {
+        let or_why = |line: Result<String, Failure>| line.unwrap_or_else(|failure| failure.to_string());
+        println!("AIOS {}  {}", system.version, origin_text(&system.origin));
+        println!("  host       {}", or_why(hostname));
+        println!("  up         {} s; boot {}", system.uptime_s, system.boot_id);
+        println!("  root       verified, {}…; secure boot {}", short(&system.root_hash), on_off(system.secure_boot));
+        let ready = services.iter().filter(|s| matches!(s.state, ServiceState::Ready | ServiceState::Finished)).count();
+        println!("  services   {ready} of {} ready or done", services.len());
+        println!("  policy     {}", or_why(policy.map(|p| p["text"].as_str().unwrap_or_default().to_owned())));
+        println!(
+            "  evidence   {}",
+            or_why(evidence.map(|head| format!("{} records, root {}…", head.size, short(&head.root))))
+        );
+        if let Some(memory) = memory {
+            println!("  memory     {memory} MiB used");
+        }
+        if let Some(why) = &system.frozen {
+            println!("  ! actions are frozen: {why}");
+        }
+        for line in &not_ready {
+            println!("  ! {line}: 'aios service list'");
+        }
+    });
+    Ok(())
+}
+
+/// The state of the system, as PID 1 tells.
+fn system() -> Result<System, Failure> {
+    match aios_daemon::init::ask(&Request::Status)? {
+        Reply::Status(system) => Ok(system),
+        other => Err(Failure::failed(format!("PID 1 answered something else: {other:?}"))),
+    }
+}
+
+/// What the sessions of this machine prove at their beginning; unknown when PID 1 is not there.
+pub(crate) fn session_strength() -> Option<SessionStrength> {
+    system().ok().map(|system| match system.origin {
+        Origin::Live | Origin::Install => SessionStrength::Presence,
+        Origin::Disk { .. } => SessionStrength::PassPhrase,
+    })
+}
+
+fn origin_text(origin: &Origin) -> String {
+    match origin {
+        Origin::Live => "live: nothing outlives this boot".into(),
+        Origin::Install => "started to install".into(),
+        Origin::Disk { disk, slot } => format!("slot {slot} of {disk}"),
+    }
+}
+
+async fn policy_line() -> Result<Value, Failure> {
+    let policy = policy::connect().await?;
+    let shown: Value = read("policy-kernel", &policy.show().await?)?;
+    let approvals: Vec<Approval> = read("policy-kernel", &policy.approvals().await?)?;
+    let waiting = approvals.iter().filter(|a| a.state == ApprovalState::Waiting).count();
+    let epoch = shown["epoch"].as_str().map_or_else(|| shown["epoch"].to_string(), str::to_owned);
+    Ok(json!({"epoch": epoch, "waiting": waiting, "text": format!("epoch {epoch}; {waiting} waiting for a person")}))
+}
+
+async fn hostname() -> Result<String, Failure> {
+    let value: Value = read("settings", &settings::connect().await?.get("hostname").await?)?;
+    Ok(value.as_str().unwrap_or_default().to_owned())
+}
+
+/// Memory that is not available to programs, in MiB.
+fn memory_used() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = |name: &str| -> Option<u64> {
+        text.lines().find_map(|line| line.strip_prefix(name))?.trim().trim_end_matches(" kB").trim().parse().ok()
+    };
+    Some((kib("MemTotal:")? - kib("MemAvailable:")?) / 1024)
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
