@@ -1,1 +1,23 @@
-//! aios-policy
+//! Whether an action may be done: signed rules, compiled-in denies, the life of an approval, operators' pass phrases.
+//!
+//! [`decide`] is the whole of policy: an envelope and an attested subject go in, a decision with its reasons comes out,
+//! the same one for the same input every time. A [`Bundle`] is the rules, signed and checked before it can be asked.
+//! Nothing here reads a file, a clock or a random number; the policy kernel brings those and keeps what must last.
+//!
+//! The rule to remember: every error, every gap and every doubt is a denial.
+
+pub mod approval;
+mod bundle;
+mod cases;
+mod decide;
+mod deny;
+pub mod operators;
+mod request;
+mod rules;
+mod seal;
+
+pub use bundle::{Bundle, BundleError, pack};
+pub use cases::CaseError;
+pub use decide::decide;
+pub use rules::RuleError;
+pub use seal::{SealError, public_key};

@@ -50,6 +50,8 @@ pub struct Approval {
     pub action: ActionId,
     /// The only envelope this approval is good for.
     pub digest: Digest,
+    /// The policy that wants a person to say; under another one the request is void.
+    pub epoch: String,
     /// Who asked for the action.
     pub subject: Peer,
     /// The action's type.
@@ -95,4 +97,15 @@ pub enum ApprovalState {
     },
     /// It can no longer be used: its boot or its policy is gone.
     Expired,
+}
+
+/// The policy that decides now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyView {
+    /// The bundle's epoch, or `none` when no policy is loaded and everything is denied.
+    pub epoch: String,
+    /// The public key that signed the bundle, in hexadecimal; empty when no policy is loaded.
+    pub signer: String,
+    /// The rules as they were written; why there is no policy when there is none.
+    pub text: String,
 }

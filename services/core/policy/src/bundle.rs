@@ -1,0 +1,141 @@
+//! A bundle: the rules of a machine, their epoch and their own test cases, signed as one file.
+//!
+//! The sources are a folder of `*.cedar` files and `cases.toml`. [`pack`] makes the file; [`Bundle::open`] takes it only
+//! if the expected key signed it, it was written for this system's schema, every rule is sound and every case comes out
+//! as it says. What is open can be asked; nothing else can.
+
+use aios_ids::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::cases::{self, Case, CaseError};
+use crate::request::SCHEMA;
+use crate::rules::{RuleError, Rules};
+use crate::seal::{self, SealError};
+
+/// The form's version.
+const FORMAT: &str = "aios.policy.v1";
+
+/// The file of test cases among the sources.
+const CASES_FILE: &str = "cases.toml";
+
+/// A policy that can be asked.
+pub struct Bundle {
+    epoch: String,
+    signer: String,
+    files: Vec<RuleFile>,
+    rules: Rules,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    format: String,
+    epoch: u64,
+    schema: Digest,
+    rules: Vec<RuleFile>,
+    cases: Vec<Case>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleFile {
+    name: String,
+    text: String,
+}
+
+/// A bundle cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// Not signed as it must be.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Signed, and not a bundle.
+    #[error("the bundle's content cannot be read")]
+    Content(#[source] serde_json::Error),
+    /// Another version of the form.
+    #[error("the bundle has the form '{0}'; this system reads {FORMAT}")]
+    Format(String),
+    /// Written with another schema in mind.
+    #[error("the bundle was written for another schema of actions; pack it again with the sources of this release")]
+    Schema,
+    /// A rule is wrong.
+    #[error("a rule cannot be used")]
+    Rule(#[from] RuleError),
+    /// The test cases cannot be read, or one comes out otherwise.
+    #[error("the bundle's own test cases do not hold")]
+    Case(#[from] CaseError),
+    /// A source file that means nothing here.
+    #[error("'{0}' does not belong in a policy: there are *.cedar files and {CASES_FILE}")]
+    Source(String),
+    /// No rules or no cases.
+    #[error("a policy needs at least one *.cedar file and {CASES_FILE} with at least one case")]
+    Empty,
+}
+
+/// Makes the signed file from sources of (file name, text). What this returns, [`Bundle::open`] takes.
+pub fn pack<'a>(
+    sources: impl IntoIterator<Item = (&'a str, &'a str)>,
+    epoch: u64,
+    seed: &[u8; 32],
+) -> Result<Vec<u8>, BundleError> {
+    let mut rules = Vec::new();
+    let mut cases = Vec::new();
+    for (name, text) in sources {
+        match name {
+            CASES_FILE => cases = cases::read(text)?,
+            rule if rule.ends_with(".cedar") => rules.push(RuleFile { name: rule.into(), text: text.into() }),
+            other => return Err(BundleError::Source(other.into())),
+        }
+    }
+    if rules.is_empty() || cases.is_empty() {
+        return Err(BundleError::Empty);
+    }
+    // The order in which a folder was read must not change the file.
+    rules.sort_by(|a, b| a.name.cmp(&b.name));
+    let schema = Digest::of(SCHEMA.as_bytes());
+    let content = Content { format: FORMAT.into(), epoch, schema, rules, cases };
+    let content = serde_json::to_string(&content).expect("the content has only text keys");
+    let bytes = seal::seal(&content, seed);
+    Bundle::open(&bytes, &seal::public_key(seed))?;
+    Ok(bytes)
+}
+
+impl Bundle {
+    /// Opens a bundle that `key` signed.
+    pub fn open(bytes: &[u8], key: &[u8; 32]) -> Result<Self, BundleError> {
+        let text = seal::open(bytes, key)?;
+        let content: Content = serde_json::from_str(text).map_err(BundleError::Content)?;
+        if content.format != FORMAT {
+            return Err(BundleError::Format(content.format.chars().take(40).flat_map(char::escape_default).collect()));
+        }
+        if content.schema != Digest::of(SCHEMA.as_bytes()) {
+            return Err(BundleError::Schema);
+        }
+        let rules = Rules::compile(content.rules.iter().map(|file| (file.name.as_str(), file.text.as_str())))?;
+        // The number orders bundles; the digits tell two apart that were given the same number.
+        let digest = Digest::of(bytes).to_string();
+        let epoch = format!("{}-{}", content.epoch, &digest[..12]);
+        let bundle = Self { epoch, signer: seal::hex(key), files: content.rules, rules };
+        cases::run(&bundle, &content.cases)?;
+        Ok(bundle)
+    }
+
+    /// What approvals and records name this policy by.
+    pub fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// The key that signed it, in hexadecimal.
+    pub fn signer(&self) -> &str {
+        &self.signer
+    }
+
+    /// The rules as they were written.
+    pub fn text(&self) -> String {
+        self.files.iter().map(|file| format!("// {}\n\n{}\n", file.name, file.text)).collect()
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+}

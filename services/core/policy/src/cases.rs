@@ -1,0 +1,133 @@
+//! A bundle's own test cases: who asks for what, and what the answer must be. They travel inside the bundle and run each
+//! time it is opened, so a policy that does not do what its author meant never decides anything.
+
+use aios_action::{Envelope, Request};
+use aios_identity::{Peer, SessionStrength};
+use aios_ids::ActionId;
+use aios_wire::policy::Verdict;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::bundle::Bundle;
+use crate::decide::decide;
+
+/// More than this is not a small list any more.
+const CASE_LIMIT: usize = 500;
+
+/// One case.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Case {
+    /// `operator:NAME`, `agent:NAME` or `service:NAME`.
+    who: String,
+    /// The action type.
+    #[serde(rename = "type")]
+    action_type: String,
+    /// Its parameters.
+    #[serde(default)]
+    parameters: Map<String, Value>,
+    /// What the answer must be.
+    expect: Expected,
+    /// The reason code, where it matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Expected {
+    Allowed,
+    NeedsApproval,
+    Denied,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    case: Vec<Case>,
+}
+
+/// The cases cannot be used or do not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// Not the form.
+    #[error("cases.toml cannot be read")]
+    Form(#[from] toml::de::Error),
+    /// Too many.
+    #[error("there are {0} cases; at most {CASE_LIMIT} are taken")]
+    Count(usize),
+    /// A subject that cannot be.
+    #[error("case {number}: '{who}' is no subject: write operator:NAME, agent:NAME or service:NAME")]
+    Who {
+        /// Which, from 1.
+        number: usize,
+        /// As written.
+        who: String,
+    },
+    /// The policy answers otherwise.
+    #[error("case {number} ({who}, {action_type}): expected {expected}, but the policy says {found}")]
+    Otherwise {
+        /// Which, from 1.
+        number: usize,
+        /// Who asks.
+        who: String,
+        /// For what.
+        action_type: String,
+        /// What the case wants.
+        expected: String,
+        /// What was decided, and why.
+        found: String,
+    },
+}
+
+/// Reads `cases.toml`.
+pub(crate) fn read(text: &str) -> Result<Vec<Case>, CaseError> {
+    let File { case } = toml::from_str(text)?;
+    Ok(case)
+}
+
+/// Runs the cases against the bundle.
+pub(crate) fn run(bundle: &Bundle, cases: &[Case]) -> Result<(), CaseError> {
+    if cases.len() > CASE_LIMIT {
+        return Err(CaseError::Count(cases.len()));
+    }
+    cases.iter().zip(1..).try_for_each(|(case, number)| run_one(bundle, case, number))
+}
+
+fn run_one(bundle: &Bundle, case: &Case, number: usize) -> Result<(), CaseError> {
+    let subject = subject(&case.who).ok_or_else(|| CaseError::Who { number, who: case.who.clone() })?;
+    let request = Request {
+        action_type: case.action_type.clone(),
+        parameters: case.parameters.clone(),
+        reason: String::new(),
+        idempotency_key: None,
+    };
+    let envelope = Envelope::new(ActionId::new(0, [0; 10]), subject.to_string(), request);
+    let decision = decide(Some(bundle), &envelope, &subject);
+    let found = match decision.verdict {
+        Verdict::Allowed => Expected::Allowed,
+        Verdict::NeedsApproval { .. } => Expected::NeedsApproval,
+        Verdict::Denied => Expected::Denied,
+    };
+    if found == case.expect && case.reason.as_ref().is_none_or(|reason| *reason == decision.reason) {
+        return Ok(());
+    }
+    Err(CaseError::Otherwise {
+        number,
+        who: case.who.clone(),
+        action_type: case.action_type.clone(),
+        expected: format!("{:?} {}", case.expect, case.reason.as_deref().unwrap_or("")).trim_end().to_owned(),
+        found: format!("{found:?} {}: {}", decision.reason, decision.text),
+    })
+}
+
+fn subject(who: &str) -> Option<Peer> {
+    let (kind, name) = who.split_once(':').filter(|(_, name)| !name.is_empty())?;
+    let name = name.to_owned();
+    match kind {
+        "operator" => Some(Peer::Operator { name, strength: SessionStrength::PassPhrase }),
+        "agent" => Some(Peer::Agent { name }),
+        "service" => Some(Peer::Service { name }),
+        _ => None,
+    }
+}

@@ -1,0 +1,146 @@
+//! What no bundle can permit: a table, asked before the rules.
+//!
+//! Each row has a stable id and code. The catalogue's own checks already refuse some of what is here; the rows hold
+//! even if a parameter's kind is widened one day.
+
+use aios_action::{Envelope, store_path_and_rest};
+use aios_identity::Peer;
+
+/// One compiled-in deny.
+pub(crate) struct Deny {
+    /// What a decision names as the rule.
+    pub(crate) id: &'static str,
+    /// The stable reason code.
+    pub(crate) code: &'static str,
+    /// Why, and what to try.
+    pub(crate) says: &'static str,
+    applies: fn(&Peer, &Envelope) -> bool,
+}
+
+/// The first row that applies to this subject and envelope.
+pub(crate) fn find(subject: &Peer, envelope: &Envelope) -> Option<&'static Deny> {
+    DENIES.iter().find(|deny| (deny.applies)(subject, envelope))
+}
+
+/// In the order in which they are asked.
+const DENIES: &[Deny] = &[
+    Deny {
+        id: "hd.ai_install",
+        code: "AIInstallInitiationBlocked",
+        says: "an agent never brings software onto the machine; it can ask an operator to run 'aios store add' or \
+               'aios update apply'",
+        applies: |subject, envelope| {
+            subject.is_ai() && ["store.add", "update.apply"].contains(&envelope.request.action_type.as_str())
+        },
+    },
+    Deny {
+        id: "hd.disable_policy_kernel",
+        code: "PolicyKernelProtected",
+        says: "no action stops or restarts the policy kernel, because without it nothing is decided; PID 1 restarts it \
+               when it fails",
+        applies: |_, envelope| is_service(envelope, "policy-kernel"),
+    },
+    Deny {
+        id: "hd.disable_evidence_log",
+        code: "EvidenceLogProtected",
+        says: "no action stops or restarts the evidence log, because without it nothing is recorded; PID 1 restarts it \
+               when it fails",
+        applies: |_, envelope| is_service(envelope, "evidence-log"),
+    },
+    Deny {
+        id: "hd.disable_init",
+        code: "InitProtected",
+        says: "PID 1 is not a service that can be restarted; 'reboot' restarts the machine",
+        applies: |_, envelope| is_service(envelope, "init"),
+    },
+    Deny {
+        id: "hd.write_outside_granted_folder",
+        code: "WriteOutsideGrantedFolder",
+        says: "files are written only below the granted folder, /aios/groups/home/files; give a path below it",
+        applies: |_, envelope| envelope.request.action_type == "file.write" && !stays_below(text(envelope, "path")),
+    },
+    Deny {
+        id: "hd.program_outside_store",
+        code: "ProgramOutsideStore",
+        says: "only programs of the store can be run, /nix/store/<hash>-<name>/bin/<program>; 'aios store add' brings \
+               them",
+        applies: |_, envelope| {
+            envelope.request.action_type == "task.run"
+                && store_path_and_rest(text(envelope, "program"))
+                    .is_none_or(|(_, below)| below.is_empty() || !stays_below(below))
+        },
+    },
+];
+
+/// Every verb on a service counts, those that the catalogue does not have yet too.
+fn is_service(envelope: &Envelope, name: &str) -> bool {
+    envelope.request.action_type.starts_with("service.") && text(envelope, "name") == name
+}
+
+fn text<'a>(envelope: &'a Envelope, parameter: &str) -> &'a str {
+    envelope.request.parameters.get(parameter).and_then(|value| value.as_str()).unwrap_or("")
+}
+
+/// Whether a relative path cannot leave its folder.
+fn stays_below(path: &str) -> bool {
+    path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use aios_action::Request;
+    use aios_ids::ActionId;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The envelope is not checked against the catalogue: these rows must hold without it.
+    fn code(subject: &Peer, action_type: &str, parameters: Value) -> Option<&'static str> {
+        let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
+        let request =
+            Request { action_type: action_type.into(), parameters, reason: String::new(), idempotency_key: None };
+        let envelope = Envelope::new(ActionId::new(0, [0; 10]), subject.to_string(), request);
+        find(subject, &envelope).map(|deny| deny.code)
+    }
+
+    #[test]
+    fn the_table_holds_without_the_catalogue() {
+        let agent = Peer::Agent { name: "helper".into() };
+        let service = Peer::Service { name: "agent-door".into() };
+        for (subject, action_type, parameters, expected) in [
+            (&agent, "store.add", json!({}), Some("AIInstallInitiationBlocked")),
+            (&agent, "update.apply", json!({}), Some("AIInstallInitiationBlocked")),
+            (&service, "store.add", json!({}), None),
+            (&service, "service.restart", json!({"name": "policy-kernel"}), Some("PolicyKernelProtected")),
+            (&service, "service.stop", json!({"name": "policy-kernel"}), Some("PolicyKernelProtected")),
+            (&agent, "service.stop", json!({"name": "evidence-log"}), Some("EvidenceLogProtected")),
+            (&service, "service.restart", json!({"name": "init"}), Some("InitProtected")),
+            (&service, "service.restart", json!({"name": "network"}), None),
+            (&agent, "agent.run", json!({"name": "policy-kernel"}), None),
+            (&agent, "file.write", json!({"path": "notes/a.txt"}), None),
+            (&agent, "file.write", json!({"path": "../a"}), Some("WriteOutsideGrantedFolder")),
+            (&agent, "file.write", json!({"path": "a/../../b"}), Some("WriteOutsideGrantedFolder")),
+            (&agent, "file.write", json!({"path": "/root/key"}), Some("WriteOutsideGrantedFolder")),
+            (&agent, "file.write", json!({"path": ["a"]}), Some("WriteOutsideGrantedFolder")),
+            (&agent, "file.write", json!({}), Some("WriteOutsideGrantedFolder")),
+            (&service, "task.run", json!({"program": "/bin/sh"}), Some("ProgramOutsideStore")),
+            (
+                &service,
+                "task.run",
+                json!({"program": "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x/../../../bin/sh"}),
+                Some("ProgramOutsideStore"),
+            ),
+            (&service, "task.run", json!({"program": "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x/bin/x"}), None),
+        ] {
+            assert_eq!(code(subject, action_type, parameters.clone()), expected, "{action_type} {parameters}");
+        }
+    }
+
+    #[test]
+    fn ids_and_codes_are_stable_and_unique() {
+        for (place, deny) in DENIES.iter().enumerate() {
+            assert!(deny.id.starts_with("hd."), "{}", deny.id);
+            assert!(DENIES[..place].iter().all(|other| other.id != deny.id && other.code != deny.code), "{}", deny.id);
+        }
+    }
+}

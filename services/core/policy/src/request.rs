@@ -1,0 +1,125 @@
+//! An envelope and its subject in the words of the rules: who, what, on which thing.
+
+use std::collections::HashSet;
+use std::str::FromStr;
+
+use aios_action::{Envelope, GRANTED_FOLDER, store_path_and_rest};
+use aios_identity::Peer;
+use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, Schema};
+
+/// The words that rules can use.
+pub(crate) const SCHEMA: &str = include_str!("actions.cedarschema");
+
+/// What the rules are asked.
+pub(crate) struct Question {
+    pub(crate) request: Request,
+    pub(crate) entities: Entities,
+}
+
+/// The envelope cannot be put into the words of the rules. A checked envelope always can.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QuestionError {
+    #[error("no kind of thing is known for the action type '{0}'")]
+    Type(String),
+    #[error("the parameter '{0}' that names the thing is missing")]
+    Parameter(&'static str),
+    #[error("the request does not fit the schema")]
+    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Asks whether `subject` may do what `envelope` says.
+pub(crate) fn question(schema: &Schema, envelope: &Envelope, subject: &Peer) -> Result<Question, QuestionError> {
+    let principal = match subject {
+        Peer::Operator { name, .. } => uid("Operator", name),
+        Peer::Agent { name } => uid("Agent", name),
+        Peer::Service { name } => uid("Service", name),
+    };
+    let action = uid("Action", &envelope.request.action_type);
+    let thing = thing(envelope)?;
+    let resource = thing.uid.clone();
+    let does_not_fit = |error: Box<dyn std::error::Error + Send + Sync>| QuestionError::Request(error);
+    let entities = thing
+        .above
+        .iter()
+        .map(|above| Entity::new_no_attrs(above.clone(), HashSet::new()))
+        .chain([
+            Entity::new_no_attrs(principal.clone(), HashSet::new()),
+            Entity::new_no_attrs(thing.uid, thing.above.iter().cloned().collect()),
+        ])
+        .collect::<Vec<_>>();
+    let entities = Entities::from_entities(entities, Some(schema)).map_err(|error| does_not_fit(Box::new(error)))?;
+    let request = Request::new(principal, action, resource, Context::empty(), Some(schema))
+        .map_err(|error| does_not_fit(Box::new(error)))?;
+    Ok(Question { request, entities })
+}
+
+/// The thing that an action is about, and what it is in.
+struct Thing {
+    uid: EntityUid,
+    above: Vec<EntityUid>,
+}
+
+fn thing(envelope: &Envelope) -> Result<Thing, QuestionError> {
+    let parameter = |name: &'static str| {
+        let value = envelope.request.parameters.get(name).and_then(|value| value.as_str());
+        value.ok_or(QuestionError::Parameter(name))
+    };
+    let alone = |kind: &str, id: &str| Thing { uid: uid(kind, id), above: Vec::new() };
+    Ok(match envelope.request.action_type.as_str() {
+        "service.restart" => alone("Unit", parameter("name")?),
+        "settings.set" => alone("Setting", parameter("key")?),
+        "object.put" => alone("Object", parameter("name")?),
+        "file.write" => file(parameter("path")?),
+        "node.reboot" => alone("Machine", "this"),
+        "store.add" => alone("StorePath", parameter("path")?),
+        "task.run" => program(parameter("program")?),
+        "agent.run" => alone("AgentManifest", parameter("name")?),
+        "update.apply" => alone("Release", parameter("source")?),
+        other => return Err(QuestionError::Type(other.to_owned())),
+    })
+}
+
+fn file(path: &str) -> Thing {
+    let whole = format!("{GRANTED_FOLDER}/{path}");
+    let folder_ends = whole.match_indices('/').map(|(place, _)| place).filter(|place| *place >= GRANTED_FOLDER.len());
+    let above = folder_ends.map(|end| uid("Folder", &whole[..end])).collect();
+    Thing { uid: uid("File", &whole), above }
+}
+
+fn program(path: &str) -> Thing {
+    let above = store_path_and_rest(path).map(|(store_path, _)| uid("StorePath", store_path));
+    Thing { uid: uid("Program", path), above: above.into_iter().collect() }
+}
+
+fn uid(kind: &str, id: &str) -> EntityUid {
+    let kind = EntityTypeName::from_str(kind).expect("the kinds in this file are identifiers");
+    EntityUid::from_type_name_and_id(kind, EntityId::new(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use aios_action::CATALOGUE;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_has_every_action_type_and_no_other() {
+        let (schema, warnings) = Schema::from_cedarschema_str(SCHEMA).expect("the schema reads");
+        assert_eq!(warnings.count(), 0);
+        let mut known: Vec<String> = schema.actions().map(|action| action.id().unescaped().to_owned()).collect();
+        let mut expected: Vec<_> = CATALOGUE.iter().map(|entry| entry.name.to_owned()).collect();
+        known.sort();
+        expected.sort();
+        assert_eq!(known, expected);
+    }
+
+    #[test]
+    fn a_file_is_in_every_folder_above_it_up_to_the_granted_one() {
+        let thing = file("notes/2026/a.txt");
+        let above: Vec<_> = thing.above.iter().map(|folder| folder.id().unescaped().to_owned()).collect();
+        assert_eq!(
+            above,
+            ["/aios/groups/home/files", "/aios/groups/home/files/notes", "/aios/groups/home/files/notes/2026"]
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! What the shipped policy and the compiled-in denies say, and that nothing a caller can change widens it.
+
+use aios_action::{Envelope, Request};
+use aios_identity::Peer;
+use aios_ids::ActionId;
+use aios_policy::{Bundle, decide};
+use aios_wire::policy::{Decision, Verdict};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::shipped::{agent, live, person, service, shipped};
+
+const HELLO: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-1.0";
+
+fn envelope(subject: &Peer, action_type: &str, parameters: Value) -> Envelope {
+    let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
+    let request =
+        Request { action_type: action_type.into(), parameters, reason: "a test".into(), idempotency_key: None };
+    Envelope::new(ActionId::new(7, [7; 10]), subject.to_string(), request)
+}
+
+fn asked(bundle: &Bundle, subject: &Peer, action_type: &str, parameters: Value) -> Decision {
+    decide(Some(bundle), &envelope(subject, action_type, parameters), subject)
+}
+
+fn word(decision: &Decision) -> &'static str {
+    match decision.verdict {
+        Verdict::Allowed => "allowed",
+        Verdict::NeedsApproval { .. } => "needs approval",
+        Verdict::Denied => "denied",
+    }
+}
+
+#[test]
+fn the_table_of_answers() {
+    let policy = shipped();
+    let restart = |name: &str| ("service.restart", json!({ "name": name }));
+    let set = |key: &str| ("settings.set", json!({"key": key, "value": "box"}));
+    let put = |name: &str| ("object.put", json!({"name": name, "content": "hello"}));
+    let write = |path: &str| ("file.write", json!({"path": path, "content": "hello"}));
+    let add = || ("store.add", json!({"path": HELLO, "cache": "http://10.0.2.2:8080", "key": "cache:AAAA"}));
+    let run = |program: String| ("task.run", json!({"program": program, "args": ["--version"]}));
+    let hello = || run(format!("{HELLO}/bin/hello"));
+    let reboot = || ("node.reboot", json!({}));
+    let start = || ("agent.run", json!({"name": "helper"}));
+    let update = || ("update.apply", json!({"source": "http://10.0.2.2/release"}));
+
+    let table = [
+        // People.
+        (person(), restart("network"), "allowed", "PermittedByRule", "operator-services"),
+        (live(), restart("network"), "allowed", "PermittedByRule", "operator-services"),
+        (person(), restart("object-store"), "allowed", "PermittedByRule", "operator-services"),
+        (person(), restart("action-runtime"), "denied", "ForbiddenByRule", "services-of-the-action"),
+        (person(), restart("launcher"), "denied", "ForbiddenByRule", "services-of-the-action"),
+        (person(), restart("verifier"), "denied", "ForbiddenByRule", "services-of-the-action"),
+        (person(), restart("policy-kernel"), "denied", "PolicyKernelProtected", "hd.disable_policy_kernel"),
+        (live(), restart("policy-kernel"), "denied", "PolicyKernelProtected", "hd.disable_policy_kernel"),
+        (person(), restart("evidence-log"), "denied", "EvidenceLogProtected", "hd.disable_evidence_log"),
+        (person(), restart("init"), "denied", "InitProtected", "hd.disable_init"),
+        (person(), set("hostname"), "allowed", "PermittedByRule", "operator-settings"),
+        (person(), put("notes/today"), "allowed", "PermittedByRule", "operator-objects"),
+        (person(), write("today.txt"), "allowed", "PermittedByRule", "operator-files"),
+        (person(), write("a/b/c.txt"), "allowed", "PermittedByRule", "operator-files"),
+        (person(), add(), "allowed", "PermittedByRule", "operator-software"),
+        (person(), hello(), "allowed", "PermittedByRule", "operator-programs"),
+        (person(), start(), "allowed", "PermittedByRule", "operator-agents"),
+        (person(), reboot(), "needs approval", "ApprovalRequired", "operator-power"),
+        (live(), reboot(), "needs approval", "ApprovalRequired", "operator-power"),
+        (person(), update(), "needs approval", "ApprovalRequired", "operator-update"),
+        // Agents.
+        (agent(), put("notes/today"), "allowed", "PermittedByRule", "agent-objects"),
+        (agent(), write("today.txt"), "allowed", "PermittedByRule", "agent-files"),
+        (agent(), restart("network"), "needs approval", "ApprovalRequired", "agent-services"),
+        (agent(), restart("launcher"), "denied", "ForbiddenByRule", "services-of-the-action"),
+        (agent(), restart("policy-kernel"), "denied", "PolicyKernelProtected", "hd.disable_policy_kernel"),
+        (agent(), restart("evidence-log"), "denied", "EvidenceLogProtected", "hd.disable_evidence_log"),
+        (agent(), hello(), "needs approval", "ApprovalRequired", "agent-programs"),
+        (agent(), set("hostname"), "denied", "ForbiddenByRule", "agent-settings"),
+        (agent(), add(), "denied", "AIInstallInitiationBlocked", "hd.ai_install"),
+        (agent(), update(), "denied", "AIInstallInitiationBlocked", "hd.ai_install"),
+        (agent(), reboot(), "denied", "NoMatchingPermit", ""),
+        (agent(), start(), "denied", "NoMatchingPermit", ""),
+        // Services do not ask in their own name.
+        (service("agent-door"), put("x"), "denied", "NoMatchingPermit", ""),
+        (service("action-runtime"), restart("network"), "denied", "NoMatchingPermit", ""),
+        (service("init"), reboot(), "denied", "NoMatchingPermit", ""),
+        (service("object-store"), add(), "denied", "NoMatchingPermit", ""),
+        // What the catalogue does not know or accept is denied whoever asks.
+        (person(), ("shell.run", json!({"line": "id"})), "denied", "UnknownActionType", ""),
+        (person(), ("service.stop", json!({"name": "network"})), "denied", "UnknownActionType", ""),
+        (person(), ("", json!({})), "denied", "UnknownActionType", ""),
+        (person(), ("Service.Restart", json!({"name": "network"})), "denied", "UnknownActionType", ""),
+        (person(), restart("../init"), "denied", "InvalidAction", ""),
+        (person(), restart(""), "denied", "InvalidAction", ""),
+        (person(), ("service.restart", json!({})), "denied", "InvalidAction", ""),
+        (person(), ("service.restart", json!({"name": ["network"]})), "denied", "InvalidAction", ""),
+        (person(), ("node.reboot", json!({"force": true})), "denied", "InvalidAction", ""),
+        (agent(), write("/root/key"), "denied", "InvalidAction", ""),
+        (agent(), write("../../../system/policy/operators.json"), "denied", "InvalidAction", ""),
+        (agent(), run("/bin/sh".into()), "denied", "InvalidAction", ""),
+        (person(), run(format!("{HELLO}/../../../bin/sh")), "denied", "InvalidAction", ""),
+        (agent(), put("../x"), "denied", "InvalidAction", ""),
+    ];
+    for (subject, (action_type, parameters), verdict, reason, rule) in table {
+        let decision = asked(&policy, &subject, action_type, parameters.clone());
+        let found = (word(&decision), decision.reason.as_str(), decision.rules.join(" "));
+        assert_eq!(found, (verdict, reason, rule.to_owned()), "{subject} {action_type} {parameters}: {decision:?}");
+        assert_eq!((&decision.subject, decision.epoch.as_str()), (&subject, policy.epoch()));
+    }
+}
+
+#[test]
+fn without_a_policy_everything_is_denied_and_compiled_in_denies_still_name_themselves() {
+    let restart = |name: &str| envelope(&person(), "service.restart", json!({ "name": name }));
+    let nothing = decide(None, &restart("network"), &person());
+    assert_eq!((word(&nothing), nothing.reason.as_str(), nothing.epoch.as_str()), ("denied", "NoPolicy", "none"));
+    assert_eq!(decide(None, &restart("init"), &person()).reason, "InitProtected");
+}
+
+#[test]
+fn an_envelope_in_another_name_is_denied() {
+    let policy = shipped();
+    for claimed in ["operator:ada", "service:action-runtime", "agent:other", "agent:helper ", ""] {
+        let mut forged = envelope(&agent(), "object.put", json!({"name": "x", "content": ""}));
+        forged.subject = claimed.into();
+        let decision = decide(Some(&policy), &forged, &agent());
+        assert_eq!((word(&decision), decision.reason.as_str()), ("denied", "SubjectMismatch"), "{claimed}");
+    }
+}
+
+#[test]
+fn the_sentence_says_who_what_why_and_what_to_try() {
+    let policy = shipped();
+    let text = |subject: Peer, action_type, parameters| asked(&policy, &subject, action_type, parameters).text;
+    assert_eq!(
+        text(agent(), "settings.set", json!({"key": "hostname", "value": "x"})),
+        "agent:helper asks for settings.set on 'hostname', but rule 'agent-settings' forbids it: an agent does not \
+         change settings; ask an operator to set it"
+    );
+    assert_eq!(
+        text(agent(), "node.reboot", json!({})),
+        "agent:helper asks for node.reboot, but no rule permits it, and what is not permitted is denied; 'aios policy \
+         show' lists what is"
+    );
+    assert_eq!(
+        text(person(), "node.reboot", json!({})),
+        "operator:ada asks for node.reboot; rule 'operator-power' permits it once a person has approved it: 'aios \
+         approval list' shows what waits"
+    );
+}
+
+#[test]
+fn the_same_question_has_the_same_answer() {
+    let ask = |policy: &Bundle| {
+        let decision = asked(policy, &agent(), "service.restart", json!({"name": "network"}));
+        serde_json::to_string(&decision).expect("a decision is JSON")
+    };
+    let policy = shipped();
+    assert_eq!(ask(&policy), ask(&policy));
+    assert_eq!(ask(&policy), ask(&shipped()));
+}
+
+/// The most that an agent may ever get for an action type, whatever else stands in the envelope.
+fn most_for_an_agent(action_type: &str) -> &'static [&'static str] {
+    match action_type {
+        "object.put" | "file.write" => &["allowed", "denied"],
+        "service.restart" | "task.run" => &["needs approval", "denied"],
+        _ => &["denied"],
+    }
+}
+
+proptest! {
+    #[test]
+    fn changed_bytes_of_an_envelope_never_widen_what_an_agent_gets(
+        which in 0usize..4,
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let policy = shipped_once();
+        let (action_type, parameters) = [
+            ("settings.set", json!({"key": "hostname", "value": "box"})),
+            ("service.restart", json!({"name": "network"})),
+            ("file.write", json!({"path": "a/b", "content": "hello"})),
+            ("node.reboot", json!({})),
+        ][which].clone();
+        let original = envelope(&agent(), action_type, parameters);
+        let mut bytes = original.canonical().into_bytes();
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Ok(Ok((changed, _))) = String::from_utf8(bytes).map(|text| Envelope::parse(&text)) {
+            let decision = decide(Some(policy), &changed, &agent());
+            let most = most_for_an_agent(&changed.request.action_type);
+            prop_assert!(most.contains(&word(&decision)), "{changed:?} {decision:?}");
+            if changed.subject != agent().to_string() {
+                prop_assert_eq!(word(&decision), "denied");
+            }
+        }
+    }
+
+    #[test]
+    fn no_parameter_widens_what_an_agent_gets(
+        action_type in prop_oneof![
+            Just("service.restart"), Just("settings.set"), Just("file.write"), Just("object.put"), Just("node.reboot"),
+            Just("store.add"), Just("task.run"), Just("agent.run"), Just("update.apply"), Just("service.stop"),
+        ],
+        keys in proptest::collection::vec(
+            (prop_oneof!["name|key|value|path|content|program|args|cache|source", "[a-z]{1,8}"], "[ -~]{0,24}"), 0..4),
+    ) {
+        let policy = shipped_once();
+        let parameters: serde_json::Map<_, _> = keys.into_iter().map(|(key, value)| (key, Value::from(value))).collect();
+        let decision = asked(policy, &agent(), action_type, Value::Object(parameters));
+        prop_assert!(most_for_an_agent(action_type).contains(&word(&decision)), "{decision:?}");
+    }
+}
+
+fn shipped_once() -> &'static Bundle {
+    static POLICY: std::sync::OnceLock<Bundle> = std::sync::OnceLock::new();
+    POLICY.get_or_init(shipped)
+}
