@@ -13,6 +13,7 @@ pub mod context;
 pub mod host;
 pub mod scenario;
 mod scenarios;
+mod steps;
 pub mod vm;
 
 pub use context::{Context, Payload, ReleaseOrder};

@@ -1,17 +1,107 @@
 //! The list of scenarios. Each module holds the ones about one part of the system.
 
+mod boot;
 mod fixture;
+mod live;
 
 use crate::scenario::{Scenario, Set};
 
 /// Every scenario, in the order in which they run.
 #[must_use]
 pub fn scenarios() -> &'static [Scenario] {
-    &[Scenario {
+    ALL
+}
+
+const ALL: &[Scenario] = &[
+    Scenario {
         name: "fixture",
         promise: "the fixture sees how commands end, cuts power and notices a machine that died",
         set: Set::Ci,
         boots: 2,
         show: fixture::fixture,
-    }]
-}
+    },
+    Scenario {
+        name: "boot-cd",
+        promise: "the ISO in a CD drive boots to the console and the system becomes ready in 256 MiB",
+        set: Set::Ci,
+        boots: 1,
+        show: boot::cd,
+    },
+    Scenario {
+        name: "boot-usb",
+        promise: "the same ISO on a USB stick boots to the console",
+        set: Set::Ci,
+        boots: 1,
+        show: boot::usb,
+    },
+    Scenario {
+        name: "secure-boot-on",
+        promise: "firmware that enforces our signatures boots the ISO, and the system says so",
+        set: Set::Ci,
+        boots: 1,
+        show: boot::secure_boot,
+    },
+    Scenario {
+        name: "unsigned-refused",
+        promise: "a kernel image without our signature does not start",
+        set: Set::Ci,
+        boots: 1,
+        show: boot::unsigned,
+    },
+    Scenario {
+        name: "tampered-root",
+        promise: "one flipped bit in the root file system is an error, never a running system",
+        set: Set::Ci,
+        boots: 1,
+        show: boot::tampered_root,
+    },
+    Scenario {
+        name: "services",
+        promise: "every service runs in a process of its own, restarts on request, and the core cannot be restarted",
+        set: Set::Long,
+        boots: 1,
+        show: live::services,
+    },
+    Scenario {
+        name: "evidence",
+        promise: "the log verifies here and elsewhere, by our program and a foreign one, and a flipped byte is found",
+        set: Set::Long,
+        boots: 1,
+        show: live::evidence,
+    },
+    Scenario {
+        name: "policy",
+        promise: "what is permitted runs, what is refused says why, and a person's no is final",
+        set: Set::Long,
+        boots: 1,
+        show: live::policy,
+    },
+    Scenario {
+        name: "actions",
+        promise: "five types of action run confined, are measured by the verifier, and leave linked receipts",
+        set: Set::Long,
+        boots: 2,
+        show: live::actions,
+    },
+    Scenario {
+        name: "escape-probe",
+        promise: "fifteen and more escape attempts in the action sandbox all fail",
+        set: Set::Long,
+        boots: 1,
+        show: live::escape_probe,
+    },
+    Scenario {
+        name: "store",
+        promise: "software from a cache that Debian's Nix made is verified and runs confined; a wrong signature is refused",
+        set: Set::Long,
+        boots: 1,
+        show: live::store,
+    },
+    Scenario {
+        name: "agent",
+        promise: "an agent does what it may, waits for a person where it must, and finds no way around its door",
+        set: Set::Long,
+        boots: 1,
+        show: live::agent,
+    },
+];

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub use console::{Console, Echo, Output};
 pub use error::VmError;
 pub use options::{Bus, Chipset, DirectKernel, Medium, Options, SecureBoot, parse_size};
-pub use play::{play, vm};
+pub use play::{Login, play, vm};
 
 use monitor::Monitor;
 use process::{Child, Invocation, Streams};

@@ -32,14 +32,12 @@ impl IsoCopy {
     pub fn strip_signatures(&self, folder: &Path) -> Result<Vec<String>, Failure> {
         let esp = self.esp()?;
         let images: Vec<_> =
-            esp.files()?.into_iter().filter(|path| path.starts_with("EFI/Linux/") && path.ends_with(".efi")).collect();
+            esp.files()?.into_iter().filter(|path| path.starts_with("EFI/aios/") && path.ends_with(".efi")).collect();
         if images.is_empty() {
             return Err(Failure::broken(format!("the ESP of {} has no unified kernel image", self.path.display())));
         }
         for path in &images {
             let local = folder.join("unsigned.efi");
-            // mtools asks before it replaces a file, and nobody is there to answer.
-            let _ = fs::remove_file(&local);
             esp.get(path, &local)?;
             output("sbattach", "sbsigntool", &["--remove".into(), local.clone().into()])?;
             esp.put(&local, path)?;

@@ -100,7 +100,9 @@ impl Nix {
             )
             .stdin(Stdio::null())
             .output()
-            .map_err(|error| Failure::broken(format!("cannot start {program} ({error}); install the package nix-bin")))?;
+            .map_err(|error| {
+                Failure::broken(format!("cannot start {program} ({error}); install the package nix-bin"))
+            })?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             return Err(Failure::broken(format!("{program} {} failed: {said}", arguments.join(" "))));

@@ -107,7 +107,10 @@ fn answer(stream: &TcpStream, folder: &Path, asked: &Mutex<Vec<String>>) -> io::
             None => (format!("416 Range Not Satisfiable\r\nContent-Range: bytes */{size}"), 0, 0),
         },
     };
-    write!(stream, "HTTP/1.1 {status}\r\nAccept-Ranges: bytes\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nAccept-Ranges: bytes\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )?;
     if request.body == Body::Wanted {
         file.seek(SeekFrom::Start(first))?;
         io::copy(&mut file.take(length), &mut stream)?;

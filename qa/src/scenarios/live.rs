@@ -1,0 +1,59 @@
+//! One part of the system each, on the live ISO.
+
+use crate::scenario::{Failure, Stage};
+use crate::steps::{Aios, actions, agent, evidence, policy, services, store};
+
+pub(super) fn services(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    services::restart(&mut aios, "network")?;
+    services::the_core_stays(&mut aios)?;
+    aios.power_off()
+}
+
+pub(super) fn evidence(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    evidence::on_the_machine(&mut aios)?;
+    evidence::elsewhere(&mut aios, stage)?;
+    Ok(())
+}
+
+pub(super) fn policy(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    policy::permitted(&mut aios)?;
+    policy::refused(&mut aios)?;
+    policy::rejected_by_a_person(&mut aios)
+}
+
+pub(super) fn actions(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    services::restart(&mut aios, "network")?;
+    actions::setting(&mut aios, "renamed")?;
+    actions::object(&mut aios)?;
+    actions::file(&mut aios, "hello.txt", "hello")?;
+    actions::reboot(&mut aios, |aios, approval| {
+        aios.machine.console.start(&format!("approval approve {approval}"), std::time::Duration::from_secs(30))?;
+        Ok(())
+    })
+}
+
+pub(super) fn escape_probe(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    actions::nothing_escapes(&mut aios)
+}
+
+pub(super) fn store(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    store::from_a_foreign_cache(&mut aios, stage)
+}
+
+pub(super) fn agent(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    agent::behind_its_door(&mut aios)
+}

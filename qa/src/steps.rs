@@ -1,0 +1,155 @@
+//! What scenarios share: a machine that runs AIOS, and one module for each part of the system with the promises about it.
+//!
+//! A step takes a machine that stands at its prompt and leaves it there. Steps read `--json`, whose names are stable, and
+//! people's text only where the text itself is promised.
+
+pub(crate) mod actions;
+pub(crate) mod agent;
+pub(crate) mod evidence;
+pub(crate) mod policy;
+pub(crate) mod services;
+pub(crate) mod store;
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::scenario::{Failure, Stage, ensure};
+use crate::vm::{BOOT, Echo, Login, Machine, Options};
+
+/// The longest that one command takes under translation.
+const COMMAND: Duration = Duration::from_secs(60);
+
+/// How a command of `aios` ends; the numbers are the manual's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Done = 0,
+    Failed = 1,
+    Denied = 3,
+    Waits = 4,
+}
+
+/// A machine that runs AIOS, at its console's prompt.
+pub(crate) struct Aios {
+    pub(crate) machine: Machine,
+    login: Login,
+}
+
+impl Aios {
+    /// Boots the live ISO as it is.
+    pub(crate) fn live(stage: &Stage<'_>, name: &str) -> Result<Self, Failure> {
+        let options = Options { iso: Some(stage.context.iso.clone()), ..Options::default() };
+        Self::boot(stage, name, options, Login::Already)
+    }
+
+    /// Boots a machine and logs in.
+    pub(crate) fn boot(stage: &Stage<'_>, name: &str, options: Options, login: Login) -> Result<Self, Failure> {
+        let options = Options {
+            enrolled_vars: Some(stage.context.enrolled_vars.clone()),
+            timeout: options.timeout.max(900),
+            ..options
+        };
+        let machine = Machine::start(options, &stage.log(name), Echo::Hidden)?;
+        let mut aios = Self { machine, login };
+        aios.enter()?;
+        Ok(aios)
+    }
+
+    /// Logs in after a start that somebody else caused.
+    pub(crate) fn enter(&mut self) -> Result<(), Failure> {
+        self.machine.console.forget_marks();
+        self.login.enter(&mut self.machine)?;
+        Ok(())
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn ends(&mut self, line: &str, status: Status) -> Result<String, Failure> {
+        let output = self.machine.console.run(line, COMMAND)?;
+        ensure!(
+            output.status == status as u8,
+            "'{line}' ended with status {} instead of {} ({status:?}) and said:\n{}",
+            output.status,
+            status as u8,
+            indented(&output.text)
+        );
+        Ok(output.text)
+    }
+
+    /// Runs a command that succeeds.
+    pub(crate) fn ok(&mut self, line: &str) -> Result<String, Failure> {
+        self.ends(line, Status::Done)
+    }
+
+    /// Runs a command that ends with `status` and reads its answer.
+    pub(crate) fn json_of(&mut self, line: &str, status: Status) -> Result<Value, Failure> {
+        let text = self.ends(&format!("{line} --json"), status)?;
+        first_json(&text).ok_or_else(|| Failure::broken(format!("'{line} --json' gave no JSON:\n{}", indented(&text))))
+    }
+
+    /// Runs a command that succeeds and reads its answer.
+    pub(crate) fn json(&mut self, line: &str) -> Result<Value, Failure> {
+        self.json_of(line, Status::Done)
+    }
+
+    /// Asks until the answer is as wanted.
+    pub(crate) fn until(
+        &mut self,
+        line: &str,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Failure> {
+        let begin = std::time::Instant::now();
+        loop {
+            let answer = self.json(line)?;
+            if wanted(&answer) {
+                return Ok(answer);
+            }
+            ensure!(begin.elapsed() < limit, "waited {} s for {what}; '{line}' says {answer:#}", limit.as_secs());
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Switches the machine off in order.
+    pub(crate) fn power_off(mut self) -> Result<(), Failure> {
+        self.machine.console.prompt(BOOT)?;
+        self.machine.console.type_line("poweroff")?;
+        self.machine.wait_for_power_off(BOOT)?;
+        Ok(())
+    }
+}
+
+/// The first JSON value in a command's output. The kernel shares the line and may have said something before it.
+fn first_json(text: &str) -> Option<Value> {
+    let starts = text.char_indices().filter(|(_, character)| matches!(character, '{' | '['));
+    starts.into_iter().find_map(|(at, _)| {
+        let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
+        values.next()?.ok()
+    })
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  | {line}\n")).collect()
+}
+
+/// A field that must be text.
+pub(crate) fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str, Failure> {
+    value[field].as_str().ok_or_else(|| Failure::broken(format!("there is no text '{field}' in {value:#}")))
+}
+
+/// A value that must be a list.
+pub(crate) fn list(value: &Value) -> Result<&[Value], Failure> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| Failure::broken(format!("this is no list: {value:#}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_messages_beside_the_answer_do_not_matter() {
+        let text = "[    3.1] random: [x\n{\n  \"state\": \"succeeded\"\n}\ndone\n";
+        assert_eq!(first_json(text), Some(serde_json::json!({"state": "succeeded"})));
+        assert_eq!(first_json("nothing"), None);
+    }
+}

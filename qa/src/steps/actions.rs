@@ -1,0 +1,96 @@
+//! The action runtime: what an action leaves behind, and what it cannot reach.
+
+use super::policy::{kinds, waiting};
+use super::{Aios, text};
+use crate::scenario::{Failure, ensure};
+use serde_json::Value;
+
+/// An action's records in the order in which they must stand: nothing takes effect before its intent is durable, and the
+/// outcome is measured before the result is said.
+const RECEIPTS: [&str; 5] = ["decision", "intent", "started", "outcome", "result"];
+
+/// A setting changes, and the service that owns it says so.
+pub(crate) fn setting(aios: &mut Aios, hostname: &str) -> Result<(), Failure> {
+    let view = aios.json(&format!("settings set hostname {hostname}"))?;
+    receipts(aios, &view)?;
+    let value = aios.ok("settings get hostname")?;
+    ensure!(value.trim() == hostname, "the hostname is {value}");
+    Ok(())
+}
+
+/// An object has the content that was put, and every version stays.
+pub(crate) fn object(aios: &mut Aios) -> Result<(), Failure> {
+    aios.json("object put notes/versions first")?;
+    let view = aios.json("object put notes/versions second")?;
+    receipts(aios, &view)?;
+    ensure!(aios.ok("object get notes/versions")?.trim() == "second", "the newest version is not the one put last");
+    ensure!(aios.ok("object get notes/versions --version 1")?.trim() == "first", "the first version is gone");
+    let log = aios.json("object log notes/versions")?;
+    ensure!(log.as_array().is_some_and(|log| log.len() == 2), "the log has other versions: {log:#}");
+    Ok(())
+}
+
+/// A file is written in the granted folder.
+pub(crate) fn file(aios: &mut Aios, path: &str, content: &str) -> Result<(), Failure> {
+    let view = aios.json(&format!("action submit file.write path={path} content={content}"))?;
+    receipts(aios, &view)?;
+    ensure!(view["observed"].is_object(), "the verifier saw nothing: {view:#}");
+    Ok(())
+}
+
+/// The machine starts again, after a person confirmed it, and says so in a new boot.
+pub(crate) fn reboot(
+    aios: &mut Aios,
+    approve: impl FnOnce(&mut Aios, &str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let before = boot_id(aios)?;
+    let (_, approval) = waiting(aios, "action submit node.reboot --reason test")?;
+    approve(aios, &approval)?;
+    aios.enter()?;
+    let after = boot_id(aios)?;
+    ensure!(before != after, "the machine still runs in boot {before}");
+    Ok(())
+}
+
+/// The battery of escape attempts ran in the action sandbox, and nothing got out.
+pub(crate) fn nothing_escapes(aios: &mut Aios) -> Result<(), Failure> {
+    let records = aios.json("evidence query --kind probe")?;
+    let last = records.as_array().and_then(|records| records.last());
+    let Some(last) = last else { return Err(Failure::broken("no probe was recorded in this boot")) };
+    let attempts = find_attempts(&last["payload"])
+        .ok_or_else(|| Failure::broken(format!("the probe's record lists no attempts: {last:#}")))?;
+    ensure!(attempts.len() >= 15, "only {} attempts were made", attempts.len());
+    for attempt in attempts {
+        ensure!(attempt["contained"] == true, "an attempt got out: {attempt}");
+    }
+    Ok(())
+}
+
+/// The whole chain of an action's records: linked, in order, and provably in the log.
+pub(crate) fn receipts(aios: &mut Aios, view: &Value) -> Result<(), Failure> {
+    ensure!(view["state"]["state"] == "succeeded", "the action ended as {view:#}");
+    let id = text(view, "id")?;
+    let records = aios.json(&format!("evidence query --action {id}"))?;
+    let found = kinds(&records)?;
+    let chain: Vec<_> = found.iter().filter(|kind| RECEIPTS.contains(kind)).copied().collect();
+    ensure!(chain == RECEIPTS, "the records of {id} are {found:?}");
+    let outcome = records.as_array().and_then(|records| records.iter().find(|record| record["kind"] == "outcome"));
+    let writer = outcome.map_or("", |record| record["writer"].as_str().unwrap_or_default());
+    ensure!(writer == "service:verifier", "the outcome was written by '{writer}'");
+    Ok(())
+}
+
+fn find_attempts(payload: &Value) -> Option<&Vec<Value>> {
+    match payload {
+        Value::Object(fields) => match fields.get("attempts") {
+            Some(Value::Array(attempts)) => Some(attempts),
+            _ => fields.values().find_map(find_attempts),
+        },
+        _ => None,
+    }
+}
+
+fn boot_id(aios: &mut Aios) -> Result<String, Failure> {
+    let status = aios.json("status")?;
+    Ok(text(&status["system"], "boot_id")?.to_owned())
+}

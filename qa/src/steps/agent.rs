@@ -1,0 +1,58 @@
+//! An agent behind its door.
+
+use std::time::Duration;
+
+use super::{Aios, Status, list, text};
+use crate::scenario::{Failure, ensure};
+
+/// The agent without a model that the image brings.
+const NAME: &str = "example";
+
+/// Where it says what came of its attempts.
+const REPORT: &str = "agents/example/report";
+
+/// An allowed action runs, a risky one waits for a person, a forbidden one is refused for good; no way around the door.
+pub(crate) fn behind_its_door(aios: &mut Aios) -> Result<(), Failure> {
+    aios.json(&format!("agent run {NAME}"))?;
+    let waiting = aios.until("approval list", "the agent's risky action", Duration::from_secs(90), |approvals| {
+        approvals.as_array().is_some_and(|all| all.iter().any(is_the_agents))
+    })?;
+    let approval = list(&waiting)?.iter().find(|approval| is_the_agents(approval));
+    let approval = text(approval.unwrap_or_default(), "id")?.to_owned();
+
+    let report = said(aios)?;
+    ensure!(report.contains("object.put: done and measured"), "the allowed action did not run:\n{report}");
+    ensure!(report.contains("settings.set: denied"), "the forbidden action was not refused:\n{report}");
+    for way in ["approve", "network", "read /root", "read /aios"] {
+        ensure!(report.contains(&format!("{way}: closed")), "the way '{way}' is not closed:\n{report}");
+    }
+    ensure!(!report.contains("REACHED"), "the agent got around its door:\n{report}");
+    ensure!(aios.ok("object get agents/example/note")?.trim() == "hello", "the agent's object is not what it put");
+    let hostname = aios.ok("settings get hostname")?;
+    ensure!(hostname.trim() != "mine", "the agent changed a setting");
+
+    aios.ok(&format!("approval approve {approval}"))?;
+    let done = "service.restart at last: done and measured";
+    let begin = std::time::Instant::now();
+    while !said(aios)?.contains(done) {
+        ensure!(begin.elapsed() < Duration::from_secs(60), "the approved action did not run:\n{}", said(aios)?);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let shown = aios.json(&format!("agent show {NAME}"))?;
+    let states: Vec<_> = list(&shown["actions"])?.iter().filter_map(|view| view["state"]["state"].as_str()).collect();
+    ensure!(states.contains(&"denied") && states.contains(&"succeeded"), "the agent's actions are {states:?}");
+    let records = aios.json("evidence query --kind decision")?;
+    let of_agent = |record: &&serde_json::Value| record["payload"].to_string().contains("agent");
+    ensure!(list(&records)?.iter().filter(of_agent).count() >= 3, "the agent's decisions are not on record");
+    aios.ends(&format!("approval approve {approval}"), Status::Failed)?;
+    Ok(())
+}
+
+fn is_the_agents(approval: &serde_json::Value) -> bool {
+    approval["subject"]["kind"] == "agent" && approval["state"]["state"] == "waiting"
+}
+
+fn said(aios: &mut Aios) -> Result<String, Failure> {
+    let output = aios.machine.console.run(&format!("object get {REPORT}"), Duration::from_secs(30))?;
+    Ok(output.text)
+}

@@ -1,0 +1,76 @@
+//! PID 1 and the services.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Aios, Status, list, text};
+use crate::scenario::{Failure, ensure};
+
+/// The services that the system is made of.
+const EXPECTED: [&str; 9] = [
+    "evidence-log",
+    "policy-kernel",
+    "launcher",
+    "object-store",
+    "settings",
+    "network",
+    "action-runtime",
+    "verifier",
+    "agent-door",
+];
+
+/// Every service runs, each in a process of its own.
+pub(crate) fn all_ready(aios: &mut Aios) -> Result<(), Failure> {
+    let services = aios.until("service list", "every service to be ready", Duration::from_secs(60), |services| {
+        services.as_array().is_some_and(|services| {
+            let ready = |name: &&str| {
+                let service = services.iter().find(|service| service["name"] == **name);
+                service.is_some_and(|service| service["state"] == "ready")
+            };
+            EXPECTED.iter().all(ready)
+        })
+    })?;
+    let pids: BTreeSet<_> = list(&services)?.iter().filter_map(|service| service["pid"].as_u64()).collect();
+    ensure!(pids.len() >= EXPECTED.len(), "services share processes: {services:#}");
+    let people = aios.ok("service list")?;
+    ensure!(EXPECTED.iter().all(|name| people.contains(name)), "the list for people lacks a service:\n{people}");
+    let status = aios.json("status")?;
+    ensure!(status["system"]["frozen"].is_null(), "actions are frozen: {status:#}");
+    ensure!(status["services"]["attention"] == serde_json::json!([]), "something needs attention: {status:#}");
+    Ok(())
+}
+
+/// A restart gives a new process, ready again, and is recorded.
+pub(crate) fn restart(aios: &mut Aios, name: &str) -> Result<(), Failure> {
+    let show = format!("service show {name}");
+    let before = aios.json(&show)?;
+    let view = aios.json(&format!("service restart {name}"))?;
+    ensure!(text(&view["state"], "state")? == "succeeded", "the restart ended as {view:#}");
+    let after = aios.json(&show)?;
+    ensure!(
+        after["starts"].as_u64() > before["starts"].as_u64() && after["pid"] != before["pid"],
+        "{name} was not started again: {before} then {after}"
+    );
+    ensure!(after["state"] == "ready", "{name} did not become ready again: {after}");
+    let history = aios.ok(&format!("service history {name}"))?;
+    ensure!(history.contains("started") && history.contains("ready"), "the history lacks the restart:\n{history}");
+    Ok(())
+}
+
+/// What must not be restarted by an action is refused with the reason, and goes on.
+pub(crate) fn the_core_stays(aios: &mut Aios) -> Result<(), Failure> {
+    for name in ["evidence-log", "policy-kernel"] {
+        let before = pid(aios, name)?;
+        aios.ends(&format!("service restart {name}"), Status::Denied)?;
+        ensure!(pid(aios, name)? == before, "{name} was restarted although it was refused");
+    }
+    let unknown = aios.ends("service show nothing", Status::Failed)?;
+    ensure!(unknown.contains("service list"), "an unknown service gives no hint:\n{unknown}");
+    Ok(())
+}
+
+fn pid(aios: &mut Aios, name: &str) -> Result<Value, Failure> {
+    Ok(aios.json(&format!("service show {name}"))?["pid"].clone())
+}
