@@ -2,5 +2,15 @@
 //! partitions and release files. What builds them and what reads them on a machine share this code.
 
 pub mod cpio;
+pub mod data;
+pub mod disk;
+pub mod esp;
+pub mod fat;
+pub mod gpt;
+pub mod guid;
 pub mod iso;
+pub mod layout;
+pub mod medium;
+pub mod release;
+pub mod slot;
 pub mod uki;

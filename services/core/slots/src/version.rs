@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-/// One to four numbers with dots between them, such as `1.4.0`.
+/// One to four numbers with dots between them, at most 24 characters, such as `1.4.0`: `aios_<version>_verity` has to
+/// fit the 36 characters of a partition's name.
 ///
 /// Numbers have no leading zeros, so that this order, the boot loader's order of file names and the text agree:
 /// number by number, and a version comes before the longer ones that begin with it.
@@ -14,7 +15,9 @@ pub struct Version(Vec<u32>);
 
 /// The text is not a version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is not a version: it must be one to four numbers with dots between them, such as 1.4.0")]
+#[error(
+    "'{text}' is not a version: it must be one to four numbers with dots between them, at most 24 characters, such as 1.4.0"
+)]
 pub struct VersionError {
     text: String,
 }
@@ -28,6 +31,9 @@ impl FromStr for Version {
             let plain = part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
             if plain { part.parse().map_err(|_| wrong()) } else { Err(wrong()) }
         };
+        if text.len() > 24 {
+            return Err(wrong());
+        }
         let numbers: Vec<u32> = text.split('.').take(5).map(number).collect::<Result<_, _>>()?;
         if numbers.len() > 4 { Err(wrong()) } else { Ok(Self(numbers)) }
     }

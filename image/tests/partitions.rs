@@ -1,0 +1,143 @@
+//! Partition tables: against `sgdisk` and the crate `gpt`, and cut off after each write.
+
+mod common;
+
+use std::fs::File;
+use std::process::Command;
+
+use aios_ids::Digest;
+use aios_image::gpt::{Table, Write};
+use aios_image::layout::{self, LEAST_DISK, Layout, LayoutError, PARTS, Part};
+use aios_slots::Slot;
+use common::Record;
+use proptest::prelude::*;
+
+const GIB: u64 = 1 << 30;
+
+fn written(bytes: u64, sector: u32) -> (tempfile::NamedTempFile, Layout, Table) {
+    let image = tempfile::NamedTempFile::new().expect("a file");
+    image.as_file().set_len(bytes).expect("sparse");
+    let layout = Layout::plan(bytes, sector).expect("large enough");
+    let mut table = layout.table(&[7; 32]);
+    layout::occupy(&mut table, Slot::A, &"1.2.3".parse().expect("a version"), &Digest::of(b""));
+    table.write(image.as_file(), layout.geometry, Write::New).expect("written");
+    (image, layout, table)
+}
+
+#[test]
+fn partitions_follow_each_other_and_fill_the_disk() {
+    for (bytes, sector) in [(LEAST_DISK, 512), (4 * GIB, 4096), (16 * GIB, 512), (40 * GIB, 4096), (8192 * GIB, 512)] {
+        let layout = Layout::plan(bytes, sector).expect("large enough");
+        let mut end = 1 << 20;
+        for part in PARTS {
+            let place = layout.place(part);
+            assert!(place.start >= end && place.start.is_multiple_of(1 << 20), "{bytes} {part:?}");
+            end = place.start + place.length;
+        }
+        assert!(end <= (layout.geometry.last_usable() + 1) * u64::from(sector), "{bytes}");
+        assert!(bytes - end < 3 << 20, "{bytes}: the data partition grows to the end");
+        let data = layout.place(Part::Data);
+        let tree = layout.place(Part::Tree(Slot::B));
+        assert_eq!(data.start - tree.start - tree.length, if bytes >= 32 * GIB { 4 * GIB } else { 0 });
+    }
+    assert!(matches!(Layout::plan(LEAST_DISK - 1, 512), Err(LayoutError::TooSmall { .. })));
+    assert!(Layout::plan(4 * GIB, 520).is_err());
+}
+
+#[test]
+fn sgdisk_finds_no_fault_and_sees_the_ids() {
+    if Command::new("sgdisk").arg("--version").output().is_err() {
+        eprintln!("skipped: sgdisk is not installed");
+        return;
+    }
+    let (image, ..) = written(4 * GIB, 512);
+    let sgdisk = |arguments: &[&str]| {
+        let output = Command::new("sgdisk").args(arguments).arg(image.path()).output().expect("sgdisk runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let verdict = sgdisk(&["-v"]);
+    assert!(verdict.contains("No problems found"), "{verdict}");
+    let root = sgdisk(&["-i", "3"]);
+    for expected in ["E3B0C442-98FC-1C14-9AFB-F4C8996FB924", "4F68BCE3", "'aios_1.2.3'"] {
+        assert!(root.contains(expected), "{expected}: {root}");
+    }
+    let tree = sgdisk(&["-i", "4"]);
+    assert!(tree.contains("27AE41E4-649B-934C-A495-991B7852B855") && tree.contains("'aios_1.2.3_verity'"), "{tree}");
+}
+
+#[test]
+fn another_reader_sees_the_same_table() {
+    for sector in [512, 4096] {
+        let (image, layout, table) = written(3 * GIB, sector);
+        let size = if sector == 512 { gpt::disk::LogicalBlockSize::Lb512 } else { gpt::disk::LogicalBlockSize::Lb4096 };
+        let device = File::open(image.path()).expect("the image");
+        let theirs = gpt::GptConfig::new().logical_block_size(size).only_valid_headers(true).open_from_device(device);
+        let theirs = theirs.expect("both copies are valid");
+        assert_eq!(theirs.guid().to_string(), table.disk.to_string());
+        assert_eq!(theirs.partitions().len(), PARTS.len());
+        for (number, entry) in theirs.partitions() {
+            let ours = table.entries[*number as usize - 1].as_ref().expect("a partition");
+            assert_eq!((entry.first_lba, entry.last_lba, &entry.name), (ours.first, ours.last, &ours.name));
+            assert_eq!(entry.part_guid.to_string(), ours.id.to_string());
+            assert_eq!(entry.part_type_guid.guid.to_string(), ours.kind.to_string());
+        }
+        assert_eq!(Table::read(image.as_file(), layout.geometry).expect("ours"), table);
+        assert_eq!(Layout::of(&table, layout.geometry).expect("our layout"), layout);
+    }
+}
+
+#[test]
+fn equal_seeds_give_equal_tables() {
+    let layout = Layout::plan(2 * GIB, 512).expect("large enough");
+    assert_eq!(layout.table(&[1; 32]), layout.table(&[1; 32]));
+    assert_ne!(layout.table(&[1; 32]), layout.table(&[2; 32]));
+}
+
+#[test]
+fn a_change_that_is_cut_off_anywhere_leaves_the_old_or_the_new_table() {
+    let layout = Layout::plan(2 * GIB, 512).expect("large enough");
+    let mut old = layout.table(&[1; 32]);
+    layout::occupy(&mut old, Slot::A, &"1".parse().expect("a version"), &Digest::of(b"1"));
+    let mut new = old.clone();
+    layout::occupy(&mut new, Slot::B, &"2".parse().expect("a version"), &Digest::of(b"2"));
+    let disk = Record::new(2 * GIB);
+    old.write(&disk, layout.geometry, Write::New).expect("written");
+    disk.start_recording();
+    new.write(&disk, layout.geometry, Write::Change).expect("written");
+    let mut seen = Vec::new();
+    for state in disk.states_of_a_cut() {
+        let found = Table::read(&state, layout.geometry).expect("a whole table at every moment");
+        assert!(found == old || found == new);
+        seen.push(found == new);
+    }
+    assert!(seen.is_sorted() && seen.first() == Some(&false) && seen.last() == Some(&true));
+}
+
+#[test]
+fn the_slot_of_a_root_hash_is_the_one_that_carries_it() {
+    let (_, _, mut table) = written(2 * GIB, 512);
+    assert_eq!(layout::slot_of(&table, &Digest::of(b"")), Some(Slot::A));
+    assert_eq!(layout::slot_of(&table, &Digest::of(b"other")), None);
+    layout::vacate(&mut table, Slot::A);
+    assert_eq!(layout::slot_of(&table, &Digest::of(b"")), None);
+}
+
+proptest! {
+    #[test]
+    fn foreign_tables_never_panic(at in 0_u64..16384, value: u8, junk in prop::collection::vec(any::<u8>(), 2048)) {
+        let layout = Layout::plan(LEAST_DISK, 512).expect("large enough");
+        let disk = Record::new(LEAST_DISK);
+        layout.table(&[1; 32]).write(&disk, layout.geometry, Write::New).expect("written");
+        // A damaged first copy is replaced by the second; junk in both is an error.
+        disk.overwrite(512 + at, &[value]);
+        prop_assert!(Table::read(&disk, layout.geometry).is_ok());
+        disk.overwrite(512, &junk);
+        disk.overwrite(LEAST_DISK - 512, &junk[..512]);
+        prop_assert!(Table::read(&disk, layout.geometry).is_err());
+        let mut marked = junk;
+        marked[..8].copy_from_slice(b"EFI PART");
+        disk.overwrite(512, &marked);
+        prop_assert!(Table::read(&disk, layout.geometry).is_err());
+    }
+}
