@@ -33,13 +33,13 @@ impl Settings1 {
         Ok(value.to_string())
     }
 
-    /// Every setting, as a `SettingsList`.
+    /// Every setting, as one object of values by key.
     async fn list(&self) -> fdo::Result<String> {
         self.require("list")?;
-        Ok(json!(self.machine.list()).to_string())
+        Ok(json!(self.machine.list().values).to_string())
     }
 
-    /// Every setting, as soon as the generation is another one than `generation`.
+    /// A `SettingsList`, as soon as the generation is another one than `generation`.
     async fn watch(&self, generation: u64) -> fdo::Result<String> {
         self.require("watch")?;
         Ok(json!(self.machine.list_after(generation).await).to_string())

@@ -49,7 +49,7 @@ impl Machine {
         self.lock().settings().get(key)
     }
 
-    /// Every value.
+    /// Every value, with its generation.
     pub(crate) fn list(&self) -> SettingsList {
         let history = self.lock();
         SettingsList { generation: history.generation(), values: history.settings().values() }

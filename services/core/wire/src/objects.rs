@@ -20,7 +20,7 @@ pub struct ObjectVersion {
 
 /// A tree under `/nix/store` that the object store verified and keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StorePath {
+pub struct StoredPath {
     /// The whole path, `/nix/store/<hash>-<name>`.
     pub path: String,
     /// The digest of its NAR serialization.

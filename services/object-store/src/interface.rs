@@ -1,0 +1,112 @@
+//! `org.aios.Objects1`: what callers may ask, and the words they get when it fails.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use aios_daemon::{Caller, error_chain};
+use object_store::objects::ObjectError;
+use object_store::store::StoreError;
+use object_store::{Objects, Store};
+use serde::Serialize;
+use zbus::fdo;
+
+/// Objects and store as one caller sees them.
+pub(crate) struct Objects1 {
+    caller: Caller,
+    objects: Arc<Objects>,
+    store: Arc<Store>,
+}
+
+impl Objects1 {
+    pub(crate) fn new(caller: Caller, objects: Arc<Objects>, store: Arc<Store>) -> Self {
+        Self { caller, objects, store }
+    }
+
+    fn require(&self, verb: &str) -> fdo::Result<()> {
+        self.caller.require("object-store", verb)
+    }
+}
+
+#[zbus::interface(name = "org.aios.Objects1")]
+impl Objects1 {
+    /// Stores what can be read from `content` as the next version of `name`; answers with an `ObjectVersion`.
+    async fn put(&self, name: String, content: zbus::OwnedFd) -> fdo::Result<String> {
+        self.require("put")?;
+        let (objects, content) = (Arc::clone(&self.objects), OwnedFd::from(content));
+        json(aside(move || objects.put(&name, content).map_err(told_of_object)).await?)
+    }
+
+    /// The content of a version of `name`, 0 for the newest, as a descriptor that can only read.
+    async fn get(&self, name: String, version: u64) -> fdo::Result<zbus::OwnedFd> {
+        self.require("get")?;
+        let objects = Arc::clone(&self.objects);
+        let content = aside(move || objects.get(&name, version).map_err(told_of_object)).await?;
+        Ok(content.into())
+    }
+
+    /// The newest version of each object, as an array of `ObjectVersion`.
+    async fn list(&self) -> fdo::Result<String> {
+        self.require("list")?;
+        json(self.objects.list().map_err(told_of_object)?)
+    }
+
+    /// Every version of `name`, oldest first, as an array of `ObjectVersion`.
+    async fn log(&self, name: &str) -> fdo::Result<String> {
+        self.require("log")?;
+        json(self.objects.log(name).map_err(told_of_object)?)
+    }
+
+    /// Fetches a store path with all it refers to from a cache, believing only `key`; answers with a `StoreAdded`.
+    async fn store_add(&self, path: String, cache: String, key: String) -> fdo::Result<String> {
+        self.require("store-add")?;
+        let store = Arc::clone(&self.store);
+        json(aside(move || store.add(&path, &cache, &key).map_err(told_of_store)).await?)
+    }
+
+    /// What is known of a store path, as a `StoredPath`.
+    async fn store_info(&self, path: &str) -> fdo::Result<String> {
+        self.require("store-info")?;
+        json(self.store.info(path).map_err(told_of_store)?)
+    }
+
+    /// Every store path, as an array of `StoredPath`.
+    async fn store_list(&self) -> fdo::Result<String> {
+        self.require("store-list")?;
+        json(self.store.list().map_err(told_of_store)?)
+    }
+
+    /// Reads a store path again and compares it with what was signed; answers with a `StoreVerified`.
+    async fn store_verify(&self, path: String) -> fdo::Result<String> {
+        self.require("store-verify")?;
+        let store = Arc::clone(&self.store);
+        json(aside(move || store.verify(&path).map_err(told_of_store)).await?)
+    }
+}
+
+/// Runs what waits for a disk or a network beside the event loop, so that other callers need not wait with it.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> fdo::Result<T> + Send + 'static) -> fdo::Result<T> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| fdo::Error::Failed(format!("the request was not carried out to its end: {error}")))?
+}
+
+fn json(answer: impl Serialize) -> fdo::Result<String> {
+    serde_json::to_string(&answer).map_err(|error| fdo::Error::Failed(format!("the answer cannot be written: {error}")))
+}
+
+fn told_of_object(error: ObjectError) -> fdo::Error {
+    let text = error_chain(&error);
+    match error {
+        ObjectError::Damaged { .. } | ObjectError::Disk { .. } | ObjectError::Index(_) => fdo::Error::Failed(text),
+        _ => fdo::Error::InvalidArgs(text),
+    }
+}
+
+fn told_of_store(error: StoreError) -> fdo::Error {
+    let text = error_chain(&error);
+    match error {
+        StoreError::Path(_) | StoreError::Key(_) | StoreError::Url(_) | StoreError::NoSuchPath(_) => {
+            fdo::Error::InvalidArgs(text)
+        }
+        _ => fdo::Error::Failed(text),
+    }
+}

@@ -1,0 +1,420 @@
+//! Named objects with versions: the content in a file named by its digest, the names in the index.
+//!
+//! Content is durable before a name refers to it. A content file is never changed; the program that gets one gets a
+//! descriptor that can only read.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aios_action::Kind;
+use aios_ids::Digest;
+use aios_store::TEMPORARY_PREFIX;
+use aios_wire::objects::ObjectVersion;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sha2::{Digest as _, Sha256};
+
+use crate::index::{Index, IndexError};
+use crate::now_ms;
+
+/// The largest content: what a person puts by hand, not what belongs into the store.
+pub const CONTENT_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// How long a writer at the other end of a pipe may take for all of it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The named objects.
+#[derive(Debug)]
+pub struct Objects {
+    folder: PathBuf,
+    index: Arc<Index>,
+    writing: Mutex<()>,
+}
+
+/// An object was not stored or cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The name has not the form of a name.
+    #[error("'{0}' cannot name an object: a name is {form}, at most 256 characters", form = Kind::ObjectName.form())]
+    Name(String),
+    /// More content than an object may have.
+    #[error("the content is larger than {CONTENT_LIMIT} bytes; put it in several objects or in a store path")]
+    TooLarge,
+    /// The descriptor is of no kind that content comes from.
+    #[error("the content must come from a file or a pipe, not from a device or a folder")]
+    Source,
+    /// The writer of the content is too slow or gone.
+    #[error("the content did not arrive within {} seconds; put it in a file first", PATIENCE.as_secs())]
+    Slow,
+    /// The descriptor cannot be read.
+    #[error("cannot read the content")]
+    Read(#[source] io::Error),
+    /// There is no such object.
+    #[error("there is no object '{0}'; list shows those that there are")]
+    NoSuchName(String),
+    /// There is no such version.
+    #[error("'{name}' has no version {version}; its newest is {newest}")]
+    NoSuchVersion {
+        /// The object.
+        name: String,
+        /// What was asked for.
+        version: u64,
+        /// What there is.
+        newest: u64,
+    },
+    /// The disk does not hold what was put.
+    #[error("version {version} of '{name}' is damaged on the disk; get another version or put it again")]
+    Damaged {
+        /// The object.
+        name: String,
+        /// The version.
+        version: u64,
+    },
+    /// The disk failed.
+    #[error("cannot {step} {}", path.display())]
+    Disk {
+        /// What was being done.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The index failed.
+    #[error("the objects are as they were")]
+    Index(#[from] IndexError),
+}
+
+impl Objects {
+    /// Opens the objects in `folder` and removes what a crash left there.
+    pub fn open(folder: &Path, index: Arc<Index>) -> Result<Self, ObjectError> {
+        let objects = Self { folder: folder.to_owned(), index, writing: Mutex::new(()) };
+        let disk = |source| ObjectError::Disk { step: "clean", path: folder.to_owned(), source };
+        aios_store::remove_temporaries(folder).map_err(disk)?;
+        let named = objects.index.contents()?;
+        for entry in fs::read_dir(folder).map_err(disk)? {
+            let entry = entry.map_err(disk)?;
+            // Content that became durable just before a crash, and never got its name.
+            let digest = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok());
+            if digest.is_some_and(|digest| !named.contains(&digest)) {
+                fs::remove_file(entry.path()).map_err(disk)?;
+            }
+        }
+        Ok(objects)
+    }
+
+    /// Stores what `content` can be read for as the next version of `name`. The content of the newest version again is
+    /// that version, so that a repeated action is harmless.
+    pub fn put(&self, name: &str, content: OwnedFd) -> Result<ObjectVersion, ObjectError> {
+        check_name(name)?;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (digest, size) = self.keep(content)?;
+        let newest = self.index.newest(name)?;
+        let version = match newest {
+            Some(newest) if newest.digest == digest => return Ok(newest),
+            Some(newest) => newest.version + 1,
+            None => 1,
+        };
+        let version = ObjectVersion { name: name.to_owned(), version, digest, size, at_ms: now_ms() };
+        self.index.add_version(&version)?;
+        Ok(version)
+    }
+
+    /// The content of a version of `name`, 0 for the newest, as a descriptor that can only read.
+    pub fn get(&self, name: &str, version: u64) -> Result<OwnedFd, ObjectError> {
+        let newest = self.newest(name)?;
+        let wanted = match version {
+            0 => newest,
+            _ => {
+                self.index.versions(name)?.into_iter().find(|known| known.version == version).ok_or_else(|| {
+                    ObjectError::NoSuchVersion { name: name.to_owned(), version, newest: newest.version }
+                })?
+            }
+        };
+        let path = self.content_file(&wanted.digest);
+        let file = File::open(&path).map_err(|source| ObjectError::Disk { step: "open", path, source })?;
+        match digest_of(&file) {
+            Ok(found) if found == wanted.digest => Ok(file.into()),
+            _ => Err(ObjectError::Damaged { name: wanted.name, version: wanted.version }),
+        }
+    }
+
+    /// The newest version of each object.
+    pub fn list(&self) -> Result<Vec<ObjectVersion>, ObjectError> {
+        let mut newest: Vec<ObjectVersion> = Vec::new();
+        for version in self.index.all_versions()? {
+            match newest.last_mut() {
+                Some(last) if last.name == version.name => *last = version,
+                _ => newest.push(version),
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Every version of `name`, oldest first.
+    pub fn log(&self, name: &str) -> Result<Vec<ObjectVersion>, ObjectError> {
+        self.newest(name)?;
+        Ok(self.index.versions(name)?)
+    }
+
+    fn newest(&self, name: &str) -> Result<ObjectVersion, ObjectError> {
+        check_name(name)?;
+        self.index.newest(name)?.ok_or_else(|| ObjectError::NoSuchName(name.to_owned()))
+    }
+
+    /// Makes the content durable under its digest.
+    fn keep(&self, content: OwnedFd) -> Result<(Digest, u64), ObjectError> {
+        let beside = self.folder.join(format!("{TEMPORARY_PREFIX}content"));
+        let kept = self.copy(content, &beside).and_then(|(digest, size)| {
+            let disk = |source| ObjectError::Disk { step: "keep", path: self.content_file(&digest), source };
+            fs::rename(&beside, self.content_file(&digest)).map_err(disk)?;
+            File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(disk)?;
+            Ok((digest, size))
+        });
+        if kept.is_err() {
+            // It may not be there; the error that matters is the first one.
+            let _ = fs::remove_file(&beside);
+        }
+        kept
+    }
+
+    fn copy(&self, content: OwnedFd, to: &Path) -> Result<(Digest, u64), ObjectError> {
+        let disk = |source| ObjectError::Disk { step: "write", path: to.to_owned(), source };
+        let mut source = Content::of(content)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to).map_err(disk)?;
+        let mut digest = Sha256::new();
+        let mut size = 0;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = source.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            size += read as u64;
+            if size > CONTENT_LIMIT {
+                return Err(ObjectError::TooLarge);
+            }
+            digest.update(&buffer[..read]);
+            file.write_all(&buffer[..read]).map_err(disk)?;
+        }
+        file.set_permissions(fs::Permissions::from_mode(0o400)).and_then(|()| file.sync_all()).map_err(disk)?;
+        Ok((Digest::from_bytes(digest.finalize().into()), size))
+    }
+
+    fn content_file(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(digest.to_string())
+    }
+}
+
+fn check_name(name: &str) -> Result<(), ObjectError> {
+    if Kind::ObjectName.accepts(&name.into()) {
+        Ok(())
+    } else {
+        Err(ObjectError::Name(name.chars().take(80).flat_map(char::escape_default).collect()))
+    }
+}
+
+fn digest_of(file: &File) -> io::Result<Digest> {
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut offset = 0;
+    loop {
+        // By offset: the descriptor is handed out afterwards, at its beginning.
+        let read = file.read_at(&mut buffer, offset)?;
+        if read == 0 {
+            return Ok(Digest::from_bytes(digest.finalize().into()));
+        }
+        digest.update(&buffer[..read]);
+        offset += read as u64;
+    }
+}
+
+/// Where content comes from: a caller's descriptor, which must not keep this service waiting.
+enum Content {
+    /// Read from its beginning, wherever its owner left the position.
+    File { file: File, offset: u64 },
+    /// Read as it comes, until the deadline.
+    Stream { file: File, deadline: Instant },
+}
+
+impl Content {
+    fn of(descriptor: OwnedFd) -> Result<Self, ObjectError> {
+        let file = File::from(descriptor);
+        let metadata = file.metadata().map_err(ObjectError::Read)?;
+        let kind = metadata.file_type();
+        if kind.is_file() {
+            return if metadata.len() > CONTENT_LIMIT {
+                Err(ObjectError::TooLarge)
+            } else {
+                Ok(Self::File { file, offset: 0 })
+            };
+        }
+        if kind.is_fifo() || kind.is_socket() {
+            return Ok(Self::Stream { file, deadline: Instant::now() + PATIENCE });
+        }
+        Err(ObjectError::Source)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ObjectError> {
+        match self {
+            Self::File { file, offset } => {
+                let read = file.read_at(buffer, *offset).map_err(ObjectError::Read)?;
+                *offset += read as u64;
+                Ok(read)
+            }
+            Self::Stream { file, deadline } => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let left = Timespec::try_from(left).map_err(|_| ObjectError::Slow)?;
+                match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&left)) {
+                    Ok(0) => Err(ObjectError::Slow),
+                    Ok(_) => file.read(buffer).map_err(ObjectError::Read),
+                    Err(error) => Err(ObjectError::Read(error.into())),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Fixture {
+        objects: Objects,
+        folder: tempfile::TempDir,
+    }
+
+    fn open(folder: tempfile::TempDir) -> Fixture {
+        fs::create_dir_all(folder.path().join("objects")).expect("a folder");
+        let index = Index::open(&folder.path().join("index.redb")).expect("an index");
+        let objects = Objects::open(&folder.path().join("objects"), Arc::new(index)).expect("objects");
+        Fixture { objects, folder }
+    }
+
+    fn fixture() -> Fixture {
+        open(tempfile::tempdir().expect("a folder"))
+    }
+
+    impl Fixture {
+        fn put(&self, name: &str, content: &[u8]) -> Result<ObjectVersion, ObjectError> {
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(content).expect("written");
+            self.objects.put(name, file.into())
+        }
+
+        fn get(&self, name: &str, version: u64) -> Result<Vec<u8>, ObjectError> {
+            let mut content = Vec::new();
+            File::from(self.objects.get(name, version)?).read_to_end(&mut content).expect("readable");
+            Ok(content)
+        }
+
+        fn content_files(&self) -> Vec<PathBuf> {
+            let entries = fs::read_dir(self.folder.path().join("objects")).expect("a folder");
+            entries.map(|entry| entry.expect("an entry").path()).collect()
+        }
+    }
+
+    #[test]
+    fn versions_count_up_and_each_can_be_had() {
+        let fixture = fixture();
+        assert_eq!(fixture.put("notes/today", b"one").expect("stored").version, 1);
+        assert_eq!(fixture.put("notes/today", b"two").expect("stored").version, 2);
+        assert_eq!(fixture.put("notes", b"another name").expect("stored").version, 1);
+        assert_eq!(fixture.get("notes/today", 0).expect("the newest"), b"two");
+        assert_eq!(fixture.get("notes/today", 1).expect("the first"), b"one");
+        let list = fixture.objects.list().expect("a list");
+        let list: Vec<_> = list.iter().map(|object| (object.name.as_str(), object.version)).collect();
+        assert_eq!(list, [("notes", 1), ("notes/today", 2)]);
+        assert_eq!(fixture.objects.log("notes/today").expect("a log").len(), 2);
+    }
+
+    #[test]
+    fn the_same_content_again_is_the_same_version() {
+        let fixture = fixture();
+        let first = fixture.put("a", b"content").expect("stored");
+        assert_eq!(fixture.put("a", b"content").expect("stored"), first);
+        fixture.put("b", b"content").expect("stored");
+        assert_eq!(fixture.content_files().len(), 1);
+    }
+
+    #[test]
+    fn a_descriptor_that_was_handed_out_cannot_write() {
+        let fixture = fixture();
+        fixture.put("a", b"content").expect("stored");
+        let mut file = File::from(fixture.objects.get("a", 0).expect("there"));
+        assert!(file.write_all(b"changed").is_err());
+    }
+
+    #[test]
+    fn damage_on_the_disk_is_noticed() {
+        let fixture = fixture();
+        fixture.put("a", b"content").expect("stored");
+        let file = &fixture.content_files()[0];
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("writable");
+        fs::write(file, b"c0ntent").expect("damaged");
+        assert!(matches!(fixture.get("a", 0), Err(ObjectError::Damaged { version: 1, .. })));
+    }
+
+    #[test]
+    fn what_a_crash_leaves_is_removed_and_what_has_a_name_stays() {
+        let first = fixture();
+        first.put("a", b"content").expect("stored");
+        let objects = first.folder.path().join("objects");
+        fs::write(objects.join(".tmp-content"), b"half").expect("written");
+        fs::write(objects.join(Digest::of(b"nameless").to_string()), b"nameless").expect("written");
+        let Fixture { objects: closed, folder } = first;
+        drop(closed);
+        let again = open(folder);
+        assert_eq!(again.content_files().len(), 1);
+        assert_eq!(again.get("a", 1).expect("there"), b"content");
+    }
+
+    #[test]
+    fn a_pipe_is_read_to_its_end() {
+        let fixture = fixture();
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        writer.write_all(b"through a pipe").expect("written");
+        drop(writer);
+        fixture.objects.put("a", reader.into()).expect("stored");
+        assert_eq!(fixture.get("a", 0).expect("there"), b"through a pipe");
+    }
+
+    #[test]
+    fn too_much_and_wrong_kinds_are_refused_and_leave_nothing() {
+        let fixture = fixture();
+        let large = tempfile::tempfile().expect("a file");
+        large.set_len(CONTENT_LIMIT + 1).expect("a hole");
+        assert!(matches!(fixture.objects.put("a", large.into()), Err(ObjectError::TooLarge)));
+        let device = File::open("/dev/zero").expect("a device");
+        assert!(matches!(fixture.objects.put("a", device.into()), Err(ObjectError::Source)));
+        let folder = File::open("/").expect("a folder");
+        assert!(matches!(fixture.objects.put("a", folder.into()), Err(ObjectError::Source)));
+        assert!(fixture.content_files().is_empty());
+        assert!(matches!(fixture.get("a", 0), Err(ObjectError::NoSuchName(_))));
+    }
+
+    #[test]
+    fn a_version_that_is_not_there_says_which_is() {
+        let fixture = fixture();
+        fixture.put("a", b"content").expect("stored");
+        let error = fixture.get("a", 9).expect_err("no such version");
+        assert_eq!(error.to_string(), "'a' has no version 9; its newest is 1");
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_never_leaves_its_form(name in "\\PC{0,40}|[./a]{0,8}") {
+            let refused = check_name(&name);
+            if refused.is_ok() {
+                prop_assert!(name.split('/').all(|part| !part.is_empty() && part != "." && part != ".."));
+            }
+        }
+    }
+}
