@@ -1,3 +1,1 @@
-//! action-runtime
-
 fn main() {}

@@ -27,3 +27,16 @@ pub fn listening_socket() -> io::Result<UnixListener> {
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     Ok(socket.into())
 }
+
+/// Descriptor 3 of a program in an action sandbox: the one resource it was given. It can be taken once.
+pub fn resource() -> io::Result<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the resource was taken before"));
+    }
+    crate::attempt::open_descriptor(FIRST)?;
+    // SAFETY: the launcher gives the program descriptor 3 as its own, it is open, and `TAKEN` lets only one owner have it.
+    let resource = unsafe { OwnedFd::from_raw_fd(FIRST) };
+    rustix::io::fcntl_setfd(&resource, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(resource)
+}

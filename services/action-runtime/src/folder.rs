@@ -1,0 +1,279 @@
+//! Files below a granted folder, reached only through its descriptor.
+//!
+//! Every path is resolved by the kernel below the folder with no symbolic link, no other file system and no way up
+//! (`openat2`), so nothing that others put into the folder leads out of it. A file is replaced whole: readers see the old
+//! content or the new, and a hard link to something else is left behind instead of being written through.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// A larger file is not kept for undoing.
+pub const KEPT: u64 = 1 << 20;
+
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// A file of the folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The path is not one that stays below the folder.
+    #[error("'{path}' is not a plain path below the granted folder; use names joined by '/', without '.' and '..'")]
+    Path {
+        /// The path.
+        path: String,
+    },
+    /// Something other than a file has the name.
+    #[error("'{path}' is not a file; nothing was written")]
+    Kind {
+        /// The path.
+        path: String,
+    },
+    /// It is too large to be kept.
+    #[error("'{path}' is larger than {KEPT} bytes; its content could not be restored")]
+    Large {
+        /// The path.
+        path: String,
+    },
+    /// The kernel refused a step.
+    #[error("cannot {step} '{path}' in the granted folder")]
+    Step {
+        /// What was done.
+        step: &'static str,
+        /// The path.
+        path: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The content of the file, or nothing when it is not there.
+pub fn read(folder: impl AsFd, path: &str) -> Result<Option<Vec<u8>>, FolderError> {
+    split(path)?;
+    let step = |step| at(step, path);
+    // Not blocking: a pipe planted under the name must not hold the caller.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::openat2(folder, path, flags, Mode::empty(), BENEATH) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(step("open")(error.into())),
+    };
+    if !file.metadata().map_err(step("look at"))?.is_file() {
+        return Err(FolderError::Kind { path: path.to_owned() });
+    }
+    let mut content = Vec::new();
+    file.take(KEPT + 1).read_to_end(&mut content).map_err(step("read"))?;
+    if content.len() as u64 > KEPT { Err(FolderError::Large { path: path.to_owned() }) } else { Ok(Some(content)) }
+}
+
+/// Makes `content` the file's content, whole or not at all; folders on the way are made. `mark` names the file that the
+/// content is prepared in.
+pub fn write(folder: impl AsFd, path: &str, content: &[u8], mark: &str) -> Result<(), FolderError> {
+    let (folders, name) = split(path)?;
+    let step = |step| at(step, path);
+    let parent = make_folders(folder, &folders).map_err(step("make the folders of"))?;
+    check_kind(&parent, name, path)?;
+    let prepared = format!(".{mark}.new");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&parent, &prepared, flags, Mode::from_raw_mode(0o660))
+        .map_err(|error| step("prepare")(error.into()))?;
+    let replaced = (|| {
+        let mut file = File::from(file);
+        file.write_all(content)?;
+        file.sync_all()?;
+        rustix::fs::renameat(&parent, &prepared, &parent, name)?;
+        // Until the folder is on the disk, a power cut may bring the old file back; never a half one.
+        Ok(rustix::fs::fsync(&parent)?)
+    })();
+    replaced.map_err(|error: io::Error| {
+        let _ = rustix::fs::unlinkat(&parent, &prepared, AtFlags::empty());
+        step("write")(error)
+    })
+}
+
+/// Removes the file; one that is not there is fine.
+pub fn remove(folder: impl AsFd, path: &str) -> Result<(), FolderError> {
+    let (folders, name) = split(path)?;
+    let step = |step| at(step, path);
+    let parent = match open_folders(folder, &folders) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        parent => parent.map_err(step("open the folder of"))?,
+    };
+    check_kind(&parent, name, path)?;
+    match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => rustix::fs::fsync(&parent).map_err(|error| step("remove")(error.into())),
+        Err(error) => Err(step("remove")(error.into())),
+    }
+}
+
+fn at(step: &'static str, path: &str) -> impl FnOnce(io::Error) -> FolderError {
+    let path = path.to_owned();
+    move |source| FolderError::Step { step, path, source }
+}
+
+/// The names of the folders on the way, and the file's.
+fn split(path: &str) -> Result<(Vec<&str>, &str), FolderError> {
+    let names: Option<Vec<&str>> = Path::new(path)
+        .components()
+        .map(|part| match part {
+            Component::Normal(name) => name.to_str(),
+            _ => None,
+        })
+        .collect();
+    // `components` forgives doubled and trailing slashes and single dots; a path from outside has one form.
+    match names {
+        Some(mut names) if names.join("/") == path && !path.contains('\0') => match names.pop() {
+            Some(name) => Ok((names, name)),
+            None => Err(FolderError::Path { path: path.to_owned() }),
+        },
+        _ => Err(FolderError::Path { path: path.escape_default().take(80).collect() }),
+    }
+}
+
+fn open_folders(folder: impl AsFd, folders: &[&str]) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let path = if folders.is_empty() { ".".to_owned() } else { folders.join("/") };
+    Ok(rustix::fs::openat2(folder, path, flags, Mode::empty(), BENEATH)?)
+}
+
+fn make_folders(folder: impl AsFd, folders: &[&str]) -> io::Result<OwnedFd> {
+    let mut parent = open_folders(folder, &[])?;
+    for name in folders {
+        match rustix::fs::mkdirat(&parent, *name, Mode::from_raw_mode(0o770)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        parent = open_folders(&parent, &[name])?;
+    }
+    Ok(parent)
+}
+
+/// Only a file, or nothing, may be replaced or removed.
+fn check_kind(parent: &OwnedFd, name: &str, path: &str) -> Result<(), FolderError> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(at("look at", path)(error.into())),
+        Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::RegularFile => Ok(()),
+        Ok(_) => Err(FolderError::Kind { path: path.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A granted folder, and beside it a file that nobody granted.
+    struct Fixture {
+        place: tempfile::TempDir,
+        folder: File,
+    }
+
+    fn fixture() -> Fixture {
+        let place = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(place.path().join("granted")).expect("a folder");
+        std::fs::write(place.path().join("secret"), "secret").expect("a file");
+        let folder = File::open(place.path().join("granted")).expect("a folder");
+        Fixture { place, folder }
+    }
+
+    impl Fixture {
+        fn inside(&self, path: &str) -> std::path::PathBuf {
+            self.place.path().join("granted").join(path)
+        }
+
+        fn secret(&self) -> String {
+            std::fs::read_to_string(self.place.path().join("secret")).expect("still there")
+        }
+    }
+
+    #[test]
+    fn a_file_is_written_read_replaced_and_removed() {
+        let f = fixture();
+        assert_eq!(read(&f.folder, "a/b.txt").expect("readable"), None);
+        write(&f.folder, "a/b.txt", b"one", "act").expect("written");
+        write(&f.folder, "a/b.txt", b"two", "act").expect("replaced");
+        assert_eq!(read(&f.folder, "a/b.txt").expect("readable"), Some(b"two".to_vec()));
+        assert_eq!(std::fs::read_dir(f.inside("a")).expect("a folder").count(), 1, "nothing is left beside it");
+        remove(&f.folder, "a/b.txt").expect("removed");
+        remove(&f.folder, "a/b.txt").expect("gone is fine");
+        remove(&f.folder, "x/y").expect("never there is fine");
+        assert_eq!(read(&f.folder, "a/b.txt").expect("readable"), None);
+    }
+
+    #[test]
+    fn a_link_leads_nowhere() {
+        let f = fixture();
+        symlink("../secret", f.inside("file")).expect("a link");
+        symlink("..", f.inside("up")).expect("a link");
+        symlink(f.place.path(), f.inside("absolute")).expect("a link");
+        for path in ["file", "up/secret", "absolute/secret", "up/granted/new", "absolute/new"] {
+            assert!(read(&f.folder, path).is_err(), "{path} was read");
+            assert!(write(&f.folder, path, b"gone", "act").is_err(), "{path} was written");
+            assert!(remove(&f.folder, path).is_err(), "{path} was removed");
+        }
+        assert_eq!(f.secret(), "secret");
+        assert!(!f.place.path().join("new").exists());
+    }
+
+    #[test]
+    fn a_hard_link_is_left_behind_and_other_kinds_are_refused() {
+        let f = fixture();
+        std::fs::hard_link(f.place.path().join("secret"), f.inside("twin")).expect("a link");
+        write(&f.folder, "twin", b"new", "act").expect("written");
+        assert_eq!(f.secret(), "secret");
+        std::fs::create_dir(f.inside("folder")).expect("a folder");
+        rustix::fs::mkfifoat(&f.folder, "pipe", Mode::from_raw_mode(0o600)).expect("a pipe");
+        for path in ["folder", "pipe"] {
+            assert!(matches!(write(&f.folder, path, b"x", "act"), Err(FolderError::Kind { .. })), "{path}");
+            assert!(matches!(read(&f.folder, path), Err(FolderError::Kind { .. })), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_swapped_for_a_link_while_writing_never_leads_out() {
+        let f = fixture();
+        std::fs::create_dir(f.inside("real")).expect("a folder");
+        symlink("..", f.inside("link")).expect("a link");
+        let swapping = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while swapping.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = rustix::fs::renameat_with(
+                        &f.folder,
+                        "real",
+                        &f.folder,
+                        "link",
+                        rustix::fs::RenameFlags::EXCHANGE,
+                    );
+                }
+            });
+            for _ in 0..3000 {
+                let _ = write(&f.folder, "real/secret", b"gone", "act");
+                let _ = remove(&f.folder, "real/secret");
+            }
+            swapping.store(false, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(f.secret(), "secret");
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_leads_out(path in "([a./\\\\\u{0}]|\\.\\.){0,12}") {
+            let f = fixture();
+            let _ = write(&f.folder, &path, b"x", "act");
+            prop_assert_eq!(f.secret(), "secret");
+            prop_assert_eq!(std::fs::read_dir(f.place.path()).expect("a folder").count(), 2);
+        }
+    }
+}
