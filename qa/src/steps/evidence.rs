@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Aios, list};
-use crate::Context;
-use crate::scenario::{Failure, Stage, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
-/// What a bundle that is printed on the console begins with.
-const BUNDLE: &str = "aios-evidence-bundle";
+use super::{Aios, list, text};
+use crate::Context;
+use crate::host::iso::flip;
+use crate::scenario::{Failure, Stage, ensure};
 
 /// The log is there, in order, provable, and verifies on the machine.
 pub(crate) fn on_the_machine(aios: &mut Aios) -> Result<(), Failure> {
@@ -28,23 +30,55 @@ pub(crate) fn on_the_machine(aios: &mut Aios) -> Result<(), Failure> {
 }
 
 /// An export verifies on this machine, with our program and with one that shares no code with it; a flipped byte is found
-/// by both.
+/// by both. Gives the export.
 pub(crate) fn elsewhere(aios: &mut Aios, stage: &Stage<'_>) -> Result<PathBuf, Failure> {
+    let export = export(aios, &stage.folder.join("evidence"))?;
+    for verifier in [Verifier::Ours, Verifier::Foreign] {
+        verifier.run(stage.context, &export, Expected::Good)?;
+    }
+    let entries = export.join("tile/entries");
+    let file = files(&entries)?.into_iter().max().ok_or_else(|| Failure::broken("the export has no entries"))?;
+    let middle = fs::metadata(&file).map_err(Failure::file("look at", &file))?.len() / 2;
+    flip(&file, middle)?;
+    for verifier in [Verifier::Ours, Verifier::Foreign] {
+        verifier.run(stage.context, &export, Expected::Damaged)?;
+    }
+    flip(&file, middle)?;
+    Ok(export)
+}
+
+/// Has the machine print its log as a bundle, one file a line, and unpacks it into a folder here.
+fn export(aios: &mut Aios, folder: &Path) -> Result<PathBuf, Failure> {
     let said = aios.machine.console.run("evidence export -", Duration::from_secs(120))?;
     ensure!(said.status == 0, "the export failed:\n{}", said.text);
-    let begin = said.text.find(BUNDLE).or_else(|| said.text.find('{'));
-    let begin = begin.ok_or_else(|| Failure::broken(format!("the export is no bundle:\n{}", head(&said.text))))?;
-    let bundle = stage.folder.join("evidence.bundle");
-    fs::write(&bundle, &said.text[begin..]).map_err(Failure::file("write", &bundle))?;
-    verify(stage.context, &bundle, Expected::Good)?;
+    // The kernel shares the line; what it says is no file.
+    for file in said.text.lines().filter(|line| line.starts_with('{')) {
+        let file: Value = serde_json::from_str(file)
+            .map_err(|error| Failure::broken(format!("a line of the bundle is damaged: {error}")))?;
+        let name = text(&file, "path")?;
+        let bytes = STANDARD
+            .decode(text(&file, "base64")?)
+            .map_err(|error| Failure::broken(format!("{name} in the bundle is damaged: {error}")))?;
+        let path = folder.join(name);
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).map_err(Failure::file("make", parent))?;
+        fs::write(&path, bytes).map_err(Failure::file("write", &path))?;
+    }
+    Ok(folder.to_owned())
+}
 
-    let mut bytes = fs::read(&bundle).map_err(Failure::file("read", &bundle))?;
-    let at = find(&bytes, b"\"kind\"").unwrap_or(bytes.len() / 2) + 2;
-    bytes[at] ^= 1;
-    let flipped = stage.folder.join("flipped.bundle");
-    fs::write(&flipped, bytes).map_err(Failure::file("write", &flipped))?;
-    verify(stage.context, &flipped, Expected::Damaged)?;
-    Ok(bundle)
+/// The files in a folder and below.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Failure::file("list", folder))? {
+        let path = entry.map_err(Failure::file("list", folder))?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,27 +87,38 @@ enum Expected {
     Damaged,
 }
 
-fn verify(context: &Context, export: &Path, expected: Expected) -> Result<(), Failure> {
-    let mut ours = Command::new(context.program("aios"));
-    ours.args(["evidence", "verify"]).arg(export);
-    let mut foreign = Command::new("python3");
-    foreign.arg(context.source("qa/verify-evidence.py")).arg(export);
-    for mut verifier in [ours, foreign] {
-        let output = verifier.output().map_err(|error| Failure::broken(format!("cannot run {verifier:?}: {error}")))?;
+#[derive(Debug, Clone, Copy)]
+enum Verifier {
+    /// The image's own program.
+    Ours,
+    /// Python and the published formats.
+    Foreign,
+}
+
+impl Verifier {
+    fn run(self, context: &Context, export: &Path, expected: Expected) -> Result<(), Failure> {
+        let mut command = match self {
+            Self::Ours => {
+                let mut command = Command::new(context.program("aios"));
+                command.args(["evidence", "verify"]);
+                command
+            }
+            Self::Foreign => {
+                let mut command = Command::new("python3");
+                command.arg(context.source("qa/verify-evidence.py"));
+                command
+            }
+        };
+        let output = command
+            .arg(export)
+            .output()
+            .map_err(|error| Failure::broken(format!("cannot run the verifier {self:?}: {error}")))?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success() == (expected == Expected::Good),
-            "{verifier:?} ended with {} on a log that is {expected:?}:\n{said}",
+            "the verifier {self:?} ended with {} on a log that is {expected:?}:\n{said}",
             output.status
         );
+        Ok(())
     }
-    Ok(())
-}
-
-fn find(within: &[u8], wanted: &[u8]) -> Option<usize> {
-    within.windows(wanted.len()).position(|window| window == wanted)
-}
-
-fn head(text: &str) -> String {
-    text.chars().take(400).collect()
 }

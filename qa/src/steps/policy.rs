@@ -8,10 +8,7 @@ use crate::scenario::{Failure, ensure};
 /// What the bundle permits runs; the rule that permitted it is named.
 pub(crate) fn permitted(aios: &mut Aios) -> Result<(), Failure> {
     let explained = aios.json("policy explain object.put name=notes/one content=hello")?;
-    ensure!(
-        text(&explained, "verdict").or_else(|_| text(&explained["verdict"], "verdict"))? == "allowed",
-        "{explained:#}"
-    );
+    ensure!(text(&explained["verdict"], "verdict")? == "allowed", "{explained:#}");
     let view = aios.json("object put notes/one hello")?;
     ensure!(view["state"]["state"] == "succeeded", "a permitted action ended as {view:#}");
     ensure!(view["rules"] == serde_json::json!(["operator-objects"]), "the rule is not named: {view:#}");
@@ -28,7 +25,7 @@ pub(crate) fn refused(aios: &mut Aios) -> Result<(), Failure> {
         if let Some(rule) = rule {
             ensure!(view["rules"].as_array().is_some_and(|rules| rules.contains(&rule.into())), "{rule}: {view:#}");
         }
-        let explained = aios.ok(&format!("policy explain service.restart name={name}"))?;
+        let explained = aios.ends(&format!("policy explain service.restart name={name}"), Status::Denied)?;
         ensure!(explained.contains("denied"), "the explanation does not say so:\n{explained}");
         ensure!(rule.is_none_or(|rule| explained.contains(rule)), "the explanation names no rule:\n{explained}");
         let id = text(&view, "id")?;
