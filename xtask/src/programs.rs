@@ -1,6 +1,6 @@
 //! The programs of the workspace, built for the image: release profile, static.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -35,11 +35,18 @@ struct Target {
 }
 
 impl Programs {
-    /// Builds all programs that ship.
-    pub(crate) fn build() -> Result<Self> {
-        let mut packages: Vec<String> = names()?.into_values().collect();
-        packages.dedup();
-        let mut cargo = cargo().args(["build", "--quiet", "--release", "--bins", "--target", project::TARGET]);
+    /// Builds these programs.
+    pub(crate) fn build(wanted: &BTreeSet<&str>) -> Result<Self> {
+        let known = names()?;
+        let mut cargo = cargo().args(["build", "--quiet", "--release", "--target", project::TARGET]);
+        let mut packages = BTreeSet::new();
+        for name in wanted {
+            let package = known.get(*name).ok_or_else(|| {
+                Error::refused(format!("a list in rootfs/ names program {name}, which no crate builds"), "")
+            })?;
+            packages.insert(package);
+            cargo = cargo.arg("--bin").arg(name);
+        }
         for package in packages {
             cargo = cargo.arg("--package").arg(package);
         }

@@ -59,24 +59,28 @@ impl System {
     pub(crate) fn build(cache: &Cache, keys: &Keys, order: &Order) -> Result<Self> {
         let version = order.version.as_str();
         let kernel = kernel::build(cache)?;
-        let programs = timed("programs", Programs::build)?;
+        let root_list = FilesList::read("rootfs/files.toml")?;
+        let initramfs_list = FilesList::read("rootfs/initramfs.toml")?;
+        let recovery_list = FilesList::read("rootfs/recovery.toml")?;
+        let wanted = [&root_list, &initramfs_list, &recovery_list].into_iter().flat_map(FilesList::programs).collect();
+        let programs = timed("programs", || Programs::build(&wanted))?;
         let mut made = Made::new();
         made.insert("os-release", uki::os_release(version).into_bytes());
         for (name, key) in [("release-key", "release"), ("policy-key", "policy")] {
             let path = keys.public(key);
             made.insert(name, fs::read(&path).on("read", &path)?);
         }
-        let files = FilesList::read("rootfs/files.toml")?.stage(&programs, &made)?;
+        let files = root_list.stage(&programs, &made)?;
         let root = root::make(cache, &files)?;
         let initramfs = match order.start {
-            Start::Works => FilesList::read("rootfs/initramfs.toml")?.stage(&programs, &made)?,
+            Start::Works => initramfs_list.stage(&programs, &made)?,
             Start::Panics => Vec::new(),
         };
         let os_release = uki::os_release(version);
         let initramfs = uki::initramfs(&initramfs)?;
         let line = uki::release_line(&root, version);
         let uki = uki::seal(cache, keys, "uki", &kernel, &line, &initramfs, &os_release)?;
-        let recovery_files = FilesList::read("rootfs/recovery.toml")?.stage(&programs, &made)?;
+        let recovery_files = recovery_list.stage(&programs, &made)?;
         let line = uki::recovery_line(version);
         let initramfs = uki::initramfs(&recovery_files)?;
         let recovery = uki::seal(cache, keys, "recovery", &kernel, &line, &initramfs, &os_release)?;
