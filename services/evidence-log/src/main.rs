@@ -1,3 +1,7 @@
-//! evidence-log
+//! The program: everything it does is in the library of the same name, where tests can reach it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    aios_daemon::run(evidence_log::run())
+}

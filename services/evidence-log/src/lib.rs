@@ -1,0 +1,53 @@
+//! The only writer of the evidence log: appends, proves, answers questions, and takes over PID 1's events.
+//!
+//! One file holds the log (`aios_evidence::segment`), one thread writes it, and an append is durable before its caller
+//! hears of it. Starting is recovering: every byte is read and checked before the service says that it is ready; damage
+//! makes the log read-only and the service never ready, so that no action can run without evidence.
+
+mod boot;
+mod door;
+mod events;
+mod key;
+mod log;
+mod open;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aios_daemon::Fatal;
+
+pub use log::{AppendRefused, Draft, Log, QueryError, Stamp};
+pub use open::{OpenError, Opened, open};
+
+/// Where the log lives.
+const FOLDER: &str = "/aios/system/evidence";
+
+/// Opens the log, begins the boot in it, and answers until the process is stopped.
+pub async fn run() -> Result<(), Fatal> {
+    let (log, opened) = open(Path::new(FOLDER), key::random_seed)?;
+    let log = Arc::new(log);
+    let boot = match opened {
+        Opened::Ready { cut } => {
+            let system = boot::status()?;
+            boot::begin(&log, &system, cut)?;
+            aios_daemon::ready()?;
+            system.boot_id
+        }
+        Opened::ReadOnly { reason } => {
+            // Not ready on purpose: what needs evidence must not start. Reading stays possible to see what is there.
+            eprintln!("the log is read-only: {reason}; start recovery and compare it with an export");
+            aios_daemon::status(&format!("read-only: {reason}"))?;
+            String::new()
+        }
+    };
+    let appends = writer::start(Arc::clone(&log), boot.clone())?;
+    if log.closed().is_none() {
+        events::start(Arc::clone(&log), appends.clone(), boot)?;
+    }
+    let served = aios_daemon::serve("/org/aios/Evidence1", move |caller| {
+        door::Door::new(caller, Arc::clone(&log), appends.clone())
+    });
+    let Err(error) = served.await;
+    Err(error.into())
+}
