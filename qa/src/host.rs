@@ -1,6 +1,7 @@
 //! What stands around a machine on the build machine: file systems, web servers, caches. Everything runs without root.
 
 pub mod fat;
+pub mod guest;
 pub mod initramfs;
 pub mod iso;
 pub mod nix_cache;

@@ -9,6 +9,7 @@
 //! - [`scenario`] names, runs and reports scenarios; `scenarios` holds them, `steps` what they share,
 //! - [`bench`] measures.
 
+pub mod bench;
 pub mod context;
 pub mod host;
 pub mod scenario;

@@ -119,10 +119,16 @@ impl Aios {
     }
 }
 
-/// The first JSON value in a command's output. The kernel shares the line and may have said something before it.
+/// The JSON value in a command's output: it begins on a line of its own, unlike what the kernel, which shares the serial
+/// line, may have said before it.
 fn first_json(text: &str) -> Option<Value> {
-    let starts = text.char_indices().filter(|(_, character)| matches!(character, '{' | '['));
-    starts.into_iter().find_map(|(at, _)| {
+    let mut start = 0;
+    let starts = text.split_inclusive('\n').filter_map(|line| {
+        let at = start;
+        start += line.len();
+        matches!(line.trim_end(), "{" | "[" | "{}" | "[]").then_some(at)
+    });
+    starts.into_iter().find_map(|at| {
         let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
         values.next()?.ok()
     })
@@ -142,13 +148,20 @@ pub(crate) fn list(value: &Value) -> Result<&[Value], Failure> {
     value.as_array().map(Vec::as_slice).ok_or_else(|| Failure::broken(format!("this is no list: {value:#}")))
 }
 
+/// When the first record of a kind was made, in milliseconds since the kernel started.
+pub(crate) fn at_ms(records: &Value, kind: &str) -> Result<f64, Failure> {
+    let record = list(records)?.iter().find(|record| record["kind"] == kind);
+    let at = record.and_then(|record| record["at_ms"].as_f64());
+    at.ok_or_else(|| Failure::broken(format!("there is no record '{kind}' in {records:#}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn kernel_messages_beside_the_answer_do_not_matter() {
-        let text = "[    3.1] random: [x\n{\n  \"state\": \"succeeded\"\n}\ndone\n";
+        let text = "[    3.1] random: {x\n{\n  \"state\": \"succeeded\"\n}\ndone\n";
         assert_eq!(first_json(text), Some(serde_json::json!({"state": "succeeded"})));
         assert_eq!(first_json("nothing"), None);
     }

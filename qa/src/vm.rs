@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 pub use console::{Console, Echo, Output};
 pub use error::VmError;
-pub use options::{Bus, Chipset, DirectKernel, Medium, Options, SecureBoot, parse_size};
+pub use options::{Bus, Chipset, DirectKernel, DirectStart, Medium, Options, SecureBoot, parse_size};
 pub use play::{Login, play, vm};
 
 use monitor::Monitor;
@@ -163,9 +163,9 @@ fn launch(
 }
 
 fn prepare(options: &Options, folder: &Folder, console: ConsoleUser) -> Result<(Prepared, Option<Child>), VmError> {
-    let firmware = match options.direct {
-        Some(_) => None,
-        None => Some(firmware::prepare(options, &folder.path)?),
+    let firmware = match &options.direct {
+        Some(direct) if direct.start == DirectStart::Alone => None,
+        _ => Some(firmware::prepare(options, &folder.path)?),
     };
     let mut disks = options.disk.clone();
     if let Some(size) = options.new_disk {

@@ -76,7 +76,7 @@ pub struct Options {
     #[arg(skip)]
     pub firmware_config: Vec<(String, String)>,
 
-    /// Starts this kernel directly, without firmware
+    /// Starts this kernel instead of what is on a medium
     #[arg(skip)]
     pub direct: Option<DirectKernel>,
 
@@ -85,7 +85,7 @@ pub struct Options {
     pub closed_network: bool,
 }
 
-/// A kernel started without firmware, for measurements and for tests of the fixture.
+/// A kernel that the emulator hands over, for measurements and for tests of the fixture.
 #[derive(Debug, Clone)]
 pub struct DirectKernel {
     /// The bzImage.
@@ -94,6 +94,17 @@ pub struct DirectKernel {
     pub initrd: Option<PathBuf>,
     /// Its command line.
     pub command_line: String,
+    /// What starts it.
+    pub start: DirectStart,
+}
+
+/// What starts a kernel that the emulator hands over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectStart {
+    /// The emulator itself, without firmware.
+    Alone,
+    /// The UEFI firmware, like any kernel on a real machine.
+    ByFirmware,
 }
 
 /// How the ISO is connected.

@@ -8,7 +8,7 @@ use super::options::{Bus, Chipset, Medium, Options, SecureBoot};
 /// The files and sockets of one machine.
 #[derive(Debug, Clone)]
 pub(super) struct Prepared {
-    /// The firmware's code and this machine's copy of its variables; absent for a direct kernel.
+    /// The firmware's code and this machine's copy of its variables; absent for a kernel that starts alone.
     pub(super) firmware: Option<(PathBuf, PathBuf)>,
     /// The disks, in order.
     pub(super) disks: Vec<PathBuf>,

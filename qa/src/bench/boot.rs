@@ -1,0 +1,119 @@
+//! Time from the kernel's start to the console and to the whole system, beside the same kernel, started by the same
+//! firmware, whose first process ends at once.
+
+use std::fs;
+use std::time::Duration;
+
+use super::{Peer, Row};
+use crate::host::initramfs::Initramfs;
+use crate::scenario::{Failure, Stage};
+use crate::steps::Aios;
+use crate::vm::{BOOT, DirectKernel, DirectStart, Echo, Machine, Options};
+
+/// A program that ends at once, as a complete static executable for x86-64: `exit(0)`.
+const EXIT: [u8; 132] = exit_program();
+
+pub(super) fn rows(aios: &mut Aios, stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
+    let status = aios.json("status")?;
+    let milestone = |name: &str| {
+        let value = status["system"]["boot_ms"][name].as_f64();
+        value.ok_or_else(|| Failure::broken(format!("the time of '{name}' is not in {status:#}")))
+    };
+    let (console, system) = (milestone("console")?, milestone("system")?);
+    let memory = status["memory_used_mib"].as_f64();
+    let memory = memory.ok_or_else(|| Failure::broken(format!("the memory is not in {status:#}")))?;
+    let bare = bare_kernel(stage)?;
+    let peer = || Some(Peer { name: "the kernel alone", value: bare });
+    Ok(vec![
+        Row { name: "kernel start to console", value: console, unit: "ms", peer: peer(), limit: Some(bare * 1.3) },
+        Row { name: "kernel start to system ready", value: system, unit: "ms", peer: peer(), limit: Some(bare * 2.0) },
+        Row { name: "memory at ready", value: memory, unit: "MiB", peer: None, limit: Some(128.0) },
+    ])
+}
+
+/// When the kernel says that its first process has ended, in milliseconds since it started.
+fn bare_kernel(stage: &Stage<'_>) -> Result<f64, Failure> {
+    let mut files = Initramfs::default();
+    files.folder("dev");
+    files.device("dev/console", 5, 1);
+    files.program("init", &EXIT);
+    let initrd = stage.folder.join("exit.cpio");
+    fs::write(&initrd, files.finish()).map_err(Failure::file("write", &initrd))?;
+    let options = Options {
+        direct: Some(DirectKernel {
+            kernel: stage.context.kernel.clone(),
+            initrd: Some(initrd),
+            command_line: "console=ttyS0 quiet panic=-1 oops=panic lockdown=integrity slab_nomerge init_on_alloc=1 \
+                           vsyscall=none"
+                .into(),
+            start: DirectStart::ByFirmware,
+        }),
+        timeout: 180,
+        ..Options::default()
+    };
+    let mut machine = Machine::start(options, &stage.log("bare"), Echo::Hidden)?;
+    machine.console.wait_for("Kernel panic - not syncing", BOOT)?;
+    machine.console.listen(Duration::from_millis(200))?;
+    let said = machine.console.said();
+    panic_ms(&said).ok_or_else(|| Failure::broken(format!("the kernel gave no time for its panic:\n{said}")))
+}
+
+/// The time in `[    1.062856] Kernel panic …`.
+fn panic_ms(said: &str) -> Option<f64> {
+    let line = said.lines().find(|line| line.contains("Kernel panic - not syncing"))?;
+    let (_, after) = line.split_once('[')?;
+    let (seconds, _) = after.split_once(']')?;
+    Some(seconds.trim().parse::<f64>().ok()? * 1000.0)
+}
+
+const fn exit_program() -> [u8; 132] {
+    // An ELF header, one segment that maps the whole file, and: mov eax, 60; xor edi, edi; syscall.
+    let mut elf = [0; 132];
+    let header: [(usize, &[u8]); 12] = [
+        (0, b"\x7fELF\x02\x01\x01"),
+        (16, &[2, 0, 62, 0, 1]),
+        (24, &[0x78, 0, 0x40]),
+        (32, &[64]),
+        (52, &[64, 0, 56, 0, 1]),
+        (64, &[1, 0, 0, 0, 5]),
+        (80, &[0, 0, 0x40]),
+        (88, &[0, 0, 0x40]),
+        (96, &[132]),
+        (104, &[132]),
+        (113, &[0x10]),
+        (120, &[0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05]),
+    ];
+    let mut part = 0;
+    while part < header.len() {
+        let (at, bytes) = header[part];
+        let mut byte = 0;
+        while byte < bytes.len() {
+            elf[at + byte] = bytes[byte];
+            byte += 1;
+        }
+        part += 1;
+    }
+    elf
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_peer_ends_at_once_and_well() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("exit");
+        fs::write(&program, EXIT).expect("room");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+        assert!(std::process::Command::new(program).status().expect("it starts").success());
+    }
+
+    #[test]
+    fn the_time_of_a_panic_is_read() {
+        assert_eq!(panic_ms("x\r\n[    1.062856] Kernel panic - not syncing: Attempted\n"), Some(1062.856));
+        assert_eq!(panic_ms("Kernel panic - not syncing"), None);
+    }
+}
