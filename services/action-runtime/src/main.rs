@@ -1,1 +1,42 @@
-fn main() {}
+//! The daemon: takes requests on `org.aios.Actions1` and sees each through to its end.
+//!
+//! It starts by having the sandbox proved: `aios-probe` runs confined like any adapter, and until nothing escapes no
+//! action is taken. What an earlier runtime left is settled before the first new request.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use action_runtime::journal::Journal;
+use aios_daemon::Fatal;
+
+mod containment;
+mod door;
+mod peers;
+mod perform;
+mod redact;
+mod resource;
+mod runtime;
+mod undo;
+
+use door::Actions1;
+use runtime::Runtime;
+
+/// Where the journal is kept.
+const JOURNAL: &str = "/aios/system/actions/journal";
+
+fn main() -> ExitCode {
+    aios_daemon::run(run())
+}
+
+async fn run() -> Result<(), Fatal> {
+    let boot =
+        std::env::var("AIOS_BOOT_ID").map_err(|error| Fatal::new("cannot tell this boot from others", &error))?;
+    let (journal, left) = Journal::open(Path::new(JOURNAL), &boot)?;
+    let runtime = Arc::new(Runtime::new(journal, boot));
+    tokio::spawn(containment::prove(Arc::clone(&runtime)));
+    runtime::go_on(&runtime, left);
+    aios_daemon::ready()?;
+    aios_daemon::serve("/org/aios/Actions1", move |caller| Actions1::new(caller, Arc::clone(&runtime))).await?;
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! The other services as the runtime asks them. Each question has its own connection, so a service that restarted is
+//! simply asked anew.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use aios_daemon::proxy::{Evidence1Proxy, Policy1Proxy, Settings1Proxy, Verifier1Proxy};
+use aios_ids::{ActionId, ApprovalId, Digest};
+use aios_wire::policy::{Approval, Decision};
+use aios_wire::verify::Outcome;
+use serde_json::Value;
+
+const POLICY: &str = "policy-kernel";
+const EVIDENCE: &str = "evidence-log";
+const VERIFIER: &str = "verifier";
+const SETTINGS: &str = "settings";
+
+/// A service gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PeerError {
+    /// It is away, or said no.
+    #[error("{service} did not {what}")]
+    Call {
+        service: &'static str,
+        what: &'static str,
+        #[source]
+        source: zbus::Error,
+    },
+    /// Its answer cannot be read.
+    #[error("the answer of {service} cannot be read")]
+    Answer {
+        service: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It took too long.
+    #[error("{service} did not {what} in {} seconds", limit.as_secs())]
+    Late { service: &'static str, what: &'static str, limit: Duration },
+}
+
+impl PeerError {
+    /// Whether the service was there and answered with a refusal.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self, Self::Call { source: zbus::Error::MethodError(..) | zbus::Error::FDO(_), .. })
+    }
+}
+
+/// Nothing that is asked here takes longer; a service that is frozen or stuck must not hold an action for ever.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a record is tried that must not be lost: a service that was just restarted is back by then.
+const INSISTING: Duration = Duration::from_secs(30);
+
+async fn within<T>(
+    service: &'static str,
+    what: &'static str,
+    limit: Duration,
+    call: impl Future<Output = zbus::Result<T>>,
+) -> Result<T, PeerError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(PeerError::Call { service, what, source }),
+        Err(_) => Err(PeerError::Late { service, what, limit }),
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(service: &'static str, text: &str) -> Result<T, PeerError> {
+    serde_json::from_str(text).map_err(|source| PeerError::Answer { service, source })
+}
+
+/// Whether the envelope's action may be done.
+pub(crate) async fn decide(envelope: &str, subject: BorrowedFd<'_>) -> Result<Decision, PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(POLICY).await?;
+        Policy1Proxy::new(&connection).await?.decide(envelope, subject.into()).await
+    };
+    read(POLICY, &within(POLICY, "decide", LIMIT, call).await?)
+}
+
+/// Returns when a person has said, or never; a lost connection is an error.
+pub(crate) async fn await_approval(approval: &ApprovalId) -> Result<Approval, PeerError> {
+    // A person may take days.
+    let limit = Duration::from_secs(u32::MAX.into());
+    let call = async {
+        let connection = aios_daemon::connect(POLICY).await?;
+        Policy1Proxy::new(&connection).await?.await_approval(approval.as_str()).await
+    };
+    read(POLICY, &within(POLICY, "tell what became of the approval", limit, call).await?)
+}
+
+/// Uses the approval up for this one action; answers with the token that proves it.
+pub(crate) async fn consume(
+    approval: &ApprovalId,
+    digest: &Digest,
+    epoch: &str,
+    action: &ActionId,
+) -> Result<String, PeerError> {
+    let digest = digest.to_string();
+    let call = async {
+        let connection = aios_daemon::connect(POLICY).await?;
+        Policy1Proxy::new(&connection).await?.consume(approval.as_str(), &digest, epoch, action.as_str()).await
+    };
+    within(POLICY, "accept the approval", LIMIT, call).await
+}
+
+/// Appends a record; it is durable when this returns.
+pub(crate) async fn append(kind: &str, action: &str, payload: &Value) -> Result<u64, PeerError> {
+    let payload = payload.to_string();
+    let call = async {
+        let connection = aios_daemon::connect(EVIDENCE).await?;
+        Evidence1Proxy::new(&connection).await?.append(kind, action, &payload).await
+    };
+    within(EVIDENCE, "append the record", LIMIT, call).await
+}
+
+/// Appends a record of what has happened already: tries again while the log is away.
+pub(crate) async fn insist_append(kind: &str, action: &str, payload: &Value) -> Result<u64, PeerError> {
+    let patience = Patience::begin();
+    loop {
+        match append(kind, action, payload).await {
+            Err(error) if patience.lasts(&error).await => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// What the verifier sees before the effect.
+pub(crate) async fn before(envelope: &str) -> Result<String, PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(VERIFIER).await?;
+        Verifier1Proxy::new(&connection).await?.before(envelope).await
+    };
+    within(VERIFIER, "look before the effect", LIMIT, call).await
+}
+
+/// What the verifier measures after the effect; tries again while it is away.
+pub(crate) async fn measure(envelope: &str, before: &str) -> Result<Outcome, PeerError> {
+    // Some effects take their time, and the verifier waits for them.
+    let limit = Duration::from_secs(20 * 60);
+    let patience = Patience::begin();
+    loop {
+        let call = async {
+            let connection = aios_daemon::connect(VERIFIER).await?;
+            Verifier1Proxy::new(&connection).await?.measure(envelope, before).await
+        };
+        match within(VERIFIER, "measure the outcome", limit, call).await {
+            Err(error) if patience.lasts(&error).await => {}
+            answer => return read(VERIFIER, &answer?),
+        }
+    }
+}
+
+/// The value of a setting now.
+pub(crate) async fn setting(key: &str) -> Result<Value, PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(SETTINGS).await?;
+        Settings1Proxy::new(&connection).await?.get(key).await
+    };
+    read(SETTINGS, &within(SETTINGS, "tell the setting", LIMIT, call).await?)
+}
+
+/// How long a question is asked again.
+struct Patience(tokio::time::Instant);
+
+impl Patience {
+    fn begin() -> Self {
+        Self(tokio::time::Instant::now() + INSISTING)
+    }
+
+    /// Whether to ask again after `error`; waits a moment first.
+    async fn lasts(&self, error: &PeerError) -> bool {
+        let lasts = !error.is_answer() && tokio::time::Instant::now() < self.0;
+        if lasts {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        lasts
+    }
+}

@@ -1,0 +1,307 @@
+//! One allowed action, step by step to its end.
+//!
+//! The order is the promise: look, make the intent durable, mark the action as running, use the approval up, start the
+//! adapter, let the verifier measure, record. Whatever fails before the adapter starts leaves no effect; whatever comes
+//! after is measured by somebody else.
+
+use std::io;
+use std::sync::Arc;
+
+use action_runtime::journal::{Entry, JournalError};
+use action_runtime::launch::{self, Finished, Given, Launch, LaunchError};
+use action_runtime::task::{Report, Task, Undo};
+use aios_action::{ActionType, Adapter, Envelope, Event, Receipt, State, find};
+use aios_daemon::error_chain;
+use aios_ids::{ActionId, Digest};
+use aios_wire::launch::{Ending, Limits, Program};
+use serde_json::{Value, json};
+
+use crate::peers::{self, PeerError};
+use crate::runtime::Runtime;
+use crate::undo::{self, UndoError};
+use crate::{redact, resource};
+
+/// A step failed; its text is the action's end.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("the action's type is not in this system's catalogue")]
+    Unknown,
+    #[error("it did not begin: the verifier cannot see the state before")]
+    Before(#[source] PeerError),
+    #[error("it did not begin: it could not be undone")]
+    Undo(#[from] UndoError),
+    #[error("it did not begin: the intent cannot be recorded")]
+    Intent(#[source] PeerError),
+    #[error("it did not begin: the approval cannot be used")]
+    Approval(#[source] PeerError),
+    #[error("it did not begin: its start cannot be recorded")]
+    Started(#[source] PeerError),
+    #[error("it did not begin: its resource cannot be opened")]
+    Resource(#[source] io::Error),
+    #[error("it was not run")]
+    Launch(#[source] LaunchError),
+    #[error("the adapter says: {0}")]
+    Adapter(String),
+    #[error("what came of it cannot be measured")]
+    Measure(#[source] PeerError),
+    #[error("{0}")]
+    NotHeld(String),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// How far an action came that did not fail.
+enum Came {
+    /// What was promised was measured.
+    Held,
+    /// The machine goes down now; the next boot measures.
+    ToTheNextBoot,
+}
+
+/// Does an allowed action and brings it to its end.
+pub(crate) async fn perform(runtime: Arc<Runtime>, entry: Entry) {
+    let turn = match entry.view.request.action_type.as_str() {
+        // Programs have nothing in common that would make one wait for another.
+        "task.run" => None,
+        action_type => Some(runtime.turn(action_type)),
+    };
+    let _turn = match &turn {
+        Some(turn) => Some(turn.lock().await),
+        None => None,
+    };
+    let id = entry.view.id.clone();
+    let mut undo = None;
+    match steps(&runtime, entry, &mut undo).await {
+        Ok(Came::Held) => finish(&runtime, &id, Event::Held).await,
+        Ok(Came::ToTheNextBoot) => {}
+        Err(error) => {
+            let not_held = matches!(error, StepError::NotHeld(_));
+            if !finish_failed(&runtime, &id, &error, undo.is_some() && not_held).await {
+                return;
+            }
+            if let Some(undo) = undo.filter(|_| not_held) {
+                roll_back(&runtime, &id, undo).await;
+            }
+        }
+    }
+}
+
+async fn steps(runtime: &Arc<Runtime>, entry: Entry, undo: &mut Option<Undo>) -> Result<Came, StepError> {
+    let view = &entry.view;
+    let id = &view.id;
+    let action_type = find(&view.request.action_type).ok_or(StepError::Unknown)?;
+    let envelope = Envelope::new(id.clone(), view.subject.clone(), view.request.clone());
+    let text = envelope.canonical();
+
+    let before = peers::before(&text).await.map_err(StepError::Before)?;
+    let prepared = undo::prepare(&view.request).await?;
+    let intent = json!({
+        "type": view.request.action_type,
+        "subject": view.subject,
+        "parameters": redact::parameters(&view.request.parameters),
+        "digest": view.digest,
+        "epoch": view.epoch,
+        "rules": view.rules,
+    });
+    let intent = peers::append("intent", id.as_str(), &intent).await.map_err(StepError::Intent)?;
+    runtime.advance(id, Event::Started, |entry| {
+        entry.before = Some(before.clone());
+        entry.view.evidence.push(Receipt { kind: "intent".into(), index: intent });
+    })?;
+
+    let token = match &view.state {
+        State::Allowed { approval: Some(approval) } => {
+            let token = peers::consume(approval, &view.digest, &view.epoch, id).await;
+            Some(token.map_err(StepError::Approval)?)
+        }
+        _ => None,
+    };
+    let given = resource::open(action_type).map_err(StepError::Resource)?;
+    let started = json!({"digest": view.digest, "token": token});
+    let started = peers::append("started", id.as_str(), &started).await.map_err(StepError::Started)?;
+    note(runtime, id, "started", started)?;
+
+    let (program, args) = resource::program(action_type, &view.request);
+    let input = match action_type.adapter {
+        Adapter::Program => Vec::new(),
+        _ => task(&Task::Do(envelope)),
+    };
+    let limits = resource::limits(action_type);
+    let finished = launch(runtime, id.clone(), program, args, input, given, limits).await;
+    *undo = prepared;
+    let (ran, observed) = came_of(action_type, finished)?;
+    runtime.advance(id, Event::EffectDone, |entry| entry.view.observed = observed)?;
+    if action_type.name == "node.reboot" {
+        return Ok(Came::ToTheNextBoot);
+    }
+    measure(runtime, id, &text, &before, ran).await
+}
+
+/// What is to be measured of a launch, and what a program printed; or why there is nothing to measure.
+fn came_of(
+    action_type: &ActionType,
+    finished: Result<Finished, LaunchError>,
+) -> Result<(Value, Option<Value>), StepError> {
+    let finished = match finished {
+        Ok(finished) => finished,
+        // The effect may have happened without anybody hearing of it: the verifier looks.
+        Err(LaunchError::Lost(_)) => return Ok((json!({"lost": true}), None)),
+        Err(error) => return Err(StepError::Launch(error)),
+    };
+    let ending = finished.exit.ending;
+    let ran = json!({
+        "ending": ending.to_string(),
+        "status": if let Ending::Status(status) = ending { Some(status) } else { None },
+        "output": {"sha256": Digest::of(&finished.output), "size": finished.output.len()},
+        "cpu_us": finished.exit.cpu_us,
+        "memory_peak": finished.exit.memory_peak,
+    });
+    if action_type.adapter == Adapter::Program {
+        let printed = json!({"output": printed(&finished.output), "complaints": printed(&finished.complaints)});
+        return Ok((ran, Some(printed)));
+    }
+    let complaint = || StepError::Adapter(format!("{ending}; {}", printed(&finished.complaints).escape_default()));
+    if ending != Ending::Status(0) {
+        return Err(complaint());
+    }
+    match serde_json::from_slice(&finished.output) {
+        Ok(Report::Done(_)) => Ok((ran, None)),
+        Ok(Report::Failed(text)) => Err(StepError::Adapter(text)),
+        Err(_) => Err(complaint()),
+    }
+}
+
+/// The part of what a program printed that is kept with its action.
+fn printed(bytes: &[u8]) -> String {
+    const KEPT: usize = 16 * 1024;
+    String::from_utf8_lossy(&bytes[..bytes.len().min(KEPT)]).into_owned()
+}
+
+async fn measure(
+    runtime: &Arc<Runtime>,
+    id: &ActionId,
+    envelope: &str,
+    before: &str,
+    ran: Value,
+) -> Result<Came, StepError> {
+    let before = json!({"before": before, "ran": ran}).to_string();
+    let outcome = peers::measure(envelope, &before).await.map_err(StepError::Measure)?;
+    runtime.journal.note(id, |entry| {
+        entry.view.evidence.push(Receipt { kind: "outcome".into(), index: outcome.evidence });
+        entry.view.observed = match entry.view.observed.take() {
+            Some(printed) => Some(json!({"measured": outcome.observed, "printed": printed})),
+            None => Some(outcome.observed),
+        };
+    })?;
+    if outcome.held { Ok(Came::Held) } else { Err(StepError::NotHeld(outcome.text)) }
+}
+
+/// Measures an action whose effect was the end of the boot before.
+pub(crate) async fn measure_after_restart(runtime: &Arc<Runtime>, entry: Entry) {
+    let view = entry.view;
+    let measured = async {
+        if view.state == State::Running {
+            runtime.advance(&view.id, Event::EffectDone, |_| {})?;
+        }
+        let envelope = Envelope::new(view.id.clone(), view.subject, view.request).canonical();
+        measure(runtime, &view.id, &envelope, entry.before.as_deref().unwrap_or("{}"), json!({})).await
+    };
+    match measured.await {
+        Ok(_) => finish(runtime, &view.id, Event::Held).await,
+        Err(error) => {
+            finish_failed(runtime, &view.id, &error, false).await;
+        }
+    }
+}
+
+async fn roll_back(runtime: &Arc<Runtime>, id: &ActionId, undo: Undo) {
+    let undone = async {
+        let given = resource::open_for_undo(&undo).map_err(StepError::Resource)?;
+        let (program, args) = resource::adapter();
+        let limits = Limits { memory: 48 << 20, processes: 8, cpu_percent: 100, time_ms: 20_000 };
+        let finished = launch(runtime, id.clone(), program, args, task(&Task::Undo(undo)), given, limits).await;
+        match serde_json::from_slice(&finished.map_err(StepError::Launch)?.output) {
+            Ok(Report::Done(_)) => Ok(()),
+            Ok(Report::Failed(text)) => Err(StepError::Adapter(text)),
+            Err(error) => Err(StepError::Adapter(error.to_string())),
+        }
+    };
+    match undone.await {
+        Ok(()) => finish(runtime, id, Event::RolledBack).await,
+        Err(error) => {
+            let text = format!("the state from before could not be brought back: {}", error_chain(&error));
+            eprintln!("{id}: {text}");
+            if let Ok(entry) = runtime.journal.show(id) {
+                record_result(runtime, &entry, json!({"undo": text})).await;
+            }
+        }
+    }
+}
+
+async fn launch(
+    runtime: &Arc<Runtime>,
+    action: ActionId,
+    program: Program,
+    args: Vec<Vec<u8>>,
+    input: Vec<u8>,
+    resource: Given,
+    limits: Limits,
+) -> Result<Finished, LaunchError> {
+    let runtime = Arc::clone(runtime);
+    let launched = tokio::task::spawn_blocking(move || {
+        let launcher = aios_daemon::open_socket("launcher").map_err(LaunchError::Reach)?;
+        launch::run(launcher, Launch { action, program, args, input, resource, limits }, &runtime.users)
+    });
+    launched.await.unwrap_or_else(|error| Err(LaunchError::Lost(io::Error::other(error))))
+}
+
+fn task(task: &Task) -> Vec<u8> {
+    serde_json::to_vec(task).expect("a task has only text keys")
+}
+
+fn note(runtime: &Runtime, id: &ActionId, kind: &str, index: u64) -> Result<(), JournalError> {
+    runtime.journal.note(id, |entry| entry.view.evidence.push(Receipt { kind: kind.into(), index })).map(drop)
+}
+
+/// Brings an action to its failed end; whether that was possible.
+async fn finish_failed(runtime: &Runtime, id: &ActionId, error: &StepError, undo_follows: bool) -> bool {
+    let event = Event::Failed(error_chain(error));
+    match runtime.advance(id, event, |_| {}) {
+        Ok(entry) => {
+            if !undo_follows {
+                record_result(runtime, &entry, json!({})).await;
+            }
+            true
+        }
+        Err(other) => {
+            eprintln!("{id} failed ({}) and that cannot be kept: {}", error_chain(error), error_chain(&other));
+            false
+        }
+    }
+}
+
+async fn finish(runtime: &Runtime, id: &ActionId, event: Event) {
+    match runtime.advance(id, event, |_| {}) {
+        Ok(entry) => record_result(runtime, &entry, json!({})).await,
+        Err(error) => eprintln!("{id}'s end cannot be kept: {}", error_chain(&error)),
+    }
+}
+
+/// Records how an action ended.
+pub(crate) async fn record_result(runtime: &Runtime, entry: &Entry, more: Value) {
+    let view = &entry.view;
+    let mut payload = json!({"type": view.request.action_type, "digest": view.digest, "result": view.state});
+    if let (Some(payload), Value::Object(more)) = (payload.as_object_mut(), more) {
+        payload.extend(more);
+    }
+    let kept = match peers::insist_append("result", view.id.as_str(), &payload).await {
+        Ok(index) => note(runtime, &view.id, "result", index),
+        Err(error) => {
+            eprintln!("the result of {} cannot be recorded: {}", view.id, error_chain(&error));
+            return;
+        }
+    };
+    if let Err(error) = kept {
+        eprintln!("the receipt of {} cannot be kept: {}", view.id, error_chain(&error));
+    }
+}

@@ -1,0 +1,63 @@
+//! The one resource that an action's program is given, opened here and used there.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use action_runtime::launch::Given;
+use action_runtime::task::Undo;
+use aios_action::{ActionType, Adapter, GRANTED_FOLDER, Request};
+use aios_wire::launch::{Limits, Program};
+use rustix::fs::{Mode, OFlags};
+use serde_json::Value;
+
+const MEBIBYTE: u64 = 1 << 20;
+
+/// The granted folder.
+pub(crate) fn granted_folder() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(GRANTED_FOLDER, flags, Mode::empty())?)
+}
+
+/// What the program of an action of this type works on. A connection is the runtime's: the service sees the runtime.
+pub(crate) fn open(entry: &ActionType) -> io::Result<Given> {
+    match entry.adapter {
+        Adapter::Call(service) => Ok(Given::Connection(aios_daemon::open_socket(service)?)),
+        Adapter::Folder => Ok(Given::Folder(granted_folder()?)),
+        Adapter::Program => Ok(Given::Nothing),
+    }
+}
+
+/// What undoing works on.
+pub(crate) fn open_for_undo(undo: &Undo) -> io::Result<Given> {
+    match undo {
+        Undo::Setting { .. } => Ok(Given::Connection(aios_daemon::open_socket("settings")?)),
+        Undo::File { .. } => Ok(Given::Folder(granted_folder()?)),
+    }
+}
+
+/// The program and its arguments. An adapter is told the user that its connection belongs to.
+pub(crate) fn program(entry: &ActionType, request: &Request) -> (Program, Vec<Vec<u8>>) {
+    if entry.adapter != Adapter::Program {
+        return adapter();
+    }
+    let path = request.parameters.get("program").and_then(Value::as_str).unwrap_or_default();
+    let words = request.parameters.get("args").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let args = words.iter().filter_map(Value::as_str).map(|word| word.as_bytes().to_vec()).collect();
+    (Program::Store(path.to_owned()), args)
+}
+
+/// The adapter with its argument.
+pub(crate) fn adapter() -> (Program, Vec<Vec<u8>>) {
+    (Program::Adapter, vec![rustix::process::geteuid().as_raw().to_string().into_bytes()])
+}
+
+/// What an action of this type may use up.
+pub(crate) fn limits(entry: &ActionType) -> Limits {
+    let call = Limits { memory: 48 * MEBIBYTE, processes: 8, cpu_percent: 100, time_ms: 20_000 };
+    match (entry.adapter, entry.name) {
+        // Fetching software takes as long as the network does.
+        (_, "store.add") => Limits { time_ms: 15 * 60_000, ..call },
+        (Adapter::Program, _) => Limits { memory: 128 * MEBIBYTE, processes: 64, time_ms: 5 * 60_000, ..call },
+        _ => call,
+    }
+}

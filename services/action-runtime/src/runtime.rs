@@ -1,0 +1,287 @@
+//! From a request to a decided action, and what goes on in the background afterwards.
+
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use action_runtime::journal::{Entry, Journal, JournalError, Left};
+use action_runtime::launch::Users;
+use aios_action::{ActionView, Envelope, EnvelopeError, Event, Receipt, Request, State};
+use aios_daemon::error_chain;
+use aios_identity::Peer;
+use aios_ids::{ActionId, ApprovalId};
+use aios_wire::policy::{ApprovalState, Verdict};
+use tokio::sync::{Mutex, watch};
+
+use crate::containment::Containment;
+use crate::{peers, perform};
+
+/// So many actions of one subject may be unfinished: a flood of requests must not hide one from the person who approves.
+const UNFINISHED: usize = 32;
+
+/// How long to wait before a lost policy kernel is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The request was not taken; nothing happened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SubmitError {
+    #[error("the request was not taken")]
+    Request(#[from] EnvelopeError),
+    #[error("the idempotency key belongs to {0}, which asked for something else; use another key")]
+    KeyTaken(ActionId),
+    #[error("{subject} has {UNFINISHED} unfinished actions; wait for some to end or cancel them")]
+    TooMany { subject: String },
+    #[error("no action is taken: {0}")]
+    NotContained(String),
+    #[error("the request cannot be kept")]
+    Journal(#[from] JournalError),
+    #[error("no random number for an action id")]
+    Random(#[from] getrandom::Error),
+}
+
+/// What the daemon holds.
+pub(crate) struct Runtime {
+    pub(crate) journal: Journal,
+    pub(crate) boot: String,
+    pub(crate) users: Users,
+    pub(crate) containment: watch::Sender<Containment>,
+    /// Counts changes, so that watchers look again.
+    changes: watch::Sender<u64>,
+    /// Actions of one type take turns: what the verifier measures is the action's effect and not another one's.
+    turns: std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+}
+
+impl Runtime {
+    pub(crate) fn new(journal: Journal, boot: String) -> Self {
+        Self {
+            journal,
+            boot,
+            users: Users::default(),
+            containment: watch::Sender::new(Containment::Unknown),
+            changes: watch::Sender::new(0),
+            turns: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Takes a request of `peer`, whose process is behind `subject`, and has it decided.
+    pub(crate) async fn submit(
+        self: &Arc<Self>,
+        peer: &Peer,
+        subject: BorrowedFd<'_>,
+        request: &str,
+    ) -> Result<ActionView, SubmitError> {
+        self.require_containment().await?;
+        let (request, _) = Request::parse(request)?;
+        let subject_text = peer.to_string();
+        let unfinished = |entry: &Entry| entry.view.subject == subject_text && !entry.view.state.is_final();
+        if self.journal.list()?.iter().filter(|entry| unfinished(entry)).count() >= UNFINISHED {
+            return Err(SubmitError::TooMany { subject: subject_text });
+        }
+        let envelope = Envelope::new(new_id()?, subject_text, request);
+        let entry = self.entry(&envelope);
+        if let Some(known) = self.journal.insert(&entry)? {
+            // The same request again is the same action; another request under the same key is a mistake.
+            let same = known.view.request == envelope.request;
+            return if same { Ok(known.view) } else { Err(SubmitError::KeyTaken(known.view.id)) };
+        }
+        let entry = self.decide(&envelope, peer, subject).await?;
+        match &entry.view.state {
+            State::Waiting { approval } => {
+                tokio::spawn(wait_for_person(Arc::clone(self), entry.view.id.clone(), approval.clone()));
+            }
+            State::Allowed { .. } => {
+                tokio::spawn(perform::perform(Arc::clone(self), entry.clone()));
+            }
+            _ => {}
+        }
+        Ok(entry.view)
+    }
+
+    async fn require_containment(&self) -> Result<(), SubmitError> {
+        let mut containment = self.containment.subscribe();
+        let known = containment.wait_for(|containment| *containment != Containment::Unknown);
+        let known = tokio::time::timeout(Duration::from_secs(20), known).await;
+        match known {
+            Ok(Ok(containment)) => match &*containment {
+                Containment::Proven => Ok(()),
+                Containment::Broken(why) => Err(SubmitError::NotContained(why.clone())),
+                Containment::Unknown => Err(SubmitError::NotContained("the sandbox is not proved yet".into())),
+            },
+            _ => Err(SubmitError::NotContained(
+                "the sandbox could not be proved in time; 'aios service list' shows whether the launcher runs".into(),
+            )),
+        }
+    }
+
+    fn entry(&self, envelope: &Envelope) -> Entry {
+        let view = ActionView {
+            id: envelope.id.clone(),
+            subject: envelope.subject.clone(),
+            request: envelope.request.clone(),
+            digest: envelope.digest(),
+            state: State::Proposed,
+            rules: Vec::new(),
+            epoch: "none".into(),
+            observed: None,
+            evidence: Vec::new(),
+        };
+        Entry { view, boot: self.boot.clone(), before: None }
+    }
+
+    /// Asks policy. No answer, or an answer to another question, is a denial.
+    async fn decide(&self, envelope: &Envelope, peer: &Peer, subject: BorrowedFd<'_>) -> Result<Entry, JournalError> {
+        let denied = |reason: &str, text: String| Event::Denied { reason: reason.into(), text };
+        let decision = peers::decide(&envelope.canonical(), subject).await;
+        let (event, decision) = match decision {
+            Err(error) => (denied("PolicyUnavailable", error_chain(&error)), None),
+            Ok(decision) if decision.digest != envelope.digest() || decision.subject != *peer => (
+                denied("DigestMismatch", "the decision is about another request or another subject".into()),
+                Some(decision),
+            ),
+            Ok(decision) => {
+                let event = match &decision.verdict {
+                    Verdict::Allowed => Event::Allowed,
+                    Verdict::NeedsApproval { approval: Some(approval) } => Event::NeedsApproval(approval.clone()),
+                    Verdict::NeedsApproval { approval: None } => {
+                        denied("NoApproval", "the policy kernel made no request that a person could approve".into())
+                    }
+                    Verdict::Denied => denied(&decision.reason, decision.text.clone()),
+                };
+                (event, Some(decision))
+            }
+        };
+        self.advance(&envelope.id, event, |entry| {
+            if let Some(decision) = decision {
+                entry.view.rules = decision.rules;
+                entry.view.epoch = decision.epoch;
+                let receipt = |index| Receipt { kind: "decision".into(), index };
+                entry.view.evidence.extend(decision.evidence.map(receipt));
+            }
+        })
+    }
+
+    /// Takes an action to its next state and wakes who watches.
+    pub(crate) fn advance(
+        &self,
+        id: &ActionId,
+        event: Event,
+        change: impl FnOnce(&mut Entry),
+    ) -> Result<Entry, JournalError> {
+        let entry = self.journal.advance(id, event, change)?;
+        self.changes.send_modify(|count| *count += 1);
+        Ok(entry)
+    }
+
+    /// The turn of an action of this type.
+    pub(crate) fn turn(&self, action_type: &str) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(action_type.to_owned()).or_default())
+    }
+
+    pub(crate) fn list(&self) -> Result<Vec<ActionView>, JournalError> {
+        Ok(self.journal.list()?.into_iter().map(|entry| entry.view).collect())
+    }
+
+    pub(crate) fn show(&self, id: &ActionId) -> Result<ActionView, JournalError> {
+        Ok(self.journal.show(id)?.view)
+    }
+
+    pub(crate) async fn watch(&self, id: &ActionId) -> Result<ActionView, JournalError> {
+        let mut changes = self.changes.subscribe();
+        let first = self.show(id)?;
+        loop {
+            let view = self.show(id)?;
+            if view.state.is_final() || view.state != first.state || changes.changed().await.is_err() {
+                return Ok(view);
+            }
+        }
+    }
+
+    /// Takes back what waits. A person may take back any action; the agents' door only those of agents.
+    pub(crate) async fn cancel(&self, id: &ActionId, by: &Peer) -> Result<(), JournalError> {
+        let is_of_agent = self.show(id)?.subject.starts_with("agent:");
+        if !is_of_agent && !matches!(by, Peer::Operator { .. }) {
+            return Err(JournalError::Unknown(id.clone()));
+        }
+        let entry = self.advance(id, Event::Cancelled, |_| {})?;
+        perform::record_result(self, &entry, serde_json::json!({"cancelled-by": by.to_string()})).await;
+        Ok(())
+    }
+}
+
+/// Goes on with what an earlier runtime left.
+pub(crate) fn go_on(runtime: &Arc<Runtime>, left: Vec<Left>) {
+    for left in left {
+        let runtime = Arc::clone(runtime);
+        match left {
+            Left::Waits(entry) => {
+                if let State::Waiting { approval } = entry.view.state {
+                    tokio::spawn(wait_for_person(runtime, entry.view.id, approval));
+                }
+            }
+            Left::Measure(entry) => {
+                tokio::spawn(async move { perform::measure_after_restart(&runtime, entry).await });
+            }
+            Left::Ended(entry) => {
+                tokio::spawn(async move {
+                    perform::record_result(&runtime, &entry, serde_json::json!({"found": "at start"})).await;
+                });
+            }
+        }
+    }
+}
+
+/// Waits until a person has said, however often the policy kernel restarts meanwhile, and goes on.
+async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: ApprovalId) {
+    let said = loop {
+        match peers::await_approval(&approval).await {
+            Ok(said) if said.state == ApprovalState::Waiting => {}
+            Ok(said) => break said,
+            Err(error) if error.is_answer() => {
+                // The policy kernel answers and does not know the request: nobody can ever approve it.
+                let event = Event::Denied { reason: "ApprovalGone".into(), text: error_chain(&error) };
+                return end(&runtime, &id, event).await;
+            }
+            Err(error) => eprintln!("{id} waits for a person, and the policy kernel is away: {}", error_chain(&error)),
+        }
+        tokio::time::sleep(AGAIN).await;
+        if runtime.show(&id).is_ok_and(|view| view.state.is_final()) {
+            return;
+        }
+    };
+    let denied = |reason: &str, text: String| Event::Denied { reason: reason.into(), text };
+    let event = match said.state {
+        ApprovalState::Granted { .. } => Event::Approved,
+        ApprovalState::Rejected { by, reason } => denied("Rejected", format!("{by} said no: {reason}")),
+        ApprovalState::Consumed { .. } => {
+            denied("ApprovalSpent", "the approval was used before; submit it again".into())
+        }
+        ApprovalState::Expired | ApprovalState::Waiting => denied(
+            "ApprovalExpired",
+            "the request for approval belongs to another boot or policy; submit it again".into(),
+        ),
+    };
+    if event != Event::Approved {
+        return end(&runtime, &id, event).await;
+    }
+    match runtime.advance(&id, event, |_| {}) {
+        Ok(entry) => perform::perform(runtime, entry).await,
+        // It was cancelled while the person said yes.
+        Err(error) => eprintln!("{id} does not go on: {}", error_chain(&error)),
+    }
+}
+
+async fn end(runtime: &Runtime, id: &ActionId, event: Event) {
+    match runtime.advance(id, event, |_| {}) {
+        Ok(entry) => perform::record_result(runtime, &entry, serde_json::json!({})).await,
+        Err(error) => eprintln!("{id} does not end: {}", error_chain(&error)),
+    }
+}
+
+fn new_id() -> Result<ActionId, getrandom::Error> {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(ActionId::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), random))
+}
