@@ -13,10 +13,11 @@ use aios_verity::{Tree, TreeError};
 
 use crate::data::{self, DataError, SeedFile};
 use crate::esp::{self, Programs};
-use crate::fat::FatError;
-use crate::gpt::{GptError, Write};
+use crate::fat::{FatError, FatFile};
+use crate::gpt::{GptError, Table, Write};
 use crate::guid::Guid;
 use crate::layout::{self, Layout, LayoutError, Part};
+use crate::medium::Medium;
 use crate::release::{self, Release, ReleaseError, ReleaseKey};
 use crate::slot::{self, SlotError};
 
@@ -102,6 +103,56 @@ impl Payload {
             release,
         })
     }
+
+    /// Checks that the root's file is the signed one, before a disk is touched.
+    pub fn check_root(&self) -> Result<(), DiskError> {
+        let opened = File::open(&self.root);
+        let mut source = opened.map_err(|source| DiskError::File { path: self.root.clone(), source })?;
+        Ok(slot::check_source(&self.tree, &mut source)?)
+    }
+
+    fn esp_files(&self) -> Vec<FatFile> {
+        let programs = Programs { loader: &self.loader, uki: &self.uki, recovery: &self.recovery };
+        esp::files(&self.release.version, programs)
+    }
+}
+
+/// Writes the release to its EFI system partition and slot a. Nothing refers to either before the table is written.
+pub fn write_release(
+    medium: &impl Medium,
+    layout: &Layout,
+    payload: &Payload,
+    seed: &[u8; 32],
+    progress: impl FnMut(u64),
+) -> Result<(), DiskError> {
+    let place = layout.place(Part::Esp);
+    let files = payload.esp_files();
+    esp::plan(place, layout.geometry.sector, volume_id(seed), &files)?.write(medium, place)?;
+    let (root, hashes) = (layout.place(Part::Root(Slot::A)), layout.place(Part::Tree(Slot::A)));
+    let opened = File::open(&payload.root);
+    let mut source = opened.map_err(|source| DiskError::File { path: payload.root.clone(), source })?;
+    Ok(slot::write(medium, root, hashes, &payload.tree, &mut source, progress)?)
+}
+
+/// Reads everything that [`write_release`] wrote from the medium and compares it.
+pub fn check_release(
+    medium: &impl Medium,
+    layout: &Layout,
+    payload: &Payload,
+    seed: &[u8; 32],
+) -> Result<(), DiskError> {
+    let place = layout.place(Part::Esp);
+    let files = payload.esp_files();
+    esp::plan(place, layout.geometry.sector, volume_id(seed), &files)?.check(medium, place)?;
+    let (root, hashes) = (layout.place(Part::Root(Slot::A)), layout.place(Part::Tree(Slot::A)));
+    Ok(slot::check(medium, root, hashes, &payload.tree)?)
+}
+
+/// The table of a disk with the release in slot a.
+pub fn table(layout: &Layout, payload: &Payload, seed: &[u8; 32]) -> Table {
+    let mut table = layout.table(seed);
+    layout::occupy(&mut table, Slot::A, &payload.release.version, &payload.release.root_hash);
+    table
 }
 
 /// Writes an installed disk of `bytes` bytes to `out`. `seed` decides every identifier on it: the same seed, release
@@ -117,24 +168,18 @@ pub fn assemble(
     let at = |source| DiskError::File { path: out.to_owned(), source };
     let file = File::options().read(true).write(true).create(true).truncate(true).open(out).map_err(at)?;
     file.set_len(bytes).map_err(at)?;
-    let version = &payload.release.version;
-    let mut table = layout.table(seed);
-    layout::occupy(&mut table, Slot::A, version, &payload.release.root_hash);
-    table.write(&file, layout.geometry, Write::New)?;
-    let programs = Programs { loader: &payload.loader, uki: &payload.uki, recovery: &payload.recovery };
-    let place = layout.place(Part::Esp);
-    esp::plan(place, SECTOR, volume_id(seed), &esp::files(version, programs))?.write(&file, place)?;
-    let (root, hashes) = (layout.place(Part::Root(Slot::A)), layout.place(Part::Tree(Slot::A)));
-    let mut source =
-        File::open(&payload.root).map_err(|source| DiskError::File { path: payload.root.clone(), source })?;
-    slot::write(&file, root, hashes, &payload.tree, &mut source, |_| ())?;
-    drop(file);
-    let uuid = Guid::derived(seed, "data file system");
-    Ok(data::make(out, layout.place(Part::Data), uuid, files)?)
+    write_release(&file, &layout, payload, seed, |_| ())?;
+    data::make(out, layout.place(Part::Data), data_uuid(seed), files)?;
+    Ok(table(&layout, payload, seed).write(&file, layout.geometry, Write::New)?)
+}
+
+/// The identity of the data partition's file system.
+pub fn data_uuid(seed: &[u8; 32]) -> Guid {
+    Guid::derived(seed, "data file system")
 }
 
 /// The number by which the EFI system partition's file system is told from others.
-pub fn volume_id(seed: &[u8; 32]) -> u32 {
+fn volume_id(seed: &[u8; 32]) -> u32 {
     let [a, b, c, d, ..] = Guid::derived(seed, "EFI system partition file system").text_order();
     u32::from_be_bytes([a, b, c, d])
 }

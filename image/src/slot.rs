@@ -93,6 +93,20 @@ pub fn write(
     medium.sync().map_err(failed("root"))
 }
 
+/// Reads a root to its end without writing it anywhere.
+pub fn check_source(tree: &Tree, source: &mut impl Read) -> Result<(), SlotError> {
+    let mut run = vec![0; RUN * BLOCK];
+    let mut done = 0;
+    while done < tree.blocks() {
+        let count = (tree.blocks() - done).min(RUN as u64) as usize;
+        let run = &mut run[..count * BLOCK];
+        source.read_exact(run).map_err(|source| SlotError::Source { block: done, source })?;
+        check_run(tree, done, run).map_err(SlotError::Content)?;
+        done += count as u64;
+    }
+    Ok(())
+}
+
 /// Reads a slot from the medium, not from memory, and checks all of it.
 pub fn check(medium: &impl Medium, root: Place, hashes: Place, tree: &Tree) -> Result<(), SlotError> {
     let failed = |what| move |source| SlotError::Read { what, source };

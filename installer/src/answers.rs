@@ -1,0 +1,155 @@
+//! The answer file: everything an installation asks, as TOML.
+//!
+//! Read in two steps: the file with its unknown keys refused, then [`Answers`], in which every value has its form. The
+//! same file is good for a virtual machine, a real one and `cargo xtask disk`.
+
+use aios_ids::{IdError, UnitName};
+use aios_policy::operators::{HashError, Operator, Operators, OperatorsError, SALT_LENGTH, hash};
+use aios_settings::{SettingError, Settings};
+use aios_wire::init::Afterwards;
+use serde::Deserialize;
+
+/// The most that is read.
+pub const LIMIT: usize = 64 * 1024;
+
+/// The user id of the first operator; `live` has the one before.
+const FIRST_OPERATOR: u32 = 1001;
+
+/// Checked answers. The pass phrase is only kept as its hash.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// Which disk.
+    pub disk: Selector,
+    /// Whether a disk with something on it may be taken.
+    pub existing: Existing,
+    /// The people who can log in.
+    pub operators: Operators,
+    /// The machine's settings.
+    pub settings: Settings,
+    /// What comes after.
+    pub after: Afterwards,
+}
+
+/// How a disk is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// By its device file, such as `/dev/vda`.
+    Path(String),
+    /// By the serial number its maker gave it.
+    Serial(String),
+    /// The one disk that has nothing on it.
+    OnlyEmpty,
+}
+
+/// What may happen to what is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays; the installation is refused.
+    Keep,
+    /// It is destroyed.
+    Erase,
+}
+
+/// The answers cannot be used. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswersError {
+    /// Longer than [`LIMIT`].
+    #[error("the answers are longer than {LIMIT} bytes")]
+    TooLong,
+    /// Not text.
+    #[error("the answers are not UTF-8 text")]
+    NotText,
+    /// Not this TOML; the source shows the line.
+    #[error("the answers cannot be read")]
+    Form(#[from] toml::de::Error),
+    /// A disk selector of no known form.
+    #[error("disk = \"{}\" selects nothing: write \"/dev/NAME\", \"serial:NUMBER\" or \"only-empty\"", text.escape_default())]
+    Selector {
+        /// What was written.
+        text: String,
+    },
+    /// The operator's name.
+    #[error("the operator's name cannot be used")]
+    Name(#[from] IdError),
+    /// Both forms of the pass phrase, or neither.
+    #[error("the answers need either pass_phrase or pass_phrase_hash for the operator, and not both")]
+    PassPhrase,
+    /// A pass phrase that cannot be hashed.
+    #[error("the operator's pass phrase cannot be used")]
+    Hash(#[from] HashError),
+    /// A hash that is not the system's.
+    #[error("the operator cannot be used")]
+    Operator(#[from] OperatorsError),
+    /// The machine's name.
+    #[error("the machine's name cannot be used")]
+    Hostname(#[from] SettingError),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAnswers {
+    disk: String,
+    #[serde(default)]
+    erase: bool,
+    operator: String,
+    pass_phrase: Option<String>,
+    pass_phrase_hash: Option<String>,
+    hostname: Option<String>,
+    #[serde(default)]
+    after: RawAfter,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum RawAfter {
+    #[default]
+    PowerOff,
+    Reboot,
+}
+
+impl Answers {
+    /// Reads the file. `salt` is fresh randomness for the pass phrase's hash.
+    pub fn parse(bytes: &[u8], salt: &[u8; SALT_LENGTH]) -> Result<Self, AnswersError> {
+        if bytes.len() > LIMIT {
+            return Err(AnswersError::TooLong);
+        }
+        let raw: RawAnswers = toml::from_str(str::from_utf8(bytes).map_err(|_| AnswersError::NotText)?)?;
+        let argon2id = match (raw.pass_phrase, raw.pass_phrase_hash) {
+            (Some(text), None) => hash(&text, salt)?,
+            (None, Some(hash)) => hash,
+            _ => return Err(AnswersError::PassPhrase),
+        };
+        let name: UnitName = raw.operator.parse()?;
+        let operators = Operators::new(vec![Operator { name, uid: FIRST_OPERATOR, argon2id }])?;
+        let settings = match raw.hostname {
+            Some(name) => Settings::default().with("hostname", &serde_json::Value::String(name))?,
+            None => Settings::default(),
+        };
+        Ok(Self {
+            disk: Selector::parse(&raw.disk)?,
+            existing: if raw.erase { Existing::Erase } else { Existing::Keep },
+            operators,
+            settings,
+            after: match raw.after {
+                RawAfter::PowerOff => Afterwards::PowerOff,
+                RawAfter::Reboot => Afterwards::Reboot,
+            },
+        })
+    }
+}
+
+impl Selector {
+    /// Reads the text form.
+    pub fn parse(text: &str) -> Result<Self, AnswersError> {
+        let wrong = || AnswersError::Selector { text: text.chars().take(80).collect() };
+        let plain = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+        match text.strip_prefix("/dev/") {
+            Some(name) if plain(name) => Ok(Self::Path(text.to_owned())),
+            _ if text == "only-empty" => Ok(Self::OnlyEmpty),
+            _ => match text.strip_prefix("serial:") {
+                Some(serial) if !serial.trim().is_empty() => Ok(Self::Serial(serial.trim().to_owned())),
+                _ => Err(wrong()),
+            },
+        }
+    }
+}

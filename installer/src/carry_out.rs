@@ -1,0 +1,211 @@
+//! Doing what a plan says.
+//!
+//! The old table goes first and the new one comes last, with the release between, so a disk whose installation was cut
+//! off has no table and counts as empty: the installation can simply be started again. The data partition, which the
+//! kernel has to mount, is filled after that; everything is then read back from the disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aios_image::data::{DataError, SeedFile, Template};
+use aios_image::disk::{self, DiskError, Payload};
+use aios_image::gpt::{GptError, Write};
+use aios_image::layout::Part;
+use aios_image::medium::Medium as _;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::plan::Plan;
+
+/// How long the kernel may take to show a partition.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Blocks of the data partition's file system.
+const DATA_BLOCK: u64 = 4096;
+
+/// The installation stopped. The disk is not bootable; starting again begins from the beginning.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// A device or file.
+    #[error("cannot {doing} '{}'", path.display())]
+    File {
+        /// The step.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The release.
+    #[error(transparent)]
+    Release(#[from] DiskError),
+    /// The table.
+    #[error(transparent)]
+    Table(#[from] GptError),
+    /// The data partition's file system.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The kernel does not show a partition.
+    #[error("the kernel does not show partition {number} of /dev/{disk} after {} seconds", PATIENCE.as_secs())]
+    Partition {
+        /// The disk.
+        disk: String,
+        /// The partition's number.
+        number: usize,
+    },
+    /// A first file reads back with other bytes.
+    #[error("'{path}' on the data partition does not read back as it was written: the disk is faulty")]
+    ReadBack {
+        /// The file.
+        path: String,
+    },
+}
+
+/// Installs. `seed` is fresh randomness, `template` the shipped empty file system, `say` gets a line for each step.
+pub fn carry_out(
+    plan: &Plan,
+    payload: &Payload,
+    template: &[u8],
+    files: &[SeedFile],
+    seed: &[u8; 32],
+    mut say: impl FnMut(&str),
+) -> Result<(), InstallError> {
+    let template = Template::parse(template)?;
+    say("checking the release");
+    payload.check_root()?;
+    let path = PathBuf::from(plan.disk.path());
+    let on_disk = |doing| {
+        let path = path.clone();
+        move |source| InstallError::File { doing, path, source }
+    };
+    // Exclusive: a disk that somebody mounts in this moment is not overwritten.
+    let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).unwrap_or_default();
+    let open = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(&path);
+    let device = open.map_err(on_disk("open"))?;
+    say("removing what the disk had");
+    wipe(&device, plan.disk.bytes).map_err(on_disk("wipe"))?;
+    say("writing the release");
+    let blocks = payload.release.blocks;
+    let mut last = 0;
+    disk::write_release(&device, &plan.layout, payload, seed, |done| {
+        let tenths = done * 10 / blocks;
+        if tenths != last {
+            last = tenths;
+            eprintln!("  {} %", tenths * 10);
+        }
+    })?;
+    say("preparing the data partition");
+    let place = plan.layout.place(Part::Data);
+    template.write(&device, place, disk::data_uuid(seed))?;
+    say("writing the partition table");
+    disk::table(&plan.layout, payload, seed).write(&device, plan.layout.geometry, Write::New)?;
+    reread(&device).map_err(on_disk("read the new partition table of"))?;
+    let partition = partition(&plan.disk.name, Part::Data.number())?;
+    say("filling the data partition");
+    fill(&partition, files, place.length / DATA_BLOCK)?;
+    say("reading everything back");
+    disk::check_release(&device, &plan.layout, payload, seed)?;
+    check_files(&partition, files)
+}
+
+/// Both ends, where tables are; everything that counts is written anew.
+fn wipe(device: &File, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    for offset in [0, bytes - zeros.len() as u64] {
+        device.write_at(offset, &zeros)?;
+    }
+    device.sync()
+}
+
+/// The kernel may still be looking at the disk after the last write.
+fn reread(device: &File) -> io::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match aios_linux::block::reread_partitions(device) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The device file of a partition, once the kernel has made it.
+fn partition(disk: &str, number: usize) -> Result<PathBuf, InstallError> {
+    // A name that ends with a digit gets a `p` before the number.
+    let p = if disk.ends_with(|letter: char| letter.is_ascii_digit()) { "p" } else { "" };
+    let path = PathBuf::from(format!("/dev/{disk}{p}{number}"));
+    let end = Instant::now() + PATIENCE;
+    while !path.exists() {
+        if Instant::now() > end {
+            return Err(InstallError::Partition { disk: disk.to_owned(), number });
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(path)
+}
+
+/// The data partition, mounted while this lives.
+struct Data(PathBuf);
+
+impl Data {
+    fn mount(partition: &Path, flags: MountFlags) -> Result<Self, InstallError> {
+        let point = PathBuf::from("/run/installer/data");
+        let failed = |source| InstallError::File { doing: "mount", path: partition.to_owned(), source };
+        fs::create_dir_all(&point).map_err(failed)?;
+        let flags = flags | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount(partition, &point, c"ext4", flags, None).map_err(|errno| failed(errno.into()))?;
+        Ok(Self(point))
+    }
+
+    /// Unmounts and says whether everything is on the disk.
+    fn unmount(self) -> Result<(), InstallError> {
+        let failed = |source| InstallError::File { doing: "unmount", path: self.0.clone(), source };
+        rustix::mount::unmount(&self.0, UnmountFlags::empty()).map_err(|errno| failed(errno.into()))
+    }
+}
+
+fn fill(partition: &Path, files: &[SeedFile], blocks: u64) -> Result<(), InstallError> {
+    let data = Data::mount(partition, MountFlags::empty())?;
+    let filled = fill_mounted(&data.0, files, blocks);
+    let unmounted = data.unmount();
+    filled.and(unmounted)
+}
+
+fn fill_mounted(root: &Path, files: &[SeedFile], blocks: u64) -> Result<(), InstallError> {
+    let grow = |source| InstallError::File { doing: "grow", path: root.to_owned(), source };
+    aios_linux::ext4::resize(root, blocks).map_err(grow)?;
+    for file in files {
+        let path = root.join(&file.path);
+        let failed = |source| InstallError::File { doing: "write", path: path.clone(), source };
+        let folder = path.parent().unwrap_or(root);
+        if let Some(above) = folder.parent() {
+            fs::create_dir_all(above).map_err(failed)?;
+        }
+        match fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => chown(folder, Some(file.owner), Some(file.owner)).map_err(failed)?,
+        }
+        let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        new.write_all(&file.bytes).and_then(|()| new.sync_all()).map_err(failed)?;
+        chown(&path, Some(file.owner), Some(file.owner)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Mounted again, so that the bytes come from the disk.
+fn check_files(partition: &Path, files: &[SeedFile]) -> Result<(), InstallError> {
+    let data = Data::mount(partition, MountFlags::RDONLY)?;
+    let mut result = Ok(());
+    for file in files {
+        if fs::read(data.0.join(&file.path)).ok().as_ref() != Some(&file.bytes) {
+            result = Err(InstallError::ReadBack { path: file.path.clone() });
+        }
+    }
+    let unmounted = data.unmount();
+    result.and(unmounted)
+}
