@@ -68,3 +68,42 @@ pub(crate) fn begin(log: &Log, system: &System, cut: u64) -> Result<(), BootErro
     }
     Ok(log.store_checkpoint()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use aios_evidence::{Filter, Record};
+    use aios_wire::init::{BootTimes, Origin};
+
+    use super::*;
+    use crate::open::open;
+
+    fn system(boot_id: &str) -> System {
+        System {
+            version: "1.2.3".into(),
+            origin: Origin::Live,
+            boot_id: boot_id.into(),
+            root_hash: "00".into(),
+            secure_boot: true,
+            uptime_s: 1,
+            boot_ms: BootTimes::default(),
+            frozen: None,
+        }
+    }
+
+    #[test]
+    fn each_boot_is_begun_once_and_a_repair_is_recorded() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (log, _) = open(folder.path(), || Ok([7; 32])).expect("a new log");
+        begin(&log, &system("one"), 0).expect("begun");
+        begin(&log, &system("one"), 0).expect("goes on");
+        begin(&log, &system("one"), 40).expect("goes on after a repair");
+        begin(&log, &system("two"), 0).expect("begun");
+        let lines = log.query(&Filter::default()).expect("answered");
+        let records = lines.iter().map(|line| Record::decode(line.as_bytes()).expect("a record"));
+        let seen: Vec<_> = records.map(|record| (record.kind, record.boot)).collect();
+        let boot = |boot: &str| boot.to_owned();
+        assert_eq!(seen, [(Kind::Boot, boot("one")), (Kind::Repair, boot("one")), (Kind::Boot, boot("two"))]);
+        // The verifier asks for the key in the first record, and that is this one.
+        assert_eq!(log.verify().expect("sound").boots, 2);
+    }
+}

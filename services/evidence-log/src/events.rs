@@ -26,32 +26,30 @@ pub(crate) fn start(log: Arc<Log>, appends: Appends, boot: String) -> io::Result
 }
 
 fn follow(log: &Log, appends: &Appends, boot: &str) {
-    let mut cursor = last_number(log, boot);
     let mut said = false;
-    loop {
-        match ask(&Request::Events { after: cursor }) {
-            Ok(Reply::Events { lost, events }) => {
-                said = false;
-                let last = events.last().map(|event| event.number);
-                let drafts = drafts(cursor, lost, &events);
-                match appends.append_all(drafts) {
-                    Ok(()) => cursor = last.unwrap_or(cursor + lost),
-                    // Asking again later brings the same events.
-                    Err(error) => eprintln!("events after {cursor} are not in the log yet: {}", error_chain(&error)),
-                }
-            }
-            Ok(_) => eprintln!("PID 1 answered the question for its events with something else"),
-            // One line for a whole outage.
-            Err(error) if !said => {
+    while log.closed().is_none() {
+        // From the log itself: after a refused append it says which of the events were written.
+        let cursor = last_number(log, boot);
+        match fetch(cursor, appends) {
+            Ok(()) => said = false,
+            // One line for a whole outage; asking again brings the same events.
+            Err(reason) if !said => {
                 said = true;
-                eprintln!("cannot fetch PID 1's events: {}", error_chain(&error));
+                eprintln!("PID 1's events after {cursor} are not in the log yet: {reason}");
             }
             Err(_) => {}
         }
-        if log.closed().is_some() {
-            return;
-        }
         std::thread::sleep(PERIOD);
+    }
+}
+
+/// Takes over what happened after event `cursor`.
+fn fetch(cursor: u64, appends: &Appends) -> Result<(), String> {
+    match ask(&Request::Events { after: cursor }).map_err(|error| error_chain(&error))? {
+        Reply::Events { lost, events } => {
+            appends.append_all(drafts(cursor, lost, &events)).map_err(|error| error_chain(&error))
+        }
+        _ => Err("PID 1 answered with something else".to_owned()),
     }
 }
 

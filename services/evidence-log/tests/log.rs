@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use aios_evidence::segment::{self, Frame, Next};
 use aios_evidence::{
     Filter, InclusionBundle, KeySource, Kind, Record, ResourcePath, VerifierKey, tiles_of, verify_export,
 };
@@ -167,6 +168,17 @@ fn the_key_and_the_segment_are_not_replaced_when_one_of_them_is_gone() {
     assert!(matches!(open(folder.path(), || Ok([9; 32])), Ok((_, Opened::ReadOnly { .. }))));
 }
 
+/// How many groups the segment has.
+fn commits(folder: &Path) -> usize {
+    let segment = fs::read(folder.join("segment")).expect("readable");
+    let (mut at, mut commits) = (segment::HEADER.len(), 0);
+    while let Next::Frame(frame, length) = Frame::read(&segment[at..]) {
+        commits += usize::from(matches!(frame, Frame::Commit { .. }));
+        at += length;
+    }
+    commits
+}
+
 #[test]
 fn many_appends_share_groups_and_a_wrong_one_among_them_is_refused_alone() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -179,6 +191,8 @@ fn many_appends_share_groups_and_a_wrong_one_among_them_is_refused_alone() {
     let indices: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok().copied()).collect();
     assert_eq!(indices, (1..100).collect::<Vec<_>>());
     assert!(matches!(answers[50], Err(AppendRefused::Record(_))));
+    // 99 records of 30 kB in groups of at most 1 MiB, and the boot record's group: each commit is one sync.
+    assert_eq!(commits(folder.path()), 1 + 4);
     drop(log);
     assert_eq!(ready(folder.path()).size(), 100);
 }
