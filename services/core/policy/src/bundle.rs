@@ -1,13 +1,13 @@
 //! A bundle: the rules of a machine, their epoch and their own test cases, signed as one file.
 //!
-//! The sources are a folder of `*.cedar` files and `cases.toml`. [`pack`] makes the file; [`Bundle::open`] takes it only
+//! The sources are a folder of `*.cedar` files and `bundle.toml`. [`pack`] makes the file; [`Bundle::open`] takes it only
 //! if the expected key signed it, it was written for this system's schema, every rule is sound and every case comes out
 //! as it says. What is open can be asked; nothing else can.
 
 use aios_ids::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::cases::{self, Case, CaseError};
+use crate::cases::{self, About, Case, CaseError};
 use crate::request::SCHEMA;
 use crate::rules::{RuleError, Rules};
 use crate::seal::{self, SealError};
@@ -15,8 +15,8 @@ use crate::seal::{self, SealError};
 /// The form's version.
 const FORMAT: &str = "aios.policy.v1";
 
-/// The file of test cases among the sources.
-const CASES_FILE: &str = "cases.toml";
+/// The file of the epoch and the test cases among the sources.
+const ABOUT_FILE: &str = "bundle.toml";
 
 /// A policy that can be asked.
 pub struct Bundle {
@@ -65,28 +65,28 @@ pub enum BundleError {
     #[error("the bundle's own test cases do not hold")]
     Case(#[from] CaseError),
     /// A source file that means nothing here.
-    #[error("'{0}' does not belong in a policy: there are *.cedar files and {CASES_FILE}")]
+    #[error("'{0}' does not belong in a policy: there are *.cedar files and {ABOUT_FILE}")]
     Source(String),
     /// No rules or no cases.
-    #[error("a policy needs at least one *.cedar file and {CASES_FILE} with at least one case")]
+    #[error("a policy needs at least one *.cedar file and {ABOUT_FILE} with an epoch and at least one case")]
     Empty,
 }
 
 /// Makes the signed file from sources of (file name, text). What this returns, [`Bundle::open`] takes.
 pub fn pack<'a>(
     sources: impl IntoIterator<Item = (&'a str, &'a str)>,
-    epoch: u64,
     seed: &[u8; 32],
 ) -> Result<Vec<u8>, BundleError> {
     let mut rules = Vec::new();
-    let mut cases = Vec::new();
+    let mut about = None;
     for (name, text) in sources {
         match name {
-            CASES_FILE => cases = cases::read(text)?,
+            ABOUT_FILE => about = Some(cases::read(text)?),
             rule if rule.ends_with(".cedar") => rules.push(RuleFile { name: rule.into(), text: text.into() }),
             other => return Err(BundleError::Source(other.into())),
         }
     }
+    let Some(About { epoch, cases }) = about else { return Err(BundleError::Empty) };
     if rules.is_empty() || cases.is_empty() {
         return Err(BundleError::Empty);
     }

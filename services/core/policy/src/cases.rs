@@ -41,17 +41,22 @@ enum Expected {
     Denied,
 }
 
+/// What `bundle.toml` says beside the rules.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    case: Vec<Case>,
+pub(crate) struct About {
+    /// The policy's number; it grows with each change.
+    pub(crate) epoch: u64,
+    /// What the policy must say.
+    #[serde(rename = "case")]
+    pub(crate) cases: Vec<Case>,
 }
 
 /// The cases cannot be used or do not hold.
 #[derive(Debug, thiserror::Error)]
 pub enum CaseError {
     /// Not the form.
-    #[error("cases.toml cannot be read")]
+    #[error("bundle.toml cannot be read")]
     Form(#[from] toml::de::Error),
     /// Too many.
     #[error("there are {0} cases; at most {CASE_LIMIT} are taken")]
@@ -80,10 +85,9 @@ pub enum CaseError {
     },
 }
 
-/// Reads `cases.toml`.
-pub(crate) fn read(text: &str) -> Result<Vec<Case>, CaseError> {
-    let File { case } = toml::from_str(text)?;
-    Ok(case)
+/// Reads `bundle.toml`.
+pub(crate) fn read(text: &str) -> Result<About, CaseError> {
+    Ok(toml::from_str(text)?)
 }
 
 /// Runs the cases against the bundle.

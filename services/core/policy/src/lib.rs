@@ -20,4 +20,4 @@ pub use bundle::{Bundle, BundleError, pack};
 pub use cases::CaseError;
 pub use decide::decide;
 pub use rules::RuleError;
-pub use seal::{SealError, public_key};
+pub use seal::{SealError, public_key, read_key};

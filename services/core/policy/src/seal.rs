@@ -29,7 +29,7 @@ pub enum SealError {
     #[error("this is not a policy bundle: its first line must be its seal; 'cargo xtask' packs bundles")]
     Form,
     /// The expected key is not one.
-    #[error("the public key for policy bundles is not an Ed25519 key")]
+    #[error("the public key for policy bundles is not an Ed25519 key in 64 lower-case hexadecimal digits")]
     Key,
     /// Another key.
     #[error("the bundle is signed by {found}; this system takes only {expected}")]
@@ -47,6 +47,11 @@ pub enum SealError {
 /// The public key that belongs to a signing seed.
 pub fn public_key(seed: &[u8; 32]) -> [u8; 32] {
     SigningKey::from_bytes(seed).verifying_key().to_bytes()
+}
+
+/// The public key in a file of one line of 64 hexadecimal digits.
+pub fn read_key(text: &str) -> Result<[u8; 32], SealError> {
+    unhex(text.strip_suffix('\n').unwrap_or(text)).ok_or(SealError::Key)
 }
 
 /// Signs `content`, which must be one line.

@@ -5,11 +5,11 @@ use proptest::prelude::*;
 
 use crate::shipped::{SEED, pack_sources, shipped_sources};
 
-const CASE: &str = "[[case]]\nwho = 'operator:ada'\ntype = 'node.reboot'\nexpect = 'allowed'\n";
+const CASE: &str = "epoch = 3\n[[case]]\nwho = 'operator:ada'\ntype = 'node.reboot'\nexpect = 'allowed'\n";
 const RULE: &str = "@id(\"power\")\npermit (principal is Operator, action == Action::\"node.reboot\", resource);\n";
 
 fn small(rule: &str, case: &str) -> Result<Vec<u8>, BundleError> {
-    pack([("rules.cedar", rule), ("cases.toml", case)], 3, &SEED)
+    pack([("rules.cedar", rule), ("bundle.toml", case)], &SEED)
 }
 
 fn refused(rule: &str) -> String {
@@ -48,7 +48,7 @@ fn another_key_is_refused() {
     let bytes = small(RULE, CASE).expect("packs");
     let error = Bundle::open(&bytes, &public_key(&[8; 32])).err().expect("another key");
     assert!(matches!(error, BundleError::Seal(SealError::Signer { .. })), "{error}");
-    let forged = String::from_utf8(pack([("rules.cedar", RULE), ("cases.toml", CASE)], 3, &[8; 32]).expect("packs"))
+    let forged = String::from_utf8(pack([("rules.cedar", RULE), ("bundle.toml", CASE)], &[8; 32]).expect("packs"))
         .expect("text")
         .replace(&hex(&public_key(&[8; 32])), &hex(&public_key(&SEED)));
     let error = Bundle::open(forged.as_bytes(), &public_key(&SEED)).err().expect("only the name was changed");
@@ -116,9 +116,12 @@ fn a_bundle_that_contradicts_its_own_cases_is_refused() {
     assert!(matches!(&error, BundleError::Case(CaseError::Otherwise { number: 1, .. })), "{error:?}");
     let error = small(RULE, &CASE.replace("operator:ada", "root")).expect_err("no subject");
     assert!(matches!(&error, BundleError::Case(CaseError::Who { .. })), "{error:?}");
-    assert!(matches!(small(RULE, "case = []").expect_err("no cases"), BundleError::Empty));
-    assert!(matches!(small(RULE, "cases = []").expect_err("misspelt"), BundleError::Case(CaseError::Form(_))));
-    let stray = pack([("notes.txt", "")], 1, &SEED).expect_err("not a rule");
+    assert!(matches!(small(RULE, "epoch = 1\ncase = []").expect_err("no cases"), BundleError::Empty));
+    assert!(matches!(
+        small(RULE, "epoch = 1\ncases = []").expect_err("misspelt"),
+        BundleError::Case(CaseError::Form(_))
+    ));
+    let stray = pack([("notes.txt", "")], &SEED).expect_err("not a rule");
     assert!(matches!(stray, BundleError::Source(_)));
 }
 

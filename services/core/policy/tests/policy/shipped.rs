@@ -20,7 +20,7 @@ pub(crate) fn shipped_sources() -> Vec<(String, String)> {
 }
 
 pub(crate) fn pack_sources(sources: &[(String, String)]) -> Result<Vec<u8>, BundleError> {
-    pack(sources.iter().map(|(name, text)| (name.as_str(), text.as_str())), 1, &SEED)
+    pack(sources.iter().map(|(name, text)| (name.as_str(), text.as_str())), &SEED)
 }
 
 pub(crate) fn shipped() -> Bundle {

@@ -1,0 +1,112 @@
+//! `org.aios.Policy1`: what callers may ask, and the words they get when it fails.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use aios_daemon::{Caller, error_chain};
+use aios_identity::Peer;
+use serde::Serialize;
+use zbus::{Fd, fdo};
+
+use crate::kernel::{Kernel, KernelError};
+
+/// The policy kernel as one caller sees it.
+pub(crate) struct Policy1 {
+    caller: Caller,
+    kernel: Arc<Kernel>,
+}
+
+impl Policy1 {
+    pub(crate) fn new(caller: Caller, kernel: Arc<Kernel>) -> Self {
+        Self { caller, kernel }
+    }
+
+    fn require(&self, verb: &str) -> fdo::Result<()> {
+        self.caller.require("policy-kernel", verb)
+    }
+}
+
+#[zbus::interface(name = "org.aios.Policy1")]
+impl Policy1 {
+    /// Decides on an envelope, records the decision, and makes a request for approval if one is needed. `subject` is a
+    /// pidfd of who asked.
+    async fn decide(&self, envelope: &str, subject: Fd<'_>) -> fdo::Result<String> {
+        self.require("decide")?;
+        let subject = resolve(&subject)?;
+        json(self.kernel.decide(envelope, subject).await)
+    }
+
+    /// What [`Self::decide`] would say. Nothing is recorded and nothing can be approved.
+    async fn explain(&self, envelope: &str, subject: Fd<'_>) -> fdo::Result<String> {
+        self.require("explain")?;
+        let subject = resolve(&subject)?;
+        json(self.kernel.explain(envelope, &subject))
+    }
+
+    /// Every request for approval that is kept, oldest first.
+    async fn approvals(&self) -> fdo::Result<String> {
+        self.require("approvals")?;
+        json(self.kernel.approvals())
+    }
+
+    /// A person says yes.
+    async fn approve(&self, id: &str, pass_phrase: &str) -> fdo::Result<()> {
+        self.kernel.refuse_agents(&self.caller.peer, "approve", id).await.map_err(told)?;
+        self.require("approve")?;
+        self.kernel.approve(id, &self.caller.peer, pass_phrase).await.map_err(told)
+    }
+
+    /// A person says no.
+    async fn reject(&self, id: &str, reason: &str) -> fdo::Result<()> {
+        self.kernel.refuse_agents(&self.caller.peer, "reject", id).await.map_err(told)?;
+        self.require("reject")?;
+        self.kernel.reject(id, &self.caller.peer, reason).await.map_err(told)
+    }
+
+    /// The approval as soon as it does not wait any more.
+    async fn await_approval(&self, id: &str) -> fdo::Result<String> {
+        self.require("await-approval")?;
+        json(self.kernel.await_approval(id).await)
+    }
+
+    /// Uses a granted approval, once; the same use again has the same answer.
+    async fn consume(&self, approval: &str, digest: &str, epoch: &str, action: &str) -> fdo::Result<String> {
+        self.require("consume")?;
+        let token = self.kernel.consume(approval, digest, epoch, action).await.map_err(told)?;
+        Ok(token.to_string())
+    }
+
+    /// Checks a person's pass phrase and has PID 1 start their session on `terminal`.
+    async fn login(&self, name: &str, pass_phrase: &str, terminal: &str) -> fdo::Result<()> {
+        self.require("login")?;
+        self.kernel.log_in(name, pass_phrase, terminal).await.map_err(told)
+    }
+
+    /// The policy that decides now.
+    async fn show(&self) -> fdo::Result<String> {
+        self.require("show")?;
+        json(Ok(self.kernel.policy()))
+    }
+}
+
+fn resolve(subject: &Fd<'_>) -> fdo::Result<Peer> {
+    aios_daemon::identify(subject.as_fd()).map_err(|error| {
+        fdo::Error::AccessDenied(format!("SubjectUnknown: it cannot be said who asks: {}", error_chain(&error)))
+    })
+}
+
+fn json(result: Result<impl Serialize, KernelError>) -> fdo::Result<String> {
+    let value = result.map_err(told)?;
+    Ok(serde_json::to_string(&value).expect("the messages have only text keys"))
+}
+
+fn told(error: KernelError) -> fdo::Error {
+    let text = error_chain(&error);
+    match error {
+        KernelError::Input { .. } | KernelError::Envelope(_) | KernelError::Form(_) => fdo::Error::InvalidArgs(text),
+        KernelError::Blocked(_) | KernelError::Login(_) => fdo::Error::AccessDenied(text),
+        KernelError::Approvals(_) | KernelError::Evidence(_) | KernelError::Session(_) | KernelError::Random(_) => {
+            fdo::Error::Failed(text)
+        }
+    }
+}

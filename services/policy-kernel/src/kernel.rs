@@ -1,0 +1,354 @@
+//! The policy kernel's work: each step is checked, recorded, then made. A crash between the record and the step leaves
+//! a record of something that did not happen, never something that happened without a record.
+
+use std::time::{Duration, SystemTime};
+
+use aios_action::canonical::{self, StrictError};
+use aios_action::{Envelope, Reversal};
+use aios_identity::{Peer, SessionStrength};
+use aios_ids::{ActionId, ApprovalId, Digest, IdError, UnitName};
+use aios_policy::approval::{self, Change, Now, Refusal, Use};
+use aios_wire::init::Request;
+use aios_wire::policy::{Approval, ApprovalState, Decision, PolicyView, Verdict};
+use serde_json::json;
+use tokio::sync::{Mutex, watch};
+
+use crate::approvals::{Approvals, ApprovalsError, Occurrence};
+use crate::evidence::{Evidence, EvidenceError};
+use crate::login::{Login, LoginError};
+use crate::policy::Policy;
+
+/// What an agent's attempt to approve costs it: a flood of attempts must not fill the log.
+const AFTER_AN_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// The longest reason of a rejection.
+const REASON_LIMIT: usize = 1024;
+
+/// Everything that answers callers.
+pub(crate) struct Kernel {
+    policy: Policy,
+    approvals: Approvals,
+    evidence: Evidence,
+    login: Login,
+    boot: String,
+    /// Checking, recording and changing an approval is one step for everybody else.
+    turn: Mutex<()>,
+    attempts: Mutex<()>,
+    changes: watch::Sender<u64>,
+}
+
+/// A caller's request could not be done. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KernelError {
+    #[error("the envelope cannot be read")]
+    Envelope(#[from] StrictError),
+    #[error("the envelope does not have the form of an action")]
+    Form(#[source] serde_json::Error),
+    #[error("{what} cannot be used: {why}")]
+    Input { what: &'static str, why: String },
+    #[error(transparent)]
+    Blocked(Refusal),
+    #[error(transparent)]
+    Approvals(#[from] ApprovalsError),
+    #[error(
+        "EvidenceUnavailable: nothing is done that cannot be recorded; 'aios service show evidence-log' tells more"
+    )]
+    Evidence(#[from] EvidenceError),
+    #[error("no session")]
+    Login(#[from] LoginError),
+    #[error("the session cannot be started")]
+    Session(#[from] aios_daemon::init::AskError),
+    #[error("the kernel gave no random numbers")]
+    Random(#[from] getrandom::Error),
+}
+
+impl From<IdError> for KernelError {
+    fn from(error: IdError) -> Self {
+        Self::Input { what: "the request", why: error.to_string() }
+    }
+}
+
+type Result<T> = std::result::Result<T, KernelError>;
+
+impl Kernel {
+    pub(crate) fn new(policy: Policy, approvals: Approvals, evidence: Evidence, login: Login, boot: String) -> Self {
+        Self {
+            policy,
+            approvals,
+            evidence,
+            login,
+            boot,
+            turn: Mutex::new(()),
+            attempts: Mutex::new(()),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// The policy for people.
+    pub(crate) fn policy(&self) -> PolicyView {
+        self.policy.view()
+    }
+
+    /// The decision without a record; it can have no approval.
+    pub(crate) fn explain(&self, envelope: &str, subject: &Peer) -> Result<Decision> {
+        let envelope = read_envelope(envelope)?;
+        Ok(aios_policy::decide(self.policy.bundle(), &envelope, subject))
+    }
+
+    /// The decision, recorded before it is told. What cannot be recorded is denied.
+    pub(crate) async fn decide(&self, envelope: &str, subject: Peer) -> Result<Decision> {
+        let envelope = read_envelope(envelope)?;
+        let decision = aios_policy::decide(self.policy.bundle(), &envelope, &subject);
+        let _turn = self.turn.lock().await;
+        let (decision, new) = match decision.verdict {
+            Verdict::NeedsApproval { .. } => self.with_approval(decision, &envelope)?,
+            Verdict::Allowed | Verdict::Denied => (decision, None),
+        };
+        let recorded = self.record(&decision, &envelope, new.as_ref()).await;
+        match recorded {
+            Ok(index) => {
+                if let Some(approval) = new {
+                    self.approvals.add(&approval)?;
+                    self.tell_change();
+                }
+                Ok(Decision { evidence: Some(index), ..decision })
+            }
+            Err(error) => {
+                let text = aios_daemon::error_chain(&KernelError::Evidence(error));
+                eprintln!("{} was denied: {text}", envelope.id);
+                Ok(denied(decision, "EvidenceUnavailable", text))
+            }
+        }
+    }
+
+    /// Finds the request for approval that this action has, or makes one.
+    fn with_approval(&self, decision: Decision, envelope: &Envelope) -> Result<(Decision, Option<Approval>)> {
+        let asks = |id: &ApprovalId, decision: Decision| Decision {
+            verdict: Verdict::NeedsApproval { approval: Some(id.clone()) },
+            ..decision
+        };
+        match self.approvals.of_action(&envelope.id)? {
+            Some(known) if known.digest != decision.digest => {
+                let text = format!("{} was asked with another envelope before; submit it as a new action", envelope.id);
+                Ok((denied(decision, "ActionRevised", text), None))
+            }
+            Some(Approval { state: ApprovalState::Rejected { by, reason }, .. }) => {
+                let text = format!("{by} said no: '{}'", reason.escape_default());
+                Ok((denied(decision, "RejectedByPerson", text), None))
+            }
+            Some(known) if known.state != ApprovalState::Expired => Ok((asks(&known.id, decision), None)),
+            Some(_) | None => {
+                let new = self.new_approval(&decision, envelope)?;
+                match self.approvals.has_room(&new) {
+                    Ok(()) => Ok((asks(&new.id, decision), Some(new))),
+                    Err(error @ ApprovalsError::TooMany(_)) => {
+                        Ok((denied(decision, "TooManyWaiting", error.to_string()), None))
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    fn new_approval(&self, decision: &Decision, envelope: &Envelope) -> Result<Approval> {
+        let entry = aios_action::find(&envelope.request.action_type);
+        Ok(Approval {
+            id: new_approval_id()?,
+            action: envelope.id.clone(),
+            digest: decision.digest,
+            epoch: decision.epoch.clone(),
+            subject: decision.subject.clone(),
+            action_type: envelope.request.action_type.clone(),
+            parameters: canonical::write(&envelope.request.parameters.clone().into()),
+            reason: envelope.request.reason.clone(),
+            risk: entry.map_or("high", |entry| entry.risk().word()).to_owned(),
+            reversible: entry.is_some_and(|entry| entry.reversal == Reversal::RestoresBefore),
+            state: ApprovalState::Waiting,
+        })
+    }
+
+    async fn record(
+        &self,
+        decision: &Decision,
+        envelope: &Envelope,
+        new: Option<&Approval>,
+    ) -> std::result::Result<u64, EvidenceError> {
+        let payload = json!({ "type": envelope.request.action_type, "decision": decision });
+        let index = self.evidence.append("decision", envelope.id.as_str(), &payload).await?;
+        if let Some(approval) = new {
+            let payload = json!({
+                "approval": approval.id,
+                "digest": approval.digest,
+                "epoch": approval.epoch,
+                "subject": approval.subject,
+                "type": approval.action_type,
+                "risk": approval.risk,
+            });
+            self.evidence.append("approval-requested", envelope.id.as_str(), &payload).await?;
+        }
+        Ok(index)
+    }
+
+    /// Every approval that is kept.
+    pub(crate) fn approvals(&self) -> Result<Vec<Approval>> {
+        Ok(self.approvals.all()?)
+    }
+
+    /// Stops an agent that tries to answer for a person, whatever the table of peers says, and records the attempt.
+    pub(crate) async fn refuse_agents(&self, peer: &Peer, verb: &str, id: &str) -> Result<()> {
+        let Err(refusal @ Refusal::Ai) = approval::may_answer(peer) else { return Ok(()) };
+        let _one_at_a_time = self.attempts.lock().await;
+        // The id is the agent's word; only one that has the form of an id goes into the record.
+        let id = id.parse::<ApprovalId>().ok();
+        let action = id.as_ref().and_then(|id| self.approvals.get(id).ok()).map(|approval| approval.action);
+        let payload = json!({
+            "verdict": "denied",
+            "reason": "AiSelfApprovalBlocked",
+            "rules": ["hd.ai_self_approval"],
+            "subject": peer,
+            "verb": verb,
+            "approval": id,
+        });
+        self.evidence.append("decision", action.as_ref().map_or("", ActionId::as_str), &payload).await?;
+        tokio::time::sleep(AFTER_AN_ATTEMPT).await;
+        Err(KernelError::Blocked(refusal))
+    }
+
+    /// A person says yes; with a session that began with a pass phrase, the person proves it again.
+    pub(crate) async fn approve(&self, id: &str, by: &Peer, pass_phrase: &str) -> Result<()> {
+        let id = id.parse()?;
+        let change = Change::Grant { by: by.clone() };
+        // A request that cannot be granted should not cost the person a pass phrase.
+        self.approvals.preview(&id, &change, self.now())?;
+        self.confirm(by, pass_phrase).await?;
+        self.answer("approval-granted", &id, &change, by).await
+    }
+
+    /// A person says no.
+    pub(crate) async fn reject(&self, id: &str, by: &Peer, reason: &str) -> Result<()> {
+        if reason.len() > REASON_LIMIT || reason.contains(char::is_control) {
+            let why = format!("it must be at most {REASON_LIMIT} bytes without control characters");
+            return Err(KernelError::Input { what: "the reason", why });
+        }
+        let change = Change::Reject { by: by.clone(), reason: reason.to_owned() };
+        self.answer("approval-rejected", &id.parse()?, &change, by).await
+    }
+
+    async fn confirm(&self, by: &Peer, pass_phrase: &str) -> Result<()> {
+        let Peer::Operator { name, strength: SessionStrength::PassPhrase } = by else { return Ok(()) };
+        let result = self.login.check(name, pass_phrase).await;
+        if let Err(error) = &result {
+            let payload = json!({"operator": name, "for": "approval", "result": "refused", "text": error.to_string()});
+            self.evidence.append("login", "", &payload).await?;
+        }
+        Ok(result?)
+    }
+
+    async fn answer(&self, kind: &'static str, id: &ApprovalId, change: &Change, by: &Peer) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let (approval, _) = self.approvals.preview(id, change, self.now())?;
+        let payload = json!({
+            "approval": id,
+            "digest": approval.digest,
+            "epoch": approval.epoch,
+            "subject": approval.subject,
+            "by": by,
+            // An operator's own action is confirmed; separation of duty is for what others ask for.
+            "confirmation": approval.subject.to_string() == by.to_string(),
+            "state": approval.state,
+        });
+        self.evidence.append(kind, approval.action.as_str(), &payload).await?;
+        self.approvals.change(id, change, self.now())?;
+        self.tell_change();
+        Ok(())
+    }
+
+    /// Waits until a person has answered or the approval has ended.
+    pub(crate) async fn await_approval(&self, id: &str) -> Result<Approval> {
+        let id = id.parse()?;
+        let mut changes = self.changes.subscribe();
+        loop {
+            let approval = self.approvals.get(&id)?;
+            // The sender lives as long as this, so waiting for it cannot fail; if it did, the answer is as it stands.
+            if approval.state != ApprovalState::Waiting || changes.changed().await.is_err() {
+                return Ok(approval);
+            }
+        }
+    }
+
+    /// Uses a granted approval for the one action that it was given for.
+    pub(crate) async fn consume(&self, id: &str, digest: &str, epoch: &str, action: &str) -> Result<Digest> {
+        let id: ApprovalId = id.parse()?;
+        let wanted = Use { digest: digest.parse()?, epoch: epoch.to_owned(), action: action.parse()? };
+        let change = Change::Consume(wanted);
+        let _turn = self.turn.lock().await;
+        let (mut approval, occurrence) = self.approvals.preview(&id, &change, self.now())?;
+        if occurrence == Occurrence::First {
+            let payload = json!({
+                "approval": id,
+                "digest": approval.digest,
+                "epoch": approval.epoch,
+                "state": approval.state,
+            });
+            self.evidence.append("approval-consumed", approval.action.as_str(), &payload).await?;
+            (approval, _) = self.approvals.change(&id, &change, self.now())?;
+            self.tell_change();
+        }
+        match approval.state {
+            ApprovalState::Consumed { token } => Ok(token),
+            _ => Err(KernelError::Input { what: "the approval", why: "it was not consumed".into() }),
+        }
+    }
+
+    /// Checks a pass phrase, records the result, and has PID 1 start the session.
+    pub(crate) async fn log_in(&self, name: &str, pass_phrase: &str, terminal: &str) -> Result<()> {
+        check_terminal(terminal)?;
+        // What is not a name is often a pass phrase typed in the wrong place: it must not be recorded.
+        let operator = name.parse::<UnitName>().ok();
+        let result = self.login.check(name, pass_phrase).await;
+        let said = if result.is_ok() { "accepted" } else { "refused" };
+        let payload = json!({"operator": operator, "for": "session", "terminal": terminal, "result": said});
+        self.evidence.append("login", "", &payload).await?;
+        result?;
+        let request = Request::OpenSession { operator: name.to_owned(), terminal: terminal.to_owned() };
+        aios_daemon::init::ask(&request)?;
+        Ok(())
+    }
+
+    fn now(&self) -> Now<'_> {
+        Now { boot: &self.boot, epoch: self.policy.epoch() }
+    }
+
+    fn tell_change(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// The form is read strictly; whether the catalogue knows the action is part of the decision.
+fn read_envelope(text: &str) -> Result<Envelope> {
+    serde_json::from_value(canonical::parse(text)?).map_err(KernelError::Form)
+}
+
+fn denied(decision: Decision, reason: &str, text: String) -> Decision {
+    Decision { verdict: Verdict::Denied, reason: reason.to_owned(), text, ..decision }
+}
+
+fn new_approval_id() -> Result<ApprovalId> {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random)?;
+    // A clock before 1970 only makes the id sort first.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Ok(ApprovalId::new(u64::try_from(now.as_millis()).unwrap_or(0), random))
+}
+
+fn check_terminal(terminal: &str) -> Result<()> {
+    let good = (1..=15).contains(&terminal.len()) && terminal.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if good {
+        return Ok(());
+    }
+    let why = "it must be the name of a terminal device, such as ttyS0".into();
+    Err(KernelError::Input { what: "the terminal", why })
+}
+
+#[cfg(test)]
+mod tests;

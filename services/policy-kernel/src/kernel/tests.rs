@@ -1,0 +1,262 @@
+//! The steps in their order, over the real D-Bus, against a log that can be told to refuse.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex as StdMutex;
+
+use aios_action::Request as ActionRequest;
+use aios_policy::operators::{self, Operator, Operators};
+use aios_policy::{Bundle, pack, public_key};
+use serde_json::Value;
+use zbus::connection::Builder;
+
+use super::*;
+
+const SEED: [u8; 32] = [3; 32];
+
+/// A log that keeps what it was given in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<StdMutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    /// Kind and payload, oldest first.
+    records: Vec<(String, Value)>,
+    /// The kinds that it refuses.
+    refused: Vec<&'static str>,
+}
+
+impl Log {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.0.lock().expect("no panic")
+    }
+
+    fn kinds(&self) -> Vec<String> {
+        self.kept().records.iter().map(|(kind, _)| kind.clone()).collect()
+    }
+
+    fn last(&self) -> Value {
+        self.kept().records.last().expect("a record").1.clone()
+    }
+
+    fn refuse(&self, kinds: &[&'static str]) {
+        self.kept().refused = kinds.to_vec();
+    }
+}
+
+#[zbus::interface(name = "org.aios.Evidence1")]
+impl Log {
+    fn append(&self, kind: &str, _action: &str, payload: &str) -> zbus::fdo::Result<u64> {
+        let mut log = self.kept();
+        if log.refused.contains(&kind) {
+            return Err(zbus::fdo::Error::Failed("the log is full".into()));
+        }
+        log.records.push((kind.into(), serde_json::from_str(payload).expect("JSON")));
+        Ok(log.records.len() as u64 - 1)
+    }
+}
+
+/// A kernel with the shipped policy on its own disk and log.
+struct Machine {
+    kernel: Arc<Kernel>,
+    log: Log,
+    folder: tempfile::TempDir,
+    _log_end: zbus::Connection,
+}
+
+impl Machine {
+    async fn start() -> Self {
+        Self::start_on(tempfile::tempdir().expect("a folder"), "boot-1").await
+    }
+
+    async fn start_on(folder: tempfile::TempDir, boot: &str) -> Self {
+        let log = Log::default();
+        let (near, far) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let guid = zbus::Guid::generate();
+        let far = Builder::unix_stream(far).server(guid).p2p().serve_at("/org/aios/Evidence1", log.clone()).build();
+        let near = Builder::unix_stream(near).p2p().build();
+        let (log_end, near) = tokio::try_join!(far, near).expect("they greet each other");
+        let policy = Policy::Loaded(Box::new(shipped()));
+        let approvals =
+            Approvals::open(&folder.path().join("approvals.redb"), boot, policy.epoch()).expect("the table opens");
+        let login = Login::new(folder.path().join("operators.json"));
+        let kernel = Kernel::new(policy, approvals, Evidence::over(&near).await, login, boot.into());
+        Self { kernel: Arc::new(kernel), log, folder, _log_end: log_end }
+    }
+
+    async fn asked(&self, subject: &Peer, number: u64, action_type: &str, parameters: Value) -> Decision {
+        let envelope = envelope(subject, number, action_type, parameters);
+        self.kernel.decide(&envelope.canonical(), subject.clone()).await.expect("a decision")
+    }
+
+    /// An agent's request that waits for a person.
+    async fn waiting(&self) -> (Envelope, ApprovalId) {
+        let envelope = envelope(&agent(), 1, "service.restart", json!({"name": "network"}));
+        let decision = self.kernel.decide(&envelope.canonical(), agent()).await.expect("a decision");
+        let Verdict::NeedsApproval { approval: Some(id) } = decision.verdict else { panic!("{decision:?}") };
+        (envelope, id)
+    }
+
+    async fn consume(&self, envelope: &Envelope, id: &ApprovalId) -> Result<Digest> {
+        let epoch = self.kernel.policy().epoch;
+        self.kernel.consume(id.as_str(), &envelope.digest().to_string(), &epoch, envelope.id.as_str()).await
+    }
+}
+
+fn shipped() -> Bundle {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rootfs/policy");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("in the repository");
+    let names = ["operators.cedar", "agents.cedar", "bundle.toml"];
+    let sources: Vec<_> = names.into_iter().map(|name| (name, read(name))).collect();
+    let bytes = pack(sources.iter().map(|(name, text)| (*name, text.as_str())), &SEED).expect("packs");
+    Bundle::open(&bytes, &public_key(&SEED)).expect("opens")
+}
+
+fn envelope(subject: &Peer, number: u64, action_type: &str, parameters: Value) -> Envelope {
+    let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
+    let request =
+        ActionRequest { action_type: action_type.into(), parameters, reason: "a test".into(), idempotency_key: None };
+    Envelope::new(ActionId::new(number, [1; 10]), subject.to_string(), request)
+}
+
+fn agent() -> Peer {
+    Peer::Agent { name: "helper".into() }
+}
+
+fn live() -> Peer {
+    Peer::Operator { name: "live".into(), strength: SessionStrength::Presence }
+}
+
+fn ada() -> Peer {
+    Peer::Operator { name: "ada".into(), strength: SessionStrength::PassPhrase }
+}
+
+#[tokio::test]
+async fn a_decision_is_in_the_log_before_the_caller_has_it() {
+    let machine = Machine::start().await;
+    let decision = machine.asked(&live(), 1, "service.restart", json!({"name": "network"})).await;
+    assert_eq!((&decision.verdict, decision.evidence), (&Verdict::Allowed, Some(0)));
+    let denied = machine.asked(&agent(), 2, "shell.run", json!({"line": "id"})).await;
+    assert_eq!((denied.reason.as_str(), denied.evidence), ("UnknownActionType", Some(1)));
+    assert_eq!(machine.log.last()["decision"]["reason"], "UnknownActionType");
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_denied_and_leaves_no_approval() {
+    let machine = Machine::start().await;
+    machine.log.refuse(&["decision"]);
+    let decision = machine.asked(&live(), 1, "service.restart", json!({"name": "network"})).await;
+    assert_eq!((decision.verdict, decision.reason.as_str()), (Verdict::Denied, "EvidenceUnavailable"));
+
+    machine.log.refuse(&["approval-requested"]);
+    let decision = machine.asked(&live(), 2, "node.reboot", json!({})).await;
+    assert_eq!((decision.verdict, decision.reason.as_str()), (Verdict::Denied, "EvidenceUnavailable"));
+    assert_eq!(machine.kernel.approvals().expect("read"), []);
+}
+
+#[tokio::test]
+async fn an_approval_from_request_to_use() {
+    let machine = Machine::start().await;
+    let (envelope, id) = machine.waiting().await;
+    let waits = tokio::spawn({
+        let (kernel, id) = (Arc::clone(&machine.kernel), id.clone());
+        async move { kernel.await_approval(id.as_str()).await }
+    });
+    assert!(machine.consume(&envelope, &id).await.is_err(), "nobody said yes");
+    machine.kernel.approve(id.as_str(), &live(), "").await.expect("a person at the machine");
+    let granted = waits.await.expect("no panic").expect("an approval");
+    assert!(matches!(granted.state, ApprovalState::Granted { .. }), "{granted:?}");
+
+    let token = machine.consume(&envelope, &id).await.expect("granted");
+    assert_eq!(machine.consume(&envelope, &id).await.expect("the same use"), token);
+    assert_eq!(
+        machine.log.kinds(),
+        ["decision", "approval-requested", "approval-granted", "approval-consumed"],
+        "the second use is no second record"
+    );
+    let other = super::tests::envelope(&agent(), 2, "service.restart", json!({"name": "network"}));
+    assert!(machine.consume(&other, &id).await.is_err(), "another action");
+}
+
+#[tokio::test]
+async fn a_grant_that_cannot_be_recorded_is_no_grant() {
+    let machine = Machine::start().await;
+    let (envelope, id) = machine.waiting().await;
+    machine.log.refuse(&["approval-granted", "approval-consumed"]);
+    assert!(machine.kernel.approve(id.as_str(), &live(), "").await.is_err());
+    assert!(machine.consume(&envelope, &id).await.is_err());
+    machine.log.refuse(&["approval-consumed"]);
+    machine.kernel.approve(id.as_str(), &live(), "").await.expect("recorded");
+    assert!(machine.consume(&envelope, &id).await.is_err());
+    machine.log.refuse(&[]);
+    machine.consume(&envelope, &id).await.expect("still good");
+}
+
+#[tokio::test]
+async fn a_grant_dies_with_its_boot_and_asking_again_makes_a_new_request() {
+    let machine = Machine::start().await;
+    let (envelope, id) = machine.waiting().await;
+    machine.kernel.approve(id.as_str(), &live(), "").await.expect("granted");
+    let Machine { kernel, folder, .. } = machine;
+    drop(kernel);
+    let machine = Machine::start_on(folder, "boot-2").await;
+    assert!(machine.consume(&envelope, &id).await.is_err());
+    let (_, new) = machine.waiting().await;
+    assert_ne!(new, id);
+}
+
+#[tokio::test]
+async fn asking_again_finds_the_same_request_and_a_changed_envelope_does_not() {
+    let machine = Machine::start().await;
+    let (_, id) = machine.waiting().await;
+    assert_eq!(machine.waiting().await.1, id);
+    let revised = machine.asked(&agent(), 1, "service.restart", json!({"name": "settings"})).await;
+    assert_eq!((revised.verdict, revised.reason.as_str()), (Verdict::Denied, "ActionRevised"));
+    machine.kernel.reject(id.as_str(), &live(), "not now").await.expect("a person says no");
+    let again = machine.asked(&agent(), 1, "service.restart", json!({"name": "network"})).await;
+    assert_eq!((again.verdict, again.reason.as_str()), (Verdict::Denied, "RejectedByPerson"));
+    assert!(again.text.contains("not now"), "{}", again.text);
+}
+
+#[tokio::test]
+async fn an_agent_that_tries_to_approve_is_refused_and_recorded() {
+    let machine = Machine::start().await;
+    let (_, id) = machine.waiting().await;
+    let error = machine.kernel.refuse_agents(&agent(), "approve", id.as_str()).await.expect_err("an agent");
+    assert!(error.to_string().starts_with("AiSelfApprovalBlocked"), "{error}");
+    assert_eq!(machine.log.last()["reason"], "AiSelfApprovalBlocked");
+    assert!(machine.kernel.approve(id.as_str(), &agent(), "").await.is_err(), "the second fence");
+    assert_eq!(machine.kernel.approvals().expect("read")[0].state, ApprovalState::Waiting);
+    machine.kernel.refuse_agents(&live(), "approve", id.as_str()).await.expect("people pass");
+}
+
+#[tokio::test]
+async fn a_session_with_a_pass_phrase_proves_it_again_to_approve() {
+    let machine = Machine::start().await;
+    let argon2id = operators::hash("correct horse", &[1; 16]).expect("hashed");
+    let list = Operators::new(vec![Operator { name: "ada".parse().expect("a name"), uid: 1001, argon2id }]);
+    std::fs::write(machine.folder.path().join("operators.json"), list.expect("a list").to_json()).expect("written");
+
+    let (_, id) = machine.waiting().await;
+    assert!(machine.kernel.approve(id.as_str(), &ada(), "").await.is_err());
+    assert_eq!(machine.log.last()["result"], "refused");
+    machine.kernel.approve(id.as_str(), &ada(), "correct horse").await.expect("the right one");
+    assert_eq!(machine.log.last()["confirmation"], false);
+
+    let own = machine.asked(&ada(), 2, "node.reboot", json!({})).await;
+    let Verdict::NeedsApproval { approval: Some(own) } = own.verdict else { panic!("{own:?}") };
+    machine.kernel.approve(own.as_str(), &ada(), "correct horse").await.expect("an own action");
+    assert_eq!(machine.log.last()["confirmation"], true);
+}
+
+#[tokio::test]
+async fn a_login_that_fails_is_recorded_without_what_was_typed() {
+    let machine = Machine::start().await;
+    let typed_in_the_wrong_place = machine.kernel.log_in("Correct Horse!", "", "ttyS0").await;
+    assert!(typed_in_the_wrong_place.is_err());
+    let record = machine.log.last();
+    assert_eq!((&record["operator"], &record["result"]), (&Value::Null, &Value::from("refused")));
+    assert!(!record.to_string().contains("Horse"));
+    let error = machine.kernel.log_in("ada", "x", "../mem").await.expect_err("no terminal");
+    assert!(matches!(error, KernelError::Input { .. }), "{error}");
+}
