@@ -1,0 +1,157 @@
+//! The verifier's eyes: each function looks at one thing as an outsider would.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use aios_action::GRANTED_FOLDER;
+use aios_daemon::init::AskError;
+use aios_daemon::proxy::{Objects1Proxy, Settings1Proxy};
+use aios_ids::Digest;
+use aios_wire::init::{Reply, Request, Service};
+use aios_wire::objects::StoreVerified;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// Something could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookError {
+    /// PID 1 does not say.
+    #[error("PID 1 does not tell")]
+    Init(#[from] AskError),
+    /// A service does not say.
+    #[error("{service} does not tell")]
+    Service {
+        service: &'static str,
+        #[source]
+        source: zbus::Error,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    File {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    /// An answer has no known form.
+    #[error("an answer cannot be read")]
+    Answer(#[from] serde_json::Error),
+    /// PID 1 answered another question.
+    #[error("PID 1 answered something else")]
+    OtherAnswer,
+}
+
+/// What PID 1 says of a unit; nothing when it knows none of that name.
+pub(crate) fn unit(name: &str) -> Result<Option<Service>, LookError> {
+    match aios_daemon::init::ask(&Request::Services)? {
+        Reply::Services { services } => Ok(services.into_iter().find(|service| service.name == name)),
+        _ => Err(LookError::OtherAnswer),
+    }
+}
+
+/// Which boot this is.
+pub(crate) fn boot() -> Result<String, LookError> {
+    match aios_daemon::init::ask(&Request::Status)? {
+        Reply::Status(system) => Ok(system.boot_id),
+        _ => Err(LookError::OtherAnswer),
+    }
+}
+
+/// A setting's value.
+pub(crate) async fn setting(key: &str) -> Result<Value, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("settings").await?;
+        Settings1Proxy::new(&connection).await?.get(key).await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "settings", source })?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The digest of the newest version of an object, computed from its bytes.
+pub(crate) async fn object(name: &str) -> Result<Digest, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("object-store").await?;
+        Objects1Proxy::new(&connection).await?.get(name, 0).await
+    };
+    let content = told.await.map_err(|source| LookError::Service { service: "object-store", source })?;
+    digest(File::from(OwnedFd::from(content))).map_err(|source| LookError::File { path: name.to_owned(), source })
+}
+
+/// What the object store finds when it reads a store path again.
+pub(crate) async fn store_path(path: &str) -> Result<StoreVerified, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("object-store").await?;
+        Objects1Proxy::new(&connection).await?.store_verify(path).await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "object-store", source })?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Whether a store path is there for programs to see.
+pub(crate) fn is_visible(path: &str) -> bool {
+    Path::new(path).symlink_metadata().is_ok()
+}
+
+/// The digest of a file of the granted folder; nothing when it is not there.
+pub(crate) fn granted_file(path: &str) -> Result<Option<Digest>, LookError> {
+    digest_below(Path::new(GRANTED_FOLDER), path)
+        .map_err(|source| LookError::File { path: format!("{GRANTED_FOLDER}/{path}"), source })
+}
+
+/// What `/etc` says in a file of one value.
+pub(crate) fn rendered(name: &str) -> Result<String, LookError> {
+    let path = Path::new("/etc").join(name);
+    let mut text = String::new();
+    let read = File::open(&path).and_then(|file| file.take(4096).read_to_string(&mut text));
+    read.map_err(|source| LookError::File { path: path.display().to_string(), source })?;
+    Ok(text.trim().to_owned())
+}
+
+fn digest_below(folder: &Path, path: &str) -> io::Result<Option<Digest>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    // A link that was put in place of the file must not pass for it.
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat2(&folder, path, flags, Mode::empty(), beneath) {
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    digest(file).map(Some)
+}
+
+fn digest(mut file: File) -> io::Result<Digest> {
+    let mut hash = Sha256::new();
+    let mut part = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(Digest::from_bytes(hash.finalize().into())),
+            count => hash.update(&part[..count]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_file_itself_is_measured() {
+        let place = tempfile::tempdir().expect("a folder");
+        std::fs::write(place.path().join("file"), "content").expect("a file");
+        std::os::unix::fs::symlink("file", place.path().join("link")).expect("a link");
+        std::fs::create_dir(place.path().join("folder")).expect("a folder");
+        let look = |path| digest_below(place.path(), path);
+        assert_eq!(look("file").expect("there"), Some(Digest::of(b"content")));
+        assert_eq!(look("gone").expect("not there"), None);
+        for path in ["link", "folder", "../file", "/etc/passwd"] {
+            assert!(look(path).is_err(), "{path}");
+        }
+    }
+}
