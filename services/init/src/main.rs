@@ -1,3 +1,61 @@
-//! init
+//! PID 1.
+//!
+//! The same program twice. In the initial RAM file system ([`early`]) it finds the root that the signed command line
+//! names, lets the kernel verify it and moves there. On the root ([`machine`], then [`supervisor`]) it mounts, starts,
+//! reaps, restarts, freezes and shuts down. It has one thread, never waits for a service, depends on none, and does not
+//! end: an error before supervision is shown on every console and restarts the machine; a defect in it leaves a loop
+//! that still reaps.
 
-fn main() {}
+mod blocks;
+mod cgroups;
+mod clock;
+mod cmdline;
+mod control;
+mod data;
+mod early;
+mod efi;
+mod failure;
+mod identity;
+mod machine;
+mod output;
+mod power;
+mod ring;
+mod start;
+mod supervisor;
+mod terminals;
+mod unit_files;
+
+use std::process::ExitCode;
+
+use failure::Failure;
+
+fn main() -> ExitCode {
+    if rustix::process::getpid().as_raw_nonzero().get() != 1 {
+        eprintln!("init is PID 1 and nothing else; the kernel starts it");
+        return ExitCode::from(2);
+    }
+    let born_ms = clock::now_ms();
+    // A defect must not take the kernel down with it: PID 1 goes on reaping, so that consoles and services live.
+    std::panic::set_hook(Box::new(|defect| {
+        terminals::say_everywhere(&format!(
+            "init: defect: {defect}; supervision has ended, please restart the machine"
+        ));
+        power::reap_for_ever();
+    }));
+    let failure = match run(born_ms) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    terminals::say_everywhere(&format!("init: cannot start this system: {failure}"));
+    terminals::say_everywhere("init: the machine restarts in 10 seconds");
+    power::restart_after_failure()
+}
+
+fn run(born_ms: u64) -> Result<std::convert::Infallible, Failure> {
+    if early::is_initial_ram_file_system()? {
+        early::find_root_and_move_there(born_ms)
+    } else {
+        let machine = machine::set_up(born_ms)?;
+        supervisor::Supervisor::new(machine)?.run()
+    }
+}

@@ -56,6 +56,18 @@ impl Signals {
     }
 }
 
+/// Sends `signal` to every process but the caller. Only PID 1 may, at the very end of the machine.
+pub fn send_to_all(signal: rustix::process::Signal) -> io::Result<()> {
+    if rustix::process::getpid() != rustix::process::Pid::INIT {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    // SAFETY: takes two integers.
+    match unsafe { libc::kill(-1, signal.as_raw()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

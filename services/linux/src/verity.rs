@@ -86,6 +86,16 @@ pub fn open(name: &str, sectors: u64, parameters: &str) -> Result<Device, Verity
     Ok(Device { path: PathBuf::from(format!("/dev/dm-{minor}")) })
 }
 
+/// Takes a device away that nothing uses.
+pub fn remove(name: &str) -> Result<(), VerityError> {
+    let control = File::options().read(true).write(true).open("/dev/mapper/control").map_err(VerityError::Control)?;
+    request(&control, REMOVE, &mut header(name, 0, 0)?).map_err(|source| VerityError::Step {
+        step: "remove",
+        name: name.to_owned(),
+        source,
+    })
+}
+
 /// `struct dm_ioctl` at the beginning of an argument.
 fn header(name: &str, flags: u32, targets: u32) -> Result<[u8; ARGUMENT], VerityError> {
     let mut argument = [0; ARGUMENT];

@@ -152,8 +152,18 @@ pub struct Profile {
     pub connect: Vec<String>,
     /// Devices it may use.
     pub device: Vec<String>,
-    /// The list of system calls it may make, a file of the image's `seccomp` folder; `none` for no limit.
-    pub calls: String,
+    /// Lists of system calls that it may make, files of the image's `seccomp` folder; `["unlimited"]` for no limit.
+    pub calls: Vec<String>,
+}
+
+/// In place of a list: every system call.
+const UNLIMITED: &str = "unlimited";
+
+impl Profile {
+    /// Whether the program may make only listed system calls.
+    pub fn limits_calls(&self) -> bool {
+        !self.calls.iter().any(|list| list == UNLIMITED)
+    }
 }
 
 /// What a program has of its own instead of sharing it with the machine.
@@ -322,10 +332,13 @@ impl Unit {
             }
         }
         if raw.sandbox.calls.is_empty() {
-            return Err(value("sandbox.calls", "is missing: name a list of the seccomp folder".into()));
+            return Err(value("sandbox.calls", "is missing: name lists of the seccomp folder".into()));
         }
-        if !raw.sandbox.calls.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
-            return Err(value("sandbox.calls", format!("has '{}': a list's name", shown(&raw.sandbox.calls))));
+        if let Some(list) = raw.sandbox.calls.iter().find(|name| name.parse::<UnitName>().is_err()) {
+            return Err(value("sandbox.calls", format!("has '{}', which is no list's name", shown(list))));
+        }
+        if raw.sandbox.calls.len() > 1 && raw.sandbox.calls.iter().any(|list| list == UNLIMITED) {
+            return Err(value("sandbox.calls", "has 'unlimited' beside a list".into()));
         }
         if raw.sandbox.view == View::Listed && !raw.sandbox.own.contains(&Own::Mount) {
             return Err(value("sandbox.own", "lacks 'mount', which a view of its own needs".into()));
@@ -341,6 +354,12 @@ impl Unit {
         }
         if raw.kind == Kind::Agent && (raw.critical || raw.socket || !raw.modes.is_empty()) {
             return Err(value("kind", "agent goes without critical, socket and modes".into()));
+        }
+        if raw.sandbox.view == View::Listed && !raw.sandbox.device.is_empty() {
+            return Err(value("sandbox.device", "needs view = \"whole\": a view of its own has no devices".into()));
+        }
+        if raw.kind == Kind::Agent {
+            check_agent(name, &raw).map_err(|why| value("sandbox", why))?;
         }
         let restart = raw.restart.unwrap_or(Restart {
             policy: match raw.kind {
@@ -393,6 +412,40 @@ impl Unit {
         })
     }
 }
+
+/// What no agent ever gets, whatever its file says.
+fn check_agent(name: &str, raw: &RawUnit) -> Result<(), String> {
+    let profile = &raw.sandbox;
+    if [Own::Mount, Own::Pid, Own::Ipc, Own::Uts].iter().any(|own| !profile.own.contains(own)) {
+        return Err("of an agent has mount, pid, ipc and uts of its own".into());
+    }
+    if profile.network != Network::None || profile.view != View::Listed || profile.paths != Paths::Enforced {
+        return Err("of an agent has no network, only listed paths, and these enforced".into());
+    }
+    if !profile.capabilities.is_empty() || !profile.groups.is_empty() || !profile.limits_calls() {
+        return Err("of an agent has no capabilities, no groups and a list of calls".into());
+    }
+    if profile.connect.iter().any(|path| path != AGENT_DOOR) {
+        return Err(format!("of an agent connects to nothing but {AGENT_DOOR}"));
+    }
+    let seen = [&profile.read, &profile.execute, &profile.write];
+    if seen.into_iter().flatten().any(|path| !path.starts_with("/usr/")) || !profile.write.is_empty() {
+        return Err("of an agent reads and executes below /usr and writes only its state".into());
+    }
+    let own_folder = format!("/aios/agents/{name}");
+    if raw.state.iter().any(|path| *path != own_folder) {
+        return Err(format!("of an agent has no state but {own_folder}"));
+    }
+    if !raw.user.parse::<u32>().is_ok_and(|uid| AGENT_USERS.contains(&uid)) {
+        return Err("of an agent needs a user from 2000 to 2999, as a number".into());
+    }
+    Ok(())
+}
+
+/// The only thing of the system that an agent can talk to.
+const AGENT_DOOR: &str = "/run/aios/agent-door";
+/// Numbers that no other program runs under.
+const AGENT_USERS: std::ops::RangeInclusive<u32> = 2000..=2999;
 
 fn is_plain_path(path: &str) -> bool {
     path.starts_with('/') && path.len() < 1024 && !path.contains('\0') && !path.split('/').any(|part| part == "..")

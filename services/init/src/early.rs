@@ -1,0 +1,264 @@
+//! The initial RAM file system: find the root that the command line names, verify it, move there.
+//!
+//! The root is known by its hash alone. On an installed disk the hash is in the partitions' ids; on our medium it is in
+//! two files. A disk is used only if the boot loader came from it, or, when the firmware does not say where the loader
+//! came from, if no medium of ours is there: an installed disk must not be taken over by a live start.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use aios_linux::{loopdev, verity};
+use aios_verity::{BLOCK, root_partuuid, target_parameters, tree_partuuid};
+use aios_wire::init::Origin;
+use rustix::fs::{Mode, statfs};
+use rustix::mount::{MountFlags, mount, mount_move};
+
+use crate::blocks::{self, Block};
+use crate::cmdline::{self, CommandLine};
+use crate::failure::{Failure, at};
+use crate::{clock, efi, terminals};
+
+/// Devices may take so long to appear.
+const PATIENCE_MS: u64 = 10_000;
+/// A disk is not taken before a medium of ours had so long to appear, if the firmware does not say which is meant.
+const MEDIUM_FIRST_MS: u64 = 2_000;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
+const NEW_ROOT: &str = "/sysroot";
+/// Where a medium of ours stays mounted; it moves along with `/run`.
+const MEDIUM: &str = "/run/medium";
+const INIT: &str = "/usr/lib/aios/init";
+
+/// Whether the root is still the kernel's own unpacked archive.
+pub(crate) fn is_initial_ram_file_system() -> Result<bool, Failure> {
+    const RAMFS: u64 = 0x8584_58f6;
+    const TMPFS: u64 = 0x0102_1994;
+    let kind = statfs("/").map_err(at("look at", "/"))?.f_type as u64;
+    Ok(kind == RAMFS || kind == TMPFS)
+}
+
+/// A place that claims to hold the root.
+struct Candidate {
+    data: PathBuf,
+    tree: PathBuf,
+    origin: Origin,
+}
+
+/// Everything up to the second start of this program. Returns only to fail.
+pub(crate) fn find_root_and_move_there(born_ms: u64) -> Result<Infallible, Failure> {
+    mount_kernel_views()?;
+    let line = fs::read_to_string("/proc/cmdline").map_err(at("read", "/proc/cmdline"))?;
+    let line = cmdline::parse(&line).map_err(|error| Failure::new("the kernel command line is no good", error))?;
+    let origin = find_root(&line)?;
+    move_to_new_root()?;
+    let origin = serde_json::to_string(&origin).map_err(|error| Failure::new("cannot write down the origin", error))?;
+    let error =
+        Command::new(INIT).env_clear().env("AIOS_ORIGIN", origin).env("AIOS_BORN_MS", born_ms.to_string()).exec();
+    Err(Failure::new(format!("cannot execute {INIT} of the new root"), error))
+}
+
+fn mount_kernel_views() -> Result<(), Failure> {
+    let plain = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    for (kind, place, flags, options) in [
+        ("devtmpfs", "/dev", MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=0755"),
+        ("proc", "/proc", plain, c"hidepid=invisible"),
+        ("sysfs", "/sys", plain, c""),
+        ("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, c"mode=0755,size=32m"),
+    ] {
+        fs::create_dir_all(place).map_err(at("make", place))?;
+        mount(kind, place, kind, flags, options).map_err(at("mount", place))?;
+    }
+    if Path::new(efi::VARIABLES).is_dir() {
+        // Without the variables the machine still starts; it only cannot tell which disk the loader came from.
+        if let Err(error) = mount("efivarfs", efi::VARIABLES, "efivarfs", plain, c"") {
+            terminals::say_everywhere(&format!("init: firmware variables cannot be read: {error}"));
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a device that holds the root and mounts it.
+fn find_root(line: &CommandLine) -> Result<Origin, Failure> {
+    fs::create_dir_all(NEW_ROOT).map_err(at("make", NEW_ROOT))?;
+    let began = clock::now_ms();
+    let loader = efi::loader_partition();
+    let mut said = false;
+    let mut refused: Vec<(PathBuf, String)> = Vec::new();
+    loop {
+        let waited = clock::now_ms() - began;
+        let blocks = blocks::list();
+        for candidate in candidates(line, &blocks, loader.as_deref(), waited, &mut refused) {
+            if refused.iter().any(|(path, _)| *path == candidate.data) {
+                continue;
+            }
+            match open_root(line, &candidate) {
+                Ok(()) => return Ok(candidate.origin),
+                Err(failure) => {
+                    terminals::say_everywhere(&format!("init: {failure}"));
+                    refused.push((candidate.data, failure.to_string()));
+                }
+            }
+        }
+        if waited >= PATIENCE_MS {
+            return Err(not_found(line, &blocks, refused));
+        }
+        if !said && waited >= 1_000 {
+            said = true;
+            terminals::say_everywhere(&format!(
+                "init: waiting up to {} s for the root {} on a partition {} or a medium of ours",
+                PATIENCE_MS / 1000,
+                line.root,
+                root_partuuid(&line.root)
+            ));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn not_found(line: &CommandLine, blocks: &[Block], refused: Vec<(PathBuf, String)>) -> Failure {
+    let hint = "start another entry of the boot menu, or the recovery image";
+    if let Some((_, reason)) = refused.into_iter().next_back() {
+        return Failure::plain(format!("no device holds the root {}; the last one: {reason}", line.root)).hint(hint);
+    }
+    let seen: Vec<&str> = blocks.iter().map(|block| block.name.as_str()).collect();
+    let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
+    Failure::plain(format!("no device holds the root {} of release {}; devices: {seen}", line.root, line.version))
+        .hint(hint)
+}
+
+/// Where the root may be, best first.
+fn candidates(
+    line: &CommandLine,
+    blocks: &[Block],
+    loader: Option<&str>,
+    waited_ms: u64,
+    refused: &mut Vec<(PathBuf, String)>,
+) -> Vec<Candidate> {
+    let loader_disk = loader
+        .and_then(|uuid| blocks.iter().find(|block| block.part_uuid.as_deref() == Some(uuid)))
+        .map(|block| block.disk.as_str());
+    let slots = slots(line, blocks);
+    if let Some(disk) = loader_disk {
+        let own: Vec<Candidate> = slots
+            .into_iter()
+            .filter(|slot| matches!(&slot.origin, Origin::Disk { disk: d, .. } if d == disk))
+            .collect();
+        if !own.is_empty() {
+            return own;
+        }
+        return medium(line, blocks.iter().filter(|block| block.name == disk), refused).into_iter().collect();
+    }
+    match medium(line, blocks.iter().filter(|block| !block.is_partition), refused) {
+        Some(medium) => vec![medium],
+        // A loader partition that is named but not there yet is waited for.
+        None if loader.is_none() && waited_ms >= MEDIUM_FIRST_MS => slots,
+        None => Vec::new(),
+    }
+}
+
+/// Pairs of partitions that carry the root hash in their ids.
+fn slots(line: &CommandLine, blocks: &[Block]) -> Vec<Candidate> {
+    let with = |uuid: String| blocks.iter().filter(move |block| block.part_uuid.as_deref() == Some(&uuid));
+    let pair = |data: &Block| {
+        let tree = with(tree_partuuid(&line.root)).find(|tree| tree.disk == data.disk)?;
+        let slot = data.part_name.as_deref().and_then(|name| name.chars().next_back()).unwrap_or('?');
+        let origin = Origin::Disk { disk: data.disk.clone(), slot: slot.to_ascii_lowercase().to_string() };
+        Some(Candidate { data: data.path(), tree: tree.path(), origin })
+    };
+    with(root_partuuid(&line.root)).filter_map(pair).collect()
+}
+
+/// The first of `blocks` that is a medium of ours, mounted.
+fn medium<'a>(
+    line: &CommandLine,
+    blocks: impl Iterator<Item = &'a Block>,
+    refused: &mut Vec<(PathBuf, String)>,
+) -> Option<Candidate> {
+    for block in blocks {
+        let device = block.path();
+        if refused.iter().any(|(path, _)| *path == device) || !is_iso9660(&device).unwrap_or(false) {
+            continue;
+        }
+        match mount_medium(line, &device) {
+            Ok(candidate) => return Some(candidate),
+            Err(failure) => refused.push((device, failure.to_string())),
+        }
+    }
+    None
+}
+
+fn mount_medium(line: &CommandLine, device: &Path) -> Result<Candidate, Failure> {
+    fs::create_dir_all(MEDIUM).map_err(at("make", MEDIUM))?;
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount(device, MEDIUM, "iso9660", flags, c"").map_err(at("mount", device))?;
+    let (data, tree) = (Path::new(MEDIUM).join("aios/root.erofs"), Path::new(MEDIUM).join("aios/root.verity"));
+    let bytes = fs::metadata(&data).map(|data| data.len());
+    if !matches!(bytes, Ok(bytes) if bytes >= line.blocks * BLOCK as u64) || !tree.is_file() {
+        let _ = rustix::mount::unmount(MEDIUM, rustix::mount::UnmountFlags::DETACH);
+        return Err(Failure::plain(format!("{} is a disc without a root of {} blocks", device.display(), line.blocks)));
+    }
+    let origin = match efi::chosen_entry() {
+        Some(entry) if entry.starts_with("install") => Origin::Install,
+        _ => Origin::Live,
+    };
+    Ok(Candidate { data, tree, origin })
+}
+
+/// The volume descriptor of a disc is in its 17th sector of 2048 bytes.
+fn is_iso9660(device: &Path) -> io::Result<bool> {
+    let mut file = fs::File::open(device)?;
+    file.seek(io::SeekFrom::Start(16 * 2048))?;
+    let mut descriptor = [0; 6];
+    file.read_exact(&mut descriptor)?;
+    Ok(&descriptor == b"\x01CD001")
+}
+
+/// Puts the root under dm-verity and mounts it.
+fn open_root(line: &CommandLine, candidate: &Candidate) -> Result<(), Failure> {
+    // Loop devices that nothing uses any more go by themselves when these are dropped.
+    let mut loops = Vec::new();
+    let mut device = |path: &PathBuf| match path.starts_with("/dev") {
+        true => Ok(path.clone()),
+        false => {
+            let attached = loopdev::attach(path).map_err(at("make a block device of", path))?;
+            let device = attached.path.clone();
+            loops.push(attached);
+            Ok(device)
+        }
+    };
+    let (data, tree) = (device(&candidate.data)?, device(&candidate.tree)?);
+    let parameters =
+        target_parameters(&data.display().to_string(), &tree.display().to_string(), line.blocks, &line.root);
+    let sectors = line.blocks * (BLOCK as u64 / 512);
+    let name = "aios-root";
+    let root = verity::open(name, sectors, &parameters)
+        .map_err(|error| Failure::new(format!("cannot verify {}", candidate.data.display()), error))?;
+    let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
+    mount(&root.path, NEW_ROOT, "erofs", flags, c"").map_err(|error| {
+        let _ = verity::remove(name);
+        let what = format!("the root on {} does not have the hash {}", candidate.data.display(), line.root);
+        Failure::new(what, error)
+    })
+}
+
+/// Moves all mounts to the new root and makes it the root.
+fn move_to_new_root() -> Result<(), Failure> {
+    for place in ["/dev", "/proc", "/sys", "/run"] {
+        let target = format!("{NEW_ROOT}{place}");
+        mount_move(place, &target).map_err(at("move the mount", place))?;
+    }
+    // The archive's memory is given back; nothing of it is needed any more.
+    let _ = rustix::fs::unlink("/init");
+    rustix::process::chdir(NEW_ROOT).map_err(at("enter", NEW_ROOT))?;
+    mount_move(".", "/").map_err(at("move the root to", "/"))?;
+    rustix::process::chroot(".").map_err(at("change the root to", NEW_ROOT))?;
+    rustix::process::chdir("/").map_err(at("enter", "/"))?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    Ok(())
+}

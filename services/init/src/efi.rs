@@ -1,0 +1,75 @@
+//! The few firmware variables that PID 1 reads, and the one that it writes.
+//!
+//! A machine without them (started without UEFI) simply has none; nothing here may stop a boot.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+
+/// Where the variables are mounted.
+pub(crate) const VARIABLES: &str = "/sys/firmware/efi/efivars";
+
+/// Variables of the boot loader interface.
+const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// Variables of the firmware itself.
+const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// Kept over a restart, readable and writable by the boot loader and by us.
+const ATTRIBUTES: u32 = 7;
+
+/// The partition that the boot loader was read from; absent when it came from a CD.
+pub(crate) fn loader_partition() -> Option<String> {
+    text(&format!("LoaderDevicePartUUID-{LOADER}")).map(|uuid| uuid.to_ascii_lowercase())
+}
+
+/// The entry of the boot menu that was chosen.
+pub(crate) fn chosen_entry() -> Option<String> {
+    text(&format!("LoaderEntrySelected-{LOADER}"))
+}
+
+/// Whether the firmware checked signatures.
+pub(crate) fn secure_boot() -> bool {
+    let path = Path::new(VARIABLES).join(format!("SecureBoot-{GLOBAL}"));
+    fs::read(path).is_ok_and(|bytes| bytes.get(4) == Some(&1))
+}
+
+/// Makes the boot loader start `entry` once, at the next start.
+pub(crate) fn start_once(entry: &str) -> io::Result<()> {
+    let path = PathBuf::from(VARIABLES).join(format!("LoaderEntryOneShot-{LOADER}"));
+    // The kernel guards most variables against deletion by accident; a new value needs the guard off.
+    if let Ok(present) = File::open(&path) {
+        let flags = ioctl_getflags(&present)?;
+        ioctl_setflags(&present, flags - IFlags::IMMUTABLE)?;
+    }
+    let mut value = ATTRIBUTES.to_le_bytes().to_vec();
+    value.extend(entry.encode_utf16().chain([0]).flat_map(u16::to_le_bytes));
+    // One write is one variable: the kernel takes it whole.
+    File::options().write(true).create(true).truncate(false).open(&path)?.write_all(&value)
+}
+
+fn text(name: &str) -> Option<String> {
+    decode(&fs::read(Path::new(VARIABLES).join(name)).ok()?)
+}
+
+/// Four bytes of attributes, then UTF-16 up to a zero.
+fn decode(bytes: &[u8]) -> Option<String> {
+    let units: Vec<u16> = bytes.get(4..)?.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+    let end = units.iter().position(|unit| *unit == 0).unwrap_or(units.len());
+    String::from_utf16(&units[..end]).ok().filter(|text| !text.is_empty() && text.len() < 256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_attributes_and_utf16() {
+        let mut bytes = vec![6, 0, 0, 0];
+        bytes.extend("live.conf".encode_utf16().chain([0]).flat_map(u16::to_le_bytes));
+        assert_eq!(decode(&bytes).as_deref(), Some("live.conf"));
+        for wrong in [&[][..], &[6, 0, 0, 0], &[6, 0, 0, 0, 0, 0], &[6, 0, 0, 0, 0x00, 0xd8]] {
+            assert_eq!(decode(wrong), None);
+        }
+    }
+}

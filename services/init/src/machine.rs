@@ -1,0 +1,164 @@
+//! The second start: everything between the verified root and the first service.
+//!
+//! Mounts, kernel settings, the table of users, the data, the cgroup tree. In this order, each step once; a step that
+//! fails ends the start, except where the text says otherwise.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use aios_identity::PeerTable;
+use aios_units::{Graph, Mode};
+use aios_wire::init::{BootTimes, Origin, System};
+use rustix::fs::{Gid, Mode as Bits, Uid};
+use rustix::mount::{MountFlags, mount, mount_remount};
+use rustix::system::{RebootCommand, reboot};
+
+use crate::cgroups;
+use crate::cmdline;
+use crate::data;
+use crate::efi;
+use crate::failure::{Failure, at};
+use crate::terminals;
+use crate::unit_files::{self, Units, Users};
+
+/// Sockets of PID 1 and of the services.
+pub(crate) const SOCKETS: &str = aios_wire::SOCKET_DIR;
+const PEERS: &str = "/usr/share/aios/peers.toml";
+
+/// A machine that is ready for its first service.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) system: System,
+    pub(crate) users: Users,
+    pub(crate) peers: PeerTable,
+    pub(crate) graph: Graph,
+    /// What an operator's session is started like.
+    pub(crate) session: Option<aios_units::Unit>,
+    /// What could not be done and does not stop the start.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Sets the machine up.
+pub(crate) fn set_up(born_ms: u64) -> Result<Machine, Failure> {
+    let system = system(born_ms)?;
+    let mode = match system.origin {
+        Origin::Live => Mode::Live,
+        Origin::Install => Mode::Install,
+        Origin::Disk { .. } => Mode::Disk,
+    };
+    let users = Users::read()?;
+    mounts(&users)?;
+    let mut notes = kernel_settings();
+    // From here on Ctrl-Alt-Del is a signal to this program.
+    if let Err(error) = reboot(RebootCommand::CadOff) {
+        notes.push(format!("Ctrl-Alt-Del restarts at once: {error}"));
+    }
+    let peers = fs::read_to_string(PEERS).map_err(at("read", PEERS))?;
+    let peers = PeerTable::parse(&peers).map_err(at("use", PEERS))?;
+    let terminals = terminals::find();
+    let Units { graph, session } = unit_files::read(mode, &terminals)?;
+    notes.extend(data::open(&system.origin, &users)?);
+    cgroups::prepare()?;
+    Ok(Machine { system, users, peers, graph, session, notes })
+}
+
+fn system(born_ms: u64) -> Result<System, Failure> {
+    let line = fs::read_to_string("/proc/cmdline").map_err(at("read", "/proc/cmdline"))?;
+    let line = cmdline::parse(&line).map_err(|error| Failure::new("the kernel command line is no good", error))?;
+    let origin = std::env::var("AIOS_ORIGIN").unwrap_or_default();
+    let origin = serde_json::from_str(&origin)
+        .map_err(|error| Failure::new(format!("the origin '{}' makes no sense", origin.escape_debug()), error))?;
+    let boot_id = "/proc/sys/kernel/random/boot_id";
+    let boot_id = fs::read_to_string(boot_id).map_err(at("read", boot_id))?.trim().to_owned();
+    let first = std::env::var("AIOS_BORN_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(born_ms);
+    Ok(System {
+        version: line.version,
+        origin,
+        boot_id,
+        root_hash: line.root.to_string(),
+        secure_boot: efi::secure_boot(),
+        uptime_s: 0,
+        boot_ms: BootTimes { init: Some(first), ..BootTimes::default() },
+        frozen: None,
+    })
+}
+
+fn mounts(users: &Users) -> Result<(), Failure> {
+    let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let settings = users.id("settings")?;
+    for (kind, place, options) in [
+        ("tmpfs", "/tmp", c"mode=1777,size=10%,nr_inodes=65536"),
+        ("tmpfs", "/etc", c"mode=0755,size=4m,nr_inodes=4096"),
+        ("cgroup2", "/sys/fs/cgroup", c"nsdelegate"),
+    ] {
+        mount(kind, place, kind, plain, options).map_err(at("mount", place))?;
+    }
+    rustix::fs::chown("/etc", Some(Uid::from_raw(settings)), Some(Gid::from_raw(settings)))
+        .map_err(at("give away", "/etc"))?;
+    mount_remount("/proc", plain, c"hidepid=invisible").map_err(at("remount", "/proc"))?;
+    fs::create_dir_all(SOCKETS).map_err(at("make", SOCKETS))?;
+    Ok(rustix::fs::chmod(SOCKETS, Bits::from_raw_mode(0o755)).map_err(at("open", SOCKETS))?)
+}
+
+/// Kernel settings before any service runs. Locks that only close come last.
+const SETTINGS: &[(&str, &str)] = &[
+    ("kernel/kptr_restrict", "2"),
+    ("kernel/dmesg_restrict", "1"),
+    ("kernel/perf_event_paranoid", "3"),
+    ("kernel/yama/ptrace_scope", "2"),
+    ("kernel/io_uring_disabled", "2"),
+    ("kernel/sysrq", "0"),
+    ("kernel/oops_limit", "100"),
+    ("kernel/warn_limit", "100"),
+    ("kernel/panic", "10"),
+    ("kernel/panic_on_oops", "1"),
+    ("kernel/randomize_va_space", "2"),
+    ("kernel/core_pattern", "|/bin/false"),
+    ("net/core/bpf_jit_harden", "2"),
+    ("fs/protected_symlinks", "1"),
+    ("fs/protected_hardlinks", "1"),
+    ("fs/protected_fifos", "2"),
+    ("fs/protected_regular", "2"),
+    ("fs/suid_dumpable", "0"),
+    ("vm/mmap_min_addr", "65536"),
+    ("vm/mmap_rnd_bits", "32"),
+    ("vm/unprivileged_userfaultfd", "0"),
+    ("dev/tty/ldisc_autoload", "0"),
+    ("dev/tty/legacy_tiocsti", "0"),
+    ("user/max_user_namespaces", "0"),
+    ("net/ipv4/ip_forward", "0"),
+    ("net/ipv4/tcp_syncookies", "1"),
+    ("net/ipv4/conf/all/accept_redirects", "0"),
+    ("net/ipv4/conf/default/accept_redirects", "0"),
+    ("net/ipv4/conf/all/secure_redirects", "0"),
+    ("net/ipv4/conf/default/secure_redirects", "0"),
+    ("net/ipv4/conf/all/send_redirects", "0"),
+    ("net/ipv4/conf/default/send_redirects", "0"),
+    ("net/ipv4/conf/all/accept_source_route", "0"),
+    ("net/ipv4/conf/default/accept_source_route", "0"),
+    ("net/ipv4/conf/all/rp_filter", "1"),
+    ("net/ipv4/conf/default/rp_filter", "1"),
+    ("net/ipv4/conf/all/log_martians", "1"),
+    ("net/ipv6/conf/all/accept_redirects", "0"),
+    ("net/ipv6/conf/default/accept_redirects", "0"),
+    ("net/ipv6/conf/all/accept_source_route", "0"),
+    ("kernel/unprivileged_bpf_disabled", "1"),
+    ("kernel/kexec_load_disabled", "1"),
+    ("kernel/modules_disabled", "1"),
+];
+
+/// Applies the settings; a kernel that was built without a feature has no setting for it, which is as good.
+fn kernel_settings() -> Vec<String> {
+    let mut notes = Vec::new();
+    for (name, value) in SETTINGS {
+        let path = Path::new("/proc/sys").join(name);
+        match fs::write(&path, value) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                notes.push(format!("kernel setting {name} could not be set to {value}: {error}"));
+            }
+            _ => {}
+        }
+    }
+    notes
+}

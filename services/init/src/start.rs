@@ -1,0 +1,252 @@
+//! From a unit to a running program: its folders, its cgroup, its sandbox, its descriptors.
+//!
+//! What a unit may reach is in its file; this module only translates. Every program gets the table of peers and its own
+//! executable, because none could work without them, and nothing else that its file does not list.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use aios_linux::calls::{CallFilter, Otherwise};
+use aios_linux::sandbox::{
+    Allow, Capability, Identity, Mount, Namespace, PathRules, Reach, Resource, Sandbox, Tcp, Terminal as Session, View,
+};
+use aios_linux::spawn::{Child, Program, spawn};
+use aios_units::Unit;
+use aios_units::unit::{Kind, Network, Own, Paths, Profile, Readiness, View as Seen};
+
+use crate::cgroups::Cgroup;
+use crate::data;
+use crate::failure::{Failure, at};
+use crate::machine::SOCKETS;
+use crate::output::Output;
+use crate::terminals::Terminal;
+use crate::unit_files::Users;
+
+const CALL_LISTS: &str = "/usr/share/aios/seccomp";
+/// What every program may read.
+const SHARED: &str = "/usr/share/aios";
+/// `/tmp` of a program with a view of its own.
+const TMP_BYTES: u64 = 16 << 20;
+
+/// What is the same for all programs of a boot.
+#[derive(Debug)]
+pub(crate) struct Starter {
+    users: Users,
+    boot_id: String,
+    calls: BTreeMap<Vec<String>, CallFilter>,
+    sockets: BTreeMap<String, UnixListener>,
+}
+
+/// A program on its way.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) cgroup: Cgroup,
+}
+
+impl Starter {
+    /// Binds every socket that a unit listens on, so that callers can connect before the service runs.
+    pub(crate) fn new<'a>(
+        users: Users,
+        boot_id: String,
+        units: impl Iterator<Item = &'a Unit>,
+    ) -> Result<Self, Failure> {
+        let mut sockets = BTreeMap::new();
+        for unit in units.filter(|unit| unit.socket) {
+            let path = Path::new(SOCKETS).join(unit.name.as_str());
+            let socket = UnixListener::bind(&path).map_err(at("listen on", &path))?;
+            // Everybody may connect; who may do what is decided by who they are.
+            rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o666)).map_err(at("open", &path))?;
+            sockets.insert(unit.name.to_string(), socket);
+        }
+        Ok(Self { users, boot_id, calls: BTreeMap::new(), sockets })
+    }
+
+    /// Starts `unit` in `cgroup`; what it prints goes to `output`, or to its terminal if it has one.
+    pub(crate) fn start(&mut self, unit: &Unit, cgroup: Cgroup, output: &mut Output) -> Result<Running, Failure> {
+        let uid = self.users.id(&unit.user)?;
+        for folder in &unit.state {
+            data::folder(folder, uid, uid, 0o700)?;
+        }
+        let sandbox = self.sandbox(unit, uid)?;
+        let terminal = unit.terminal.as_ref().map(|name| Terminal { name: name.clone() });
+        let listener = self.sockets.get(unit.name.as_str()).map(AsFd::as_fd);
+        let streams = Streams::open(terminal.as_ref(), uid, output)?;
+        let mut descriptors = streams.descriptors();
+        descriptors.extend(listener.map(|socket| (socket, 3)));
+        let arguments: Vec<_> = unit.args.iter().map(Into::into).collect();
+        let program = Program {
+            path: Path::new(&unit.program),
+            arguments: &arguments,
+            descriptors: &descriptors,
+            listening: u32::from(listener.is_some()),
+            cgroup: Some(cgroup.folder.as_fd()),
+        };
+        let child = spawn(&sandbox, &program).map_err(|error| Failure::new(format!("unit {}", unit.name), error))?;
+        Ok(Running { child, cgroup })
+    }
+
+    fn sandbox(&mut self, unit: &Unit, uid: u32) -> Result<Sandbox, Failure> {
+        let profile = &unit.sandbox;
+        let wrong = |what: &str, text: &str| Failure::plain(format!("unit {}: there is no {what} '{text}'", unit.name));
+        let mut groups = Vec::new();
+        for group in &profile.groups {
+            groups.push(self.users.id(group)?);
+        }
+        let mut capabilities = Vec::new();
+        for name in &profile.capabilities {
+            capabilities.push(name.parse::<Capability>().map_err(|_| wrong("capability", name))?);
+        }
+        Ok(Sandbox {
+            namespaces: namespaces(profile),
+            view: match profile.view {
+                Seen::Whole => View::Whole,
+                Seen::Listed => View::Only(mounts(unit)),
+            },
+            reach: match profile.paths {
+                Paths::Unlimited => Reach::Unlimited,
+                Paths::Enforced => Reach::Only(path_rules(unit)),
+            },
+            capabilities,
+            calls: self.call_filter(profile)?,
+            limits: vec![(Resource::Nofile, unit.resources.descriptors_max), (Resource::Core, 0)],
+            environment: self.environment(unit),
+            umask: 0o027,
+            terminal: match unit.terminal {
+                Some(_) => Session::Controlling,
+                None => Session::None,
+            },
+            ..Sandbox::new(Identity { uid, gid: uid, groups })
+        })
+    }
+
+    fn call_filter(&mut self, profile: &Profile) -> Result<Option<CallFilter>, Failure> {
+        if !profile.limits_calls() {
+            return Ok(None);
+        }
+        if let Some(filter) = self.calls.get(&profile.calls) {
+            return Ok(Some(filter.clone()));
+        }
+        let mut lists = String::new();
+        for name in &profile.calls {
+            let path = Path::new(CALL_LISTS).join(format!("{name}.list"));
+            lists.push_str(&fs::read_to_string(&path).map_err(at("read", &path))?);
+            lists.push('\n');
+        }
+        let doing = || format!("cannot use the system-call lists {}", profile.calls.join(", "));
+        let filter = CallFilter::compile(&lists, Otherwise::Fails).map_err(|error| Failure::new(doing(), error))?;
+        self.calls.insert(profile.calls.clone(), filter.clone());
+        Ok(Some(filter))
+    }
+
+    fn environment(&self, unit: &Unit) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+        let mut environment = vec![("AIOS_BOOT_ID", self.boot_id.as_str()), ("RUST_BACKTRACE", "0")];
+        let notify = format!("{SOCKETS}/notify");
+        if unit.readiness == Readiness::Notify || unit.kind == Kind::Service {
+            environment.push(("NOTIFY_SOCKET", &notify));
+        }
+        if let Some(terminal) = &unit.terminal {
+            let kind = if terminal.starts_with("ttyS") { "vt220" } else { "linux" };
+            environment.extend([("AIOS_TERMINAL", terminal.as_str()), ("TERM", kind), ("PATH", "/usr/bin")]);
+        }
+        if unit.session.is_some() {
+            environment.push(("HOME", "/root"));
+        }
+        environment.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+    }
+}
+
+/// Where a program's first three descriptors lead.
+enum Streams {
+    Terminal(OwnedFd),
+    Pipe { null: fs::File, writer: OwnedFd },
+}
+
+impl Streams {
+    fn open(terminal: Option<&Terminal>, uid: u32, output: &mut Output) -> Result<Self, Failure> {
+        match terminal {
+            Some(terminal) => Ok(Self::Terminal(terminal.open_for(uid).map_err(at("open", terminal.path()))?)),
+            None => {
+                let null = fs::File::open("/dev/null").map_err(at("open", "/dev/null"))?;
+                let writer = output.open().map_err(|error| Failure::new("cannot make a pipe", error))?;
+                Ok(Self::Pipe { null, writer })
+            }
+        }
+    }
+
+    fn descriptors(&self) -> Vec<(BorrowedFd<'_>, i32)> {
+        match self {
+            Self::Terminal(terminal) => (0..3).map(|number| (terminal.as_fd(), number)).collect(),
+            Self::Pipe { null, writer } => vec![(null.as_fd(), 0), (writer.as_fd(), 1), (writer.as_fd(), 2)],
+        }
+    }
+}
+
+fn namespaces(profile: &Profile) -> Vec<Namespace> {
+    let own = profile.own.iter().map(|own| match own {
+        Own::Mount => Namespace::Mount,
+        Own::Pid => Namespace::Pid,
+        Own::Ipc => Namespace::Ipc,
+        Own::Uts => Namespace::Uts,
+        Own::Cgroup => Namespace::Cgroup,
+    });
+    let net = (profile.network == Network::None).then_some(Namespace::Net);
+    own.chain(net).collect()
+}
+
+/// The tree of a unit with a view of its own.
+fn mounts(unit: &Unit) -> Vec<Mount> {
+    let profile = &unit.sandbox;
+    let bind = |path: &str, allow| Mount::Bind { from: path.into(), at: path.into(), allow };
+    let mut mounts = vec![
+        bind(&unit.program, Allow::Execute),
+        bind(SHARED, Allow::Read),
+        Mount::Memory { at: "/tmp".into(), bytes: TMP_BYTES, mode: 0o700 },
+        Mount::Devices,
+    ];
+    if profile.own.contains(&Own::Pid) {
+        mounts.push(Mount::Proc);
+    }
+    for (paths, allow) in [
+        (&profile.read, Allow::Read),
+        (&profile.connect, Allow::Read),
+        (&profile.execute, Allow::Execute),
+        (&profile.write, Allow::Write),
+        (&unit.state, Allow::Write),
+    ] {
+        mounts.extend(paths.iter().map(|path| bind(path, allow)));
+    }
+    mounts
+}
+
+fn path_rules(unit: &Unit) -> PathRules {
+    let profile = &unit.sandbox;
+    let paths = |lists: &[&[String]]| lists.iter().flat_map(|list| list.iter().map(PathBuf::from)).collect();
+    let mut write: Vec<PathBuf> = paths(&[&profile.write, &unit.state]);
+    if profile.view == Seen::Listed {
+        write.push("/tmp".into());
+    }
+    let mut read: Vec<PathBuf> = paths(&[&profile.read]);
+    read.extend([PathBuf::from(SHARED), "/dev/urandom".into(), "/dev/random".into(), "/dev/zero".into()]);
+    if profile.own.contains(&Own::Pid) && profile.view == Seen::Listed {
+        read.push("/proc".into());
+    }
+    write.push("/dev/null".into());
+    let mut execute: Vec<PathBuf> = paths(&[&profile.execute]);
+    execute.push(unit.program.clone().into());
+    PathRules {
+        execute,
+        read,
+        write,
+        connect: paths(&[&profile.connect]),
+        device: paths(&[&profile.device]),
+        tcp: match profile.network {
+            Network::None => Tcp::Refused,
+            Network::Host => Tcp::Allowed,
+        },
+        ..PathRules::default()
+    }
+}
