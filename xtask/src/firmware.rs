@@ -1,12 +1,10 @@
-//! Variable stores for the firmware of virtual machines: one as it comes, one with our keys enrolled.
+//! The variable store of virtual machines' firmware with our keys enrolled. One without keys comes with the firmware.
 
-use std::fs;
 use std::path::PathBuf;
 
 use crate::cache::{Cache, Key};
-use crate::error::{OnFile, Result};
+use crate::error::Result;
 use crate::keys::Keys;
-use crate::project;
 use crate::tool::Tool;
 
 /// The empty store of the package `ovmf`.
@@ -18,16 +16,8 @@ const EDITOR: &str = "virt-firmware==26.10";
 /// Who put the keys there. Any id; fixed so that equal keys give equal stores.
 const OWNER: &str = "61696f73-6b65-4573-8000-000000000001";
 
-/// Variable stores to copy for a machine.
-pub(crate) struct Stores {
-    /// Secure Boot on, our keys only.
-    pub(crate) secure_boot: PathBuf,
-    /// Secure Boot off, in setup mode.
-    pub(crate) plain: PathBuf,
-}
-
-/// Writes both stores to `target/aios/ovmf`.
-pub(crate) fn stores(cache: &Cache, keys: &Keys) -> Result<Stores> {
+/// A store with Secure Boot on and our keys only, to be copied for a machine.
+pub(crate) fn enrolled(cache: &Cache, keys: &Keys) -> Result<PathBuf> {
     let mut key = Key::new("firmware 1").file("empty", EMPTY.as_ref())?.text("editor", EDITOR);
     for name in ["PK", "KEK", "db"] {
         key = key.file(name, &keys.certificate(name))?;
@@ -49,11 +39,5 @@ pub(crate) fn stores(cache: &Cache, keys: &Keys) -> Result<Stores> {
             .arg(out.join("secboot.vars"))
             .run()
     })?;
-    let folder = project::output()?.join("ovmf");
-    fs::create_dir_all(&folder).on("make", &folder)?;
-    let stores = Stores { secure_boot: folder.join("secboot.vars"), plain: folder.join("plain.vars") };
-    let enrolled = place.join("secboot.vars");
-    fs::copy(&enrolled, &stores.secure_boot).on("copy", &enrolled)?;
-    fs::copy(EMPTY, &stores.plain).on("copy", EMPTY.as_ref())?;
-    Ok(stores)
+    Ok(place.join("secboot.vars"))
 }

@@ -15,6 +15,8 @@ pub(crate) enum Install {
 /// What packages are needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
+    /// Rust and git are enough.
+    Nothing,
     /// To build images.
     Build,
     /// To run machines as well.

@@ -17,7 +17,8 @@ use crate::tool::Tool;
 const BUDGET: u64 = 64 << 20;
 
 /// Seconds in which a key stops the automatic start.
-const LOADER_SETTINGS: &str = "timeout 1\nconsole-mode keep\ndefault live.conf\neditor no\nauto-entries no\n";
+const LOADER_SETTINGS: &str =
+    "timeout 1\nconsole-mode keep\ndefault live.conf\neditor no\nauto-entries no\nauto-firmware no\n";
 
 /// The folder on the medium where the release is.
 const FOLDER: &str = "aios";

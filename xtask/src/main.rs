@@ -4,6 +4,8 @@
 //! installed first ([`host`]). Nothing here needs root, a container or a loop device.
 
 mod cache;
+mod check;
+mod disk;
 mod error;
 mod files_list;
 mod firmware;
@@ -11,22 +13,28 @@ mod host;
 mod iso;
 mod kernel;
 mod keys;
+mod machine;
 mod manifest;
 mod programs;
 mod project;
+mod release;
 mod root;
 mod system;
+mod tidy;
 mod tool;
 mod uki;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cache::Cache;
+use crate::check::Scenarios;
 use crate::error::Result;
 use crate::host::{Install, Need, prepare};
 use crate::keys::Keys;
+use crate::system::Order;
 
 /// Builds, checks, runs and measures AIOS.
 #[derive(Parser)]
@@ -41,14 +49,62 @@ struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// Boots the live system on this terminal; leave with `poweroff` or Ctrl-A X.
+    Run {
+        #[command(flatten)]
+        options: qa::vm::Options,
+    },
+    /// Checks everything: what `check` does, tests with files and processes, and whole machines.
+    Test {
+        /// All scenarios, also those that take long.
+        #[arg(long)]
+        long: bool,
+    },
+    /// The quick loop: format, lints, unit tests, house rules.
+    Check,
     /// Writes the ISO, its sums and its manifest to target/aios.
     Iso,
+    /// Makes an installed disk as an image file.
+    Disk(disk::Options),
+    /// Boots an image or a disk; without one, the live ISO.
+    Vm {
+        #[command(flatten)]
+        options: qa::vm::Options,
+    },
+    /// Runs scenarios on whole machines; `qa list` shows them.
+    Qa {
+        /// Their names, or `list`.
+        names: Vec<String>,
+        /// All of them.
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+    },
+    /// Measures beside the named peers, prints a table and writes target/aios/bench.json.
+    Bench {
+        /// Some measurements only.
+        names: Vec<String>,
+    },
+    /// Makes an update repository, ready to serve as static files.
+    Release {
+        /// Its version.
+        #[arg(long)]
+        version: String,
+        /// The folder to fill.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// Makes the signing keys if there are none, and shows them.
     Keys,
     /// Shows, checks, builds the kernel.
     Kernel {
         #[command(subcommand)]
         command: Option<kernel::Command>,
+    },
+    /// Checks the house rules.
+    Tidy {
+        /// Write the graph of crates in place of comparing it.
+        #[arg(long)]
+        write: bool,
     },
 }
 
@@ -64,20 +120,43 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     let install = if args.no_install { Install::ReportOnly } else { Install::Allowed };
+    prepare(args.command.need(), install)?;
     match args.command {
-        Command::Keys => {
-            prepare(Need::Build, install)?;
-            keys::run()
-        }
-        Command::Kernel { command } => {
-            prepare(Need::Build, install)?;
-            kernel::run(command, &Cache::open()?)
-        }
-        Command::Iso => {
-            prepare(Need::Build, install)?;
-            let iso = iso::make(&Cache::open()?, &Keys::open()?, project::VERSION)?;
-            println!("{}", iso.path.display());
+        Command::Run { options } | Command::Vm { options } => machine::vm(options),
+        Command::Test { long } => check::test(if long { Scenarios::All } else { Scenarios::Ci }),
+        Command::Check => check::check(),
+        Command::Iso => show(&iso::make(&Cache::open()?, &Keys::open()?, project::VERSION)?.path),
+        Command::Disk(options) => show(&disk::make(&Cache::open()?, &Keys::open()?, &options)?),
+        Command::Qa { names, all: false } if names == ["list"] => {
+            machine::list();
             Ok(())
         }
+        Command::Qa { names, all } => machine::run_named(&names, all),
+        Command::Bench { names } => machine::bench(&names),
+        Command::Release { version, out } => {
+            release::write(&Cache::open()?, &Keys::open()?, &Order::working(&version), &out)?;
+            show(&out)
+        }
+        Command::Keys => keys::run(),
+        Command::Kernel { command } => kernel::run(command, &Cache::open()?),
+        Command::Tidy { write } => tidy::run(if write { tidy::Graph::Write } else { tidy::Graph::Compare }),
     }
+}
+
+impl Command {
+    /// What the build machine needs for it.
+    fn need(&self) -> Need {
+        match self {
+            Self::Check | Self::Tidy { .. } => Need::Nothing,
+            Self::Iso | Self::Disk(_) | Self::Release { .. } | Self::Keys | Self::Kernel { .. } => Need::Build,
+            Self::Run { .. } | Self::Test { .. } | Self::Vm { .. } | Self::Qa { .. } | Self::Bench { .. } => {
+                Need::Machine
+            }
+        }
+    }
+}
+
+fn show(path: &Path) -> Result<()> {
+    println!("{}", path.display());
+    Ok(())
 }

@@ -56,7 +56,7 @@ impl Manifest {
             version: system.version.clone(),
             commit,
             development_keys: keys.are_for_development(),
-            root_hash: system.root_hash(),
+            root_hash: system.root.hash,
             kernel_release: system.kernel.release.clone(),
             kernel_source: system.kernel.origin.clone(),
             outputs: outputs.iter().map(output).collect::<Result<_>>()?,

@@ -3,16 +3,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aios_ids::Digest;
+use aios_image::release::{self, Description, FileEntry, Files};
+use aios_slots::Version;
+use ed25519_dalek::SigningKey;
 
-use crate::cache::{Cache, timed};
-use crate::error::{OnFile, Result};
+use crate::cache::{self, Cache, timed};
+use crate::error::{Error, OnFile, Result};
 use crate::files_list::{FilesList, Made, Staged};
 use crate::kernel::{self, Kernel};
 use crate::keys::Keys;
 use crate::programs::Programs;
+use crate::project;
 use crate::root::{self, Root};
 use crate::uki;
+
+/// The oldest release that can be updated to what we build without a step between.
+const MIN_FROM: &str = "0.1.0";
 
 /// Which system is wanted.
 #[derive(Debug, Clone)]
@@ -26,7 +32,7 @@ pub(crate) struct Order {
 pub(crate) enum Start {
     /// It starts the system.
     Works,
-    /// It ends at once, so the kernel panics: for tests of what comes after that.
+    /// There is none, so the kernel panics: for tests of what comes after that.
     Panics,
 }
 
@@ -65,11 +71,13 @@ impl System {
         let wanted = [&root_list, &initramfs_list, &recovery_list].into_iter().flat_map(FilesList::programs).collect();
         let programs = timed("programs", || Programs::build(&wanted))?;
         let mut made = Made::new();
+        made.insert("policy-bundle", policy_bundle(keys)?);
         made.insert("os-release", uki::os_release(version).into_bytes());
         for (name, key) in [("release-key", "release"), ("policy-key", "policy")] {
             let path = keys.public(key);
             made.insert(name, fs::read(&path).on("read", &path)?);
         }
+        made.insert("data-template", data_template(cache)?);
         let files = root_list.stage(&programs, &made)?;
         let root = root::make(cache, &files)?;
         let initramfs = match order.start {
@@ -88,22 +96,54 @@ impl System {
         Ok(Self { version: version.to_owned(), kernel, root, files, recovery_files, uki, recovery, loader })
     }
 
-    /// The root hash that the release's command line seals.
-    pub(crate) fn root_hash(&self) -> Digest {
-        self.root.hash
-    }
-
     /// Fills `folder` with the release: its files, their description and its signature.
-    pub(crate) fn write_release(&self, _keys: &Keys, folder: &Path) -> Result<()> {
-        for (name, path) in [
-            ("root.erofs", &self.root.image),
-            ("root.verity", &self.root.tree),
-            ("aios.efi", &self.uki),
-            ("recovery.efi", &self.recovery),
-            ("loader.efi", &self.loader),
-        ] {
-            fs::copy(path, folder.join(name)).on("copy", path)?;
+    pub(crate) fn write_release(&self, keys: &Keys, folder: &Path) -> Result<()> {
+        let entry = |name: &str, path: &Path| {
+            let bytes = fs::read(path).on("read", path)?;
+            let to = folder.join(name);
+            fs::write(&to, &bytes).on("write", &to)?;
+            Ok(FileEntry::of(&bytes))
+        };
+        let files = Files {
+            root: entry(release::ROOT, &self.root.image)?,
+            tree: entry(release::TREE, &self.root.tree)?,
+            uki: entry(release::UKI, &self.uki)?,
+            recovery: entry(release::RECOVERY, &self.recovery)?,
+            loader: entry(release::LOADER, &self.loader)?,
+        };
+        let version = |text: &str| {
+            text.parse::<Version>().map_err(|source| Error::library("no release can be described", source))
+        };
+        let description =
+            Description::new(version(&self.version)?, version(MIN_FROM)?, self.root.hash, self.root.blocks, files);
+        let key = SigningKey::from_bytes(&keys.seed("release")?);
+        let (bytes, signature) =
+            description.sign(&key).map_err(|source| Error::library("the release cannot be described", source))?;
+        for (name, content) in [(release::NAME, bytes.as_slice()), (release::SIGNATURE_NAME, signature.as_bytes())] {
+            let to = folder.join(name);
+            fs::write(&to, content).on("write", &to)?;
         }
         Ok(())
     }
+}
+
+/// The empty file system for data partitions.
+fn data_template(cache: &Cache) -> Result<Vec<u8>> {
+    let scratch = cache.scratch("data-template")?;
+    let template = aios_image::data::template(&scratch)
+        .map_err(|source| Error::library("the data partition's file system cannot be made", source))?;
+    cache::remove_tree(&scratch)?;
+    Ok(template)
+}
+
+/// The signed policy of `rootfs/policy`.
+fn policy_bundle(keys: &Keys) -> Result<Vec<u8>> {
+    let mut sources = Vec::new();
+    for name in project::list("rootfs/policy")? {
+        let text = project::read(&format!("rootfs/policy/{name}"))?;
+        sources.push((name, text));
+    }
+    let sources = sources.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    aios_policy::pack(sources, &keys.seed("policy")?)
+        .map_err(|source| Error::library("rootfs/policy is no policy", source))
 }

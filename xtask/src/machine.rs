@@ -1,0 +1,100 @@
+//! `cargo xtask run`, `vm`, `qa` and `bench`: hands what was built to the crate `qa`.
+
+use qa::vm::{Options, SecureBoot};
+use qa::{Context, Payload, ReleaseOrder, Scenario, Set};
+
+use crate::cache::Cache;
+use crate::check::Scenarios;
+use crate::error::{Error, Result};
+use crate::iso::{self, Iso};
+use crate::keys::Keys;
+use crate::programs::Programs;
+use crate::system::{Order, Start};
+use crate::{firmware, project, release};
+
+/// Boots the live ISO, or what the options name.
+pub(crate) fn vm(mut options: Options) -> Result<()> {
+    {
+        // The lock is given back before the machine starts: it may run for hours.
+        let (cache, keys) = (Cache::open()?, Keys::open()?);
+        if options.iso.is_none() && options.disk.is_empty() && options.direct.is_none() {
+            options.iso = Some(iso::make(&cache, &keys, project::VERSION)?.path);
+        }
+        if options.secure_boot != SecureBoot::Off {
+            options.enrolled_vars = Some(firmware::enrolled(&cache, &keys)?);
+        }
+    }
+    qa::vm::vm(&options).map_err(|source| Error::library("the machine did not end well", source))
+}
+
+/// Prints every scenario.
+pub(crate) fn list() {
+    for scenario in qa::scenarios() {
+        let set = if scenario.set == Set::Ci { "ci" } else { "long" };
+        println!("{:<20} {set:<5} {}", scenario.name, scenario.promise);
+    }
+}
+
+/// Runs the scenarios with these names, or all of them.
+pub(crate) fn run_named(names: &[String], all: bool) -> Result<()> {
+    for name in names {
+        if !qa::scenarios().iter().any(|scenario| scenario.name == name) {
+            return Err(Error::refused(
+                format!("there is no scenario {name}"),
+                "`cargo xtask qa list` shows the scenarios",
+            ));
+        }
+    }
+    run(|scenario| all || names.iter().any(|name| scenario.name == name))
+}
+
+/// The machines of `cargo xtask test`.
+pub(crate) fn test(scenarios: Scenarios) -> Result<()> {
+    run(|scenario| scenarios == Scenarios::All || scenario.set == Set::Ci)
+}
+
+/// Measures and prints the table.
+pub(crate) fn bench(names: &[String]) -> Result<()> {
+    let table = qa::bench::run(&context()?, names).map_err(|source| Error::library("could not measure", source))?;
+    println!("{table}");
+    if table.holds() { Ok(()) } else { Err(Error::refused("a measurement is over its limit", "see the table above")) }
+}
+
+fn run(wanted: impl Fn(&Scenario) -> bool) -> Result<()> {
+    let scenarios: Vec<&Scenario> = qa::scenarios().iter().filter(|scenario| wanted(scenario)).collect();
+    if scenarios.is_empty() {
+        return Err(Error::refused("no scenario was named", "name some, or give --all"));
+    }
+    let summary = qa::run(&scenarios, &context()?);
+    if summary.failed == 0 {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("{} of {} scenarios failed", summary.failed, summary.failed + summary.passed),
+        "the console logs are named above; `cargo xtask qa NAME` runs one alone",
+    ))
+}
+
+fn context() -> Result<Context> {
+    let (cache, keys) = (Cache::open()?, Keys::open()?);
+    let Iso { path, system } = iso::make(&cache, &keys, project::VERSION)?;
+    Ok(Context {
+        version: system.version,
+        iso: path,
+        kernel: system.kernel.image,
+        enrolled_vars: firmware::enrolled(&cache, &keys)?,
+        programs: Programs::folder(),
+        workspace: project::root().to_owned(),
+        output: project::output()?,
+        make_release: Box::new(|order| make_release(order).map_err(|error| error.to_string())),
+    })
+}
+
+fn make_release(order: &ReleaseOrder) -> Result<()> {
+    let start = match order.payload {
+        Payload::Works => Start::Works,
+        Payload::PanicsAtBoot => Start::Panics,
+    };
+    let wanted = Order { version: order.version.clone(), start };
+    release::write(&Cache::open()?, &Keys::open()?, &wanted, &order.out)
+}
