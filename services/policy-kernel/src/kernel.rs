@@ -89,9 +89,13 @@ impl Kernel {
         self.policy.view()
     }
 
-    /// The decision without a record; it can have no approval.
+    /// The decision without a record; it can have no approval. Who only wants to know may leave the subject empty: it is
+    /// the one that the kernel attests.
     pub(crate) fn explain(&self, envelope: &str, subject: &Peer) -> Result<Decision> {
-        let envelope = read_envelope(envelope)?;
+        let mut envelope = read_envelope(envelope)?;
+        if envelope.subject.is_empty() {
+            envelope.subject = subject.to_string();
+        }
         Ok(aios_policy::decide(self.policy.bundle(), &envelope, subject))
     }
 

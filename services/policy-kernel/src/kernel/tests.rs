@@ -142,6 +142,22 @@ async fn a_decision_is_in_the_log_before_the_caller_has_it() {
 }
 
 #[tokio::test]
+async fn an_explanation_is_for_the_attested_subject_and_leaves_nothing_behind() {
+    let machine = Machine::start().await;
+    let mut asked = envelope(&agent(), 1, "service.restart", json!({"name": "network"}));
+    asked.subject.clear();
+    let explained = machine.kernel.explain(&asked.canonical(), &agent()).expect("an answer");
+    assert_eq!(explained.verdict, Verdict::NeedsApproval { approval: None });
+    asked.subject = "operator:ada".into();
+    assert_eq!(machine.kernel.explain(&asked.canonical(), &agent()).expect("an answer").reason, "SubjectMismatch");
+    assert_eq!((machine.log.kinds().len(), machine.kernel.approvals().expect("read").len()), (0, 0));
+
+    asked.subject.clear();
+    let decided = machine.kernel.decide(&asked.canonical(), agent()).await.expect("an answer");
+    assert_eq!(decided.reason, "SubjectMismatch", "a decision needs the name in the sealed envelope");
+}
+
+#[tokio::test]
 async fn what_cannot_be_recorded_is_denied_and_leaves_no_approval() {
     let machine = Machine::start().await;
     machine.log.refuse(&["decision"]);
