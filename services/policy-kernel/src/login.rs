@@ -22,7 +22,7 @@ pub(crate) enum LoginError {
     /// Deliberately not more exact: a guesser learns nothing about names.
     #[error("the name or the pass phrase is wrong; try again")]
     Wrong,
-    #[error("cannot read {path}; 'aios user list' in the recovery image shows who there should be")]
+    #[error("cannot read {path}, so nobody can log in; start the recovery image to look at the data")]
     Read {
         path: String,
         #[source]
