@@ -14,10 +14,10 @@ mod interface;
 use interface::Objects1;
 
 /// The index of everything.
-const INDEX: &str = "/aios/system/object-store/index.redb";
+const INDEX: &str = "/aios/system/objects/index.redb";
 
 /// The contents of named objects.
-const OBJECTS: &str = "/aios/objects";
+const OBJECTS: &str = "/aios/chunks";
 
 /// The trees, seen at `/nix/store`.
 const STORE: &str = "/aios/store";
