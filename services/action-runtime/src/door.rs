@@ -44,7 +44,7 @@ impl Actions1 {
         Ok(json!(view).to_string())
     }
 
-    /// Every action, oldest first.
+    /// The newest actions, oldest of them first.
     async fn list(&self) -> fdo::Result<String> {
         self.require("list")?;
         Ok(json!(self.runtime.list().map_err(unknown)?).to_string())

@@ -21,6 +21,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 const ACTIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("actions");
+/// The ids of actions that have not ended: looked through often, and few.
+const UNFINISHED: TableDefinition<&str, ()> = TableDefinition::new("unfinished");
 const KEYS: TableDefinition<&str, &str> = TableDefinition::new("idempotency-keys");
 
 /// One action as it is kept.
@@ -90,10 +92,11 @@ impl Journal {
         let journal = Self { database };
         let write = journal.database.begin_write().map_err(failed("write"))?;
         write.open_table(ACTIONS).map_err(failed("write"))?;
+        write.open_table(UNFINISHED).map_err(failed("write"))?;
         write.open_table(KEYS).map_err(failed("write"))?;
         write.commit().map_err(failed("write"))?;
         let mut left = Vec::new();
-        for entry in journal.list()? {
+        for entry in journal.unfinished()? {
             if let Some((entry, event)) = settle(entry, boot) {
                 left.push(match event {
                     Some(event) => Left::Ended(journal.advance(&entry.view.id, event, |_| {})?),
@@ -120,6 +123,8 @@ impl Journal {
             }
             let mut actions = write.open_table(ACTIONS).map_err(failed("write"))?;
             actions.insert(entry.view.id.as_str(), row(entry).as_slice()).map_err(failed("write"))?;
+            let mut unfinished = write.open_table(UNFINISHED).map_err(failed("write"))?;
+            unfinished.insert(entry.view.id.as_str(), ()).map_err(failed("write"))?;
         }
         write.commit().map_err(failed("write"))?;
         Ok(None)
@@ -159,6 +164,10 @@ impl Journal {
             let mut entry = parse(id.as_str(), &found.ok_or_else(|| JournalError::Unknown(id.clone()))?)?;
             change(&mut entry)?;
             actions.insert(id.as_str(), row(&entry).as_slice()).map_err(failed("write"))?;
+            if entry.view.state.is_final() {
+                let mut unfinished = write.open_table(UNFINISHED).map_err(failed("write"))?;
+                unfinished.remove(id.as_str()).map_err(failed("write"))?;
+            }
             entry
         };
         write.commit().map_err(failed("write"))?;
@@ -170,16 +179,28 @@ impl Journal {
         self.read(id.as_str())?.ok_or_else(|| JournalError::Unknown(id.clone()))
     }
 
-    /// Every action, oldest first.
-    pub fn list(&self) -> Result<Vec<Entry>, JournalError> {
+    /// The newest actions, at most `most`, oldest of them first.
+    pub fn newest(&self, most: usize) -> Result<Vec<Entry>, JournalError> {
         let read = self.database.begin_read().map_err(failed("read"))?;
         let actions = read.open_table(ACTIONS).map_err(failed("read"))?;
-        let rows = actions.iter().map_err(failed("read"))?;
-        rows.map(|row| {
+        // Ids sort by time.
+        let rows = actions.iter().map_err(failed("read"))?.rev().take(most);
+        let entries = rows.map(|row| {
             let (id, row) = row.map_err(failed("read"))?;
             parse(id.value(), row.value())
-        })
-        .collect()
+        });
+        let mut entries = entries.collect::<Result<Vec<_>, JournalError>>()?;
+        entries.reverse();
+        Ok(entries)
+    }
+
+    /// Every action that has not ended, oldest first.
+    pub fn unfinished(&self) -> Result<Vec<Entry>, JournalError> {
+        let read = self.database.begin_read().map_err(failed("read"))?;
+        let unfinished = read.open_table(UNFINISHED).map_err(failed("read"))?;
+        let ids = unfinished.iter().map_err(failed("read"))?;
+        let entries = ids.map(|id| self.read(id.map_err(failed("read"))?.0.value()));
+        entries.filter_map(Result::transpose).collect()
     }
 
     fn read(&self, id: &str) -> Result<Option<Entry>, JournalError> {
@@ -329,7 +350,9 @@ mod tests {
         let mut other = entry(3, "settings.set", Some("k"));
         other.view.subject = "agent:helper".into();
         assert_eq!(journal.insert(&other).expect("inserted"), None);
-        assert_eq!(journal.list().expect("listed").len(), 2);
+        assert_eq!(journal.newest(9).expect("listed").len(), 2);
+        let newest = journal.newest(1).expect("listed");
+        assert_eq!(newest.first().map(|entry| &entry.view.id), Some(&other.view.id));
     }
 
     proptest! {
@@ -363,6 +386,7 @@ mod tests {
                     state = next;
                 }
                 prop_assert_eq!(&journal.show(&entry.view.id).expect("there").view.state, &state);
+                prop_assert_eq!(journal.unfinished().expect("listed").is_empty(), state.is_final());
             }
         }
     }

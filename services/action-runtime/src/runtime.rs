@@ -20,8 +20,14 @@ use crate::{peers, perform};
 /// So many actions of one subject may be unfinished: a flood of requests must not hide one from the person who approves.
 const UNFINISHED: usize = 32;
 
+/// A list shows so many; older ones are found by their id and in the evidence log.
+const LISTED: usize = 256;
+
 /// How long to wait before a lost policy kernel is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// So many refusals of a policy kernel that answers are taken for its last word.
+const REFUSALS: u32 = 5;
 
 /// The request was not taken; nothing happened.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +80,8 @@ impl Runtime {
         self.require_containment().await?;
         let (request, _) = Request::parse(request)?;
         let subject_text = peer.to_string();
-        let unfinished = |entry: &Entry| entry.view.subject == subject_text && !entry.view.state.is_final();
-        if self.journal.list()?.iter().filter(|entry| unfinished(entry)).count() >= UNFINISHED {
+        let unfinished = self.journal.unfinished()?;
+        if unfinished.iter().filter(|entry| entry.view.subject == subject_text).count() >= UNFINISHED {
             return Err(SubmitError::TooMany { subject: subject_text });
         }
         let envelope = Envelope::new(new_id()?, subject_text, request);
@@ -180,7 +186,7 @@ impl Runtime {
     }
 
     pub(crate) fn list(&self) -> Result<Vec<ActionView>, JournalError> {
-        Ok(self.journal.list()?.into_iter().map(|entry| entry.view).collect())
+        Ok(self.journal.newest(LISTED)?.into_iter().map(|entry| entry.view).collect())
     }
 
     pub(crate) fn show(&self, id: &ActionId) -> Result<ActionView, JournalError> {
@@ -234,16 +240,20 @@ pub(crate) fn go_on(runtime: &Arc<Runtime>, left: Vec<Left>) {
 
 /// Waits until a person has said, however often the policy kernel restarts meanwhile, and goes on.
 async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: ApprovalId) {
+    let mut refusals = 0;
     let said = loop {
         match peers::await_approval(&approval).await {
             Ok(said) if said.state == ApprovalState::Waiting => {}
             Ok(said) => break said,
-            Err(error) if error.is_answer() => {
-                // The policy kernel answers and does not know the request: nobody can ever approve it.
+            Err(error) if error.is_answer() && refusals >= REFUSALS => {
+                // The policy kernel is there and does not know the request: nobody can ever approve it.
                 let event = Event::Denied { reason: "ApprovalGone".into(), text: error_chain(&error) };
                 return end(&runtime, &id, event).await;
             }
-            Err(error) => eprintln!("{id} waits for a person, and the policy kernel is away: {}", error_chain(&error)),
+            Err(error) => {
+                refusals += u32::from(error.is_answer());
+                eprintln!("{id} waits for a person, and the policy kernel does not tell: {}", error_chain(&error));
+            }
         }
         tokio::time::sleep(AGAIN).await;
         if runtime.show(&id).is_ok_and(|view| view.state.is_final()) {
