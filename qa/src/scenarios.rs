@@ -2,6 +2,7 @@
 
 mod boot;
 mod fixture;
+mod installed;
 mod live;
 
 use crate::scenario::{Scenario, Set};
@@ -103,5 +104,19 @@ const ALL: &[Scenario] = &[
         set: Set::Long,
         boots: 1,
         show: live::agent,
+    },
+    Scenario {
+        name: "install",
+        promise: "an answer file installs to an empty disk without a person, and the disk then starts alone, Secure Boot on",
+        set: Set::Long,
+        boots: 2,
+        show: installed::install,
+    },
+    Scenario {
+        name: "update",
+        promise: "a new release runs from the other slot and is marked good; one that panics comes back by itself",
+        set: Set::Long,
+        boots: 8,
+        show: installed::update,
     },
 ];

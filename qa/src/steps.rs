@@ -6,9 +6,11 @@
 pub(crate) mod actions;
 pub(crate) mod agent;
 pub(crate) mod evidence;
+pub(crate) mod install;
 pub(crate) mod policy;
 pub(crate) mod services;
 pub(crate) mod store;
+pub(crate) mod update;
 
 use std::time::Duration;
 
@@ -19,6 +21,32 @@ use crate::vm::{BOOT, Echo, Login, Machine, Options};
 
 /// The longest that one command takes under translation.
 const COMMAND: Duration = Duration::from_secs(60);
+
+/// The person on machines that scenarios install.
+pub(crate) const OPERATOR: &str = "ada";
+pub(crate) const PASS_PHRASE: &str = "correct horse battery";
+
+/// What the loader's menu says while it counts down.
+const MENU: &str = "Boot in ";
+
+/// The entries of the ISO's boot menu, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Install = 2,
+    Recovery = 3,
+}
+
+impl Entry {
+    /// Chooses the entry before the first one starts by itself.
+    pub(crate) fn choose(self, machine: &mut Machine) -> Result<(), Failure> {
+        machine.console.wait_for(MENU, BOOT)?;
+        machine.console.type_bytes(&[b'0' + self as u8])?;
+        // The loader redraws its menu for the number and would not see a key that comes with it.
+        std::thread::sleep(Duration::from_millis(300));
+        machine.console.type_bytes(b"\r")?;
+        Ok(())
+    }
+}
 
 /// How a command of `aios` ends; the numbers are the manual's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,15 +79,43 @@ impl Aios {
         };
         let machine = Machine::start(options, &stage.log(name), Echo::Hidden)?;
         let mut aios = Self { machine, login };
-        aios.enter()?;
+        aios.enter_again(BOOT)?;
         Ok(aios)
     }
 
-    /// Logs in after a start that somebody else caused.
-    pub(crate) fn enter(&mut self) -> Result<(), Failure> {
+    /// Logs in once the machine, which is about to start again, has done so.
+    pub(crate) fn enter_again(&mut self, limit: Duration) -> Result<(), Failure> {
+        // The loader's menu: until then the old system may still show a prompt.
+        self.machine.console.wait_for(MENU, limit)?;
         self.machine.console.forget_marks();
-        self.login.enter(&mut self.machine)?;
+        self.login.enter(&mut self.machine, limit)?;
         Ok(())
+    }
+
+    /// Approves as the person at the console, with the pass phrase where one is asked for.
+    pub(crate) fn approve(&mut self, approval: &str) -> Result<(), Failure> {
+        let line = self.begin_to_approve(approval)?;
+        let output = self.machine.console.finish(&line, COMMAND)?;
+        ensure!(
+            output.status == 0,
+            "'{line}' ended with status {} and said:\n{}",
+            output.status,
+            indented(&output.text)
+        );
+        Ok(())
+    }
+
+    /// Approves something that may not leave time for the command's end.
+    pub(crate) fn begin_to_approve(&mut self, approval: &str) -> Result<String, Failure> {
+        let line = format!("approval approve {approval}");
+        self.machine.console.start(&line, COMMAND)?;
+        if let Login::As { pass_phrase, .. } = &self.login {
+            self.machine.console.wait_for("pass phrase: ", COMMAND)?;
+            // What is typed before the terminal stops showing it is thrown away.
+            std::thread::sleep(Duration::from_millis(500));
+            self.machine.console.type_line(pass_phrase)?;
+        }
+        Ok(line)
     }
 
     /// Runs a command to its end.

@@ -13,7 +13,7 @@ pub const BUSYBOX: &str = "/bin/busybox";
 /// The guest's first process. The root moves off the initial file system, which programs that pivot cannot leave.
 const START: &str = r#"
 /bin/busybox mount -t tmpfs none /new
-/bin/busybox cp -a /bin /console /dev /lib /lib64 /proc /usr /new/
+/bin/busybox cp -a /bin /console /dev /lib /lib64 /proc /tmp /usr /new/
 exec /bin/busybox switch_root /new /bin/sh /console
 "#;
 
@@ -37,7 +37,7 @@ pub fn guest(kernel: &Path, folder: &Path, programs: &[&Path]) -> Result<DirectK
     let busybox = fs::read(BUSYBOX)
         .map_err(|error| Failure::broken(format!("cannot read {BUSYBOX} ({error}); install busybox-static")))?;
     let mut files = Initramfs::default();
-    for path in ["bin", "dev", "lib", "lib/x86_64-linux-gnu", "lib64", "new", "proc", "usr", "usr/bin"] {
+    for path in ["bin", "dev", "lib", "lib/x86_64-linux-gnu", "lib64", "new", "proc", "tmp", "usr", "usr/bin"] {
         files.folder(path);
     }
     files.device("dev/console", 5, 1);

@@ -66,7 +66,7 @@ fn start(stage: &Stage<'_>, name: &str, options: Options) -> Result<Machine, Fai
 
 /// Listens for longer than a good image takes to its console.
 fn never_runs(machine: &mut Machine) -> Result<(), Failure> {
-    machine.console.listen(Duration::from_secs(25))?;
+    machine.console.listen(Duration::from_secs(15))?;
     let said = machine.console.said();
     ensure!(!said.contains("aios: console ready"), "it runs although it must not");
     ensure!(machine.console.prompt(Duration::ZERO).is_err(), "it gives a prompt although it must not");

@@ -34,10 +34,7 @@ pub(super) fn actions(stage: &Stage<'_>) -> Result<(), Failure> {
     actions::setting(&mut aios, "renamed")?;
     actions::object(&mut aios)?;
     actions::file(&mut aios, "hello.txt", "hello")?;
-    actions::reboot(&mut aios, |aios, approval| {
-        aios.machine.console.start(&format!("approval approve {approval}"), std::time::Duration::from_secs(30))?;
-        Ok(())
-    })
+    actions::reboot(&mut aios)
 }
 
 pub(super) fn escape_probe(stage: &Stage<'_>) -> Result<(), Failure> {

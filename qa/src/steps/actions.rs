@@ -3,6 +3,7 @@
 use super::policy::{kinds, waiting};
 use super::{Aios, text};
 use crate::scenario::{Failure, ensure};
+use crate::vm::BOOT;
 use serde_json::Value;
 
 /// An action's records in the order in which they must stand: nothing takes effect before its intent is durable, and the
@@ -39,14 +40,11 @@ pub(crate) fn file(aios: &mut Aios, path: &str, content: &str) -> Result<(), Fai
 }
 
 /// The machine starts again, after a person confirmed it, and says so in a new boot.
-pub(crate) fn reboot(
-    aios: &mut Aios,
-    approve: impl FnOnce(&mut Aios, &str) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+pub(crate) fn reboot(aios: &mut Aios) -> Result<(), Failure> {
     let before = boot_id(aios)?;
     let (_, approval) = waiting(aios, "action submit node.reboot --reason test")?;
-    approve(aios, &approval)?;
-    aios.enter()?;
+    aios.begin_to_approve(&approval)?;
+    aios.enter_again(BOOT)?;
     let after = boot_id(aios)?;
     ensure!(before != after, "the machine still runs in boot {before}");
     Ok(())

@@ -31,7 +31,7 @@ pub(crate) fn behind_its_door(aios: &mut Aios) -> Result<(), Failure> {
     let hostname = aios.ok("settings get hostname")?;
     ensure!(hostname.trim() != "mine", "the agent changed a setting");
 
-    aios.ok(&format!("approval approve {approval}"))?;
+    aios.approve(&approval)?;
     let done = "service.restart at last: done and measured";
     let begin = std::time::Instant::now();
     while !said(aios)?.contains(done) {

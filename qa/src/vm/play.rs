@@ -34,10 +34,10 @@ impl Login {
     }
 
     /// Reaches the first prompt after a start.
-    pub fn enter(&self, machine: &mut Machine) -> Result<(), VmError> {
+    pub fn enter(&self, machine: &mut Machine, limit: Duration) -> Result<(), VmError> {
         match self {
-            Self::Already => machine.console.prompt(BOOT),
-            Self::As { name, pass_phrase } => machine.console.log_in(name, pass_phrase, BOOT),
+            Self::Already => machine.console.prompt(limit),
+            Self::As { name, pass_phrase } => machine.console.log_in(name, pass_phrase, limit),
         }
     }
 }
@@ -78,7 +78,7 @@ pub fn vm(options: &Options) -> Result<(), VmError> {
 
 /// Runs a script's steps and prints each with its output. The first that does not end as it should ends the run.
 pub fn play(machine: &mut Machine, steps: &[Step], login: &Login) -> Result<(), VmError> {
-    login.enter(machine)?;
+    login.enter(machine, BOOT)?;
     for step in steps {
         match &step.action {
             Action::Run { command, expected } => {
@@ -102,11 +102,11 @@ pub fn play(machine: &mut Machine, steps: &[Step], login: &Login) -> Result<(), 
                 machine.console.prompt(COMMAND)?;
                 machine.console.forget_marks();
                 machine.console.type_line("reboot")?;
-                login.enter(machine)?;
+                login.enter(machine, BOOT)?;
             }
             Action::PowerCut => {
                 machine.power_cut()?;
-                login.enter(machine)?;
+                login.enter(machine, BOOT)?;
             }
         }
     }

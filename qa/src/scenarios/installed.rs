@@ -1,0 +1,25 @@
+//! An installed disk: made, updated, recovered.
+
+use crate::scenario::{Failure, Stage, ensure};
+use crate::steps::{actions, install, services, update};
+
+pub(super) fn install(stage: &Stage<'_>) -> Result<(), Failure> {
+    let disk = install::unattended(stage)?;
+    let mut aios = install::start(stage, &disk, "disk")?;
+    services::all_ready(&mut aios)?;
+    actions::file(&mut aios, "hello.txt", "hello")?;
+    aios.power_off()?;
+    let found = disk.data_file("/aios/groups/home/files/hello.txt")?;
+    ensure!(found == b"hello", "the disk holds {:?}", String::from_utf8_lossy(&found));
+    Ok(())
+}
+
+pub(super) fn update(stage: &Stage<'_>) -> Result<(), Failure> {
+    let disk = install::unattended(stage)?;
+    let mut aios = install::start(stage, &disk, "disk")?;
+    services::all_ready(&mut aios)?;
+    update::to_a_good_release(&mut aios, stage)?;
+    update::back_from_a_bad_release(&mut aios, stage)?;
+    aios.power_off()?;
+    update::on_the_disk(&disk)
+}
