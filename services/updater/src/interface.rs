@@ -1,0 +1,96 @@
+//! `org.aios.Updater1`: applying a release, and how things stand.
+
+use std::sync::Arc;
+
+use aios_daemon::{Caller, error_chain};
+use aios_image::release::ReleaseKey;
+use serde_json::json;
+use tokio::sync::Mutex;
+use zbus::fdo;
+
+use crate::apply::{self, Applied};
+use crate::entries::Entries as _;
+use crate::machine::{self, Esp, MachineError};
+use crate::source::Source;
+
+/// The updater as one caller sees it.
+pub(crate) struct Updater1 {
+    caller: Caller,
+    shared: Arc<Shared>,
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) key: ReleaseKey,
+    /// One update at a time; what the last one did.
+    pub(crate) last: Mutex<Option<Applied>>,
+}
+
+impl Updater1 {
+    pub(crate) fn new(caller: Caller, shared: Arc<Shared>) -> Self {
+        Self { caller, shared }
+    }
+}
+
+#[zbus::interface(name = "org.aios.Updater1")]
+impl Updater1 {
+    /// Applies the release of a source; answers with `{version, root, slot, entry}` when it is tried at the next start.
+    async fn apply(&self, source: &str) -> fdo::Result<String> {
+        self.caller.require("updater", "apply")?;
+        let source = Source::parse(source).map_err(|error| fdo::Error::InvalidArgs(error.to_string()))?;
+        let Ok(mut last) = self.shared.last.try_lock() else {
+            return Err(fdo::Error::Failed("an update is being applied: wait for its end".to_owned()));
+        };
+        let key = self.shared.key;
+        // Fetching and writing block, and status is asked meanwhile.
+        let work = tokio::task::spawn_blocking(move || apply_here(&source, &key)).await;
+        let applied = match work {
+            Ok(result) => result.map_err(fdo::Error::Failed)?,
+            Err(_) => return Err(fdo::Error::Failed("the update was interrupted; apply it again".to_owned())),
+        };
+        let answer = json!(applied).to_string();
+        *last = Some(applied);
+        Ok(answer)
+    }
+
+    /// `{running, slot, entries: [names], applied}`: the boot entries say what is on trial, spent or good.
+    async fn status(&self) -> fdo::Result<String> {
+        self.caller.require("updater", "status")?;
+        let failed = |error: MachineError| fdo::Error::Failed(error_chain(&error));
+        let system = machine::system().map_err(failed)?;
+        let busy = self.shared.last.try_lock().is_err();
+        // While an update writes, the partition is its alone.
+        let entries = match machine::disk(&system) {
+            Ok(disk) if !busy => {
+                let names = Esp::mount(disk).map_err(failed)?.entries().list();
+                let names =
+                    names.map_err(|error| fdo::Error::Failed(format!("cannot list the boot entries: {error}")))?;
+                Some(names.iter().map(ToString::to_string).collect::<Vec<_>>())
+            }
+            _ => None,
+        };
+        let applied = self.shared.last.try_lock().ok().and_then(|last| last.clone());
+        let status = json!({
+            "running": system.version,
+            "origin": system.origin,
+            "busy": busy,
+            "entries": entries,
+            "applied": applied,
+        });
+        Ok(status.to_string())
+    }
+}
+
+fn apply_here(source: &Source, key: &ReleaseKey) -> Result<Applied, String> {
+    let told = |error: &dyn std::error::Error| error_chain(error);
+    let system = machine::system().map_err(|error| told(&error))?;
+    let running = machine::running(&system).map_err(|error| told(&error))?;
+    let disk = machine::disk(&system).map_err(|error| told(&error))?;
+    let esp = Esp::mount(disk).map_err(|error| told(&error))?;
+    let target = machine::target(disk, &esp).map_err(|error| told(&error))?;
+    let say = |line: &str| {
+        eprintln!("{line}");
+        let _ = aios_daemon::status(line);
+    };
+    apply::apply(&target, source, key, &running, say).map_err(|error| told(&error))
+}
