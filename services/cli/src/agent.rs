@@ -1,6 +1,8 @@
 //! `aios agent …`: supervised, confined programs that propose.
 
 use aios_action::ActionView;
+use aios_identity::Peer;
+use aios_wire::init::{Role, Service};
 use serde_json::{Value, json};
 
 use crate::action;
@@ -9,23 +11,15 @@ use crate::failure::Failure;
 use crate::service;
 use crate::show::{Format, table};
 
-/// PID 1 names an agent's unit so.
-const PREFIX: &str = "agent:";
-
 pub(crate) async fn run(command: AgentCommand, format: Format) -> Result<(), Failure> {
     match command {
         AgentCommand::List => {
-            let agents: Vec<_> = service::services()?.into_iter().filter(|s| s.name.starts_with(PREFIX)).collect();
+            let agents = agents()?;
             format.print(&agents, |agents| {
                 table(
                     ["AGENT", "STATE", "STARTS", "NOTE"],
                     agents.iter().map(|a| {
-                        [
-                            a.name.trim_start_matches(PREFIX).to_owned(),
-                            service::state_word(a.state).into(),
-                            a.starts.to_string(),
-                            a.note.clone(),
-                        ]
+                        [a.name.clone(), service::state_word(a.state).into(), a.starts.to_string(), a.note.clone()]
                     }),
                 );
             });
@@ -33,11 +27,12 @@ pub(crate) async fn run(command: AgentCommand, format: Format) -> Result<(), Fai
         }
         AgentCommand::Run { name } => action::submit("agent.run", [("name", name.into())], format).await,
         AgentCommand::Show { name } => {
-            let unit = format!("{PREFIX}{name}");
-            let agent = service::services()?.into_iter().find(|s| s.name == unit).ok_or_else(|| {
+            let agent = agents()?.into_iter().find(|agent| agent.name == name).ok_or_else(|| {
                 Failure::failed(format!("there is no agent '{}'", name.escape_default())).hint("aios agent list")
             })?;
-            let asked: Vec<ActionView> = action::all().await?.into_iter().filter(|view| view.subject == unit).collect();
+            let subject = Peer::Agent { name: name.clone() }.to_string();
+            let asked: Vec<ActionView> =
+                action::all().await?.into_iter().filter(|view| view.subject == subject).collect();
             let shown: Value = json!({"agent": agent, "actions": asked});
             format.print(&shown, |_| {
                 println!(
@@ -56,4 +51,8 @@ pub(crate) async fn run(command: AgentCommand, format: Format) -> Result<(), Fai
             Ok(())
         }
     }
+}
+
+fn agents() -> Result<Vec<Service>, Failure> {
+    Ok(service::services()?.into_iter().filter(|unit| unit.role == Role::Agent).collect())
 }

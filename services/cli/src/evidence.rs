@@ -1,17 +1,14 @@
 //! `aios evidence …` and `aios attest`: what happened, and the proof. Whatever can be checked without the log's help is
 //! checked here, by the same code that recovery uses.
 
-use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 
 use aios_daemon::proxy::Evidence1Proxy;
 use aios_evidence::{
-    Checkpoint, Filter, InclusionBundle, KeySource, Kind, Record, Report, VerifierKey, tiles_of, verify_export,
+    Bundle, Checkpoint, Filter, InclusionBundle, KeySource, Kind, Record, Report, VerifierKey, tiles_of, verify_export,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::action;
@@ -121,14 +118,6 @@ fn print_report(report: &Report, format: Format) {
     });
 }
 
-/// One file of a log in a bundle; a bundle is one of these a line.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BundledFile {
-    path: String,
-    base64: String,
-}
-
 async fn export(target: &Path) -> Result<(), Failure> {
     let log = connect().await?;
     // The checkpoint comes first: what is appended while the tiles are fetched is beyond it and left out.
@@ -143,8 +132,7 @@ async fn export(target: &Path) -> Result<(), Failure> {
     if target == Path::new("-") {
         let mut out = std::io::stdout().lock();
         for (path, bytes) in files {
-            let file = BundledFile { path, base64: STANDARD.encode(bytes) };
-            writeln!(out, "{}", serde_json::to_string(&file).expect("a file has only text keys")).map_err(cannot)?;
+            writeln!(out, "{}", Bundle::line(&path, &bytes)).map_err(cannot)?;
         }
         return out.flush().map_err(cannot);
     }
@@ -168,28 +156,22 @@ fn verify(export: &Path) -> Result<Report, Failure> {
         let read = |path: &str| std::fs::read(export.join(path)).map_err(|error| error.to_string());
         return verify_export(&read, KeySource::Export).map_err(broken);
     }
-    let files = read_bundle(export)?;
-    let read = |path: &str| files.get(path).cloned().ok_or_else(|| "not in the bundle".to_owned());
-    verify_export(&read, KeySource::Export).map_err(broken)
+    let bundle = read_bundle(export)?;
+    verify_export(&|path| bundle.read(path), KeySource::Export).map_err(broken)
 }
 
-fn read_bundle(bundle: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
-    let cannot = |why: &dyn std::fmt::Display| Failure::failed(format!("cannot read {}: {why}", bundle.display()));
-    let size = std::fs::metadata(bundle).map_err(|error| cannot(&error))?.len();
+fn read_bundle(path: &Path) -> Result<Bundle, Failure> {
+    let cannot = |why: &dyn std::fmt::Display| Failure::failed(format!("cannot read {}: {why}", path.display()));
+    let size = std::fs::metadata(path).map_err(|error| cannot(&error))?.len();
     if size > BUNDLE_LIMIT {
         return Err(cannot(&format!("{size} bytes are too much for a bundle")).hint("export into a folder instead"));
     }
-    let text = std::fs::read_to_string(bundle).map_err(|error| cannot(&error))?;
-    let mut files = BTreeMap::new();
-    for (number, line) in text.lines().enumerate() {
-        let wrong = |why: &dyn std::fmt::Display| cannot(&format!("line {}: {why}", number + 1));
-        let file: BundledFile = serde_json::from_str(line).map_err(|error| wrong(&error))?;
-        let bytes = STANDARD.decode(&file.base64).map_err(|error| wrong(&error))?;
-        if files.insert(file.path, bytes).is_some() {
-            return Err(wrong(&"a file stands twice"));
-        }
+    let mut bundle = Bundle::default();
+    for line in BufReader::new(std::fs::File::open(path).map_err(|error| cannot(&error))?).lines() {
+        let line = line.map_err(|error| cannot(&error))?;
+        bundle.add_line(&line).map_err(|error| cannot(&aios_daemon::error_chain(&error)))?;
     }
-    Ok(files)
+    Ok(bundle)
 }
 
 /// Who approved an action, what ran, what changed, and the proof, on one screen.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aios_action::Envelope;
 use aios_ids::Digest;
+use aios_slots::{Counter, TRIES, UkiName, Version};
 use aios_wire::init::{Service, ServiceState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -73,7 +74,6 @@ pub(crate) async fn before(envelope: &Envelope) -> Result<Snapshot, LookError> {
     let starts = |name: &str| Ok(Snapshot::Unit { starts: look::unit(name)?.map_or(0, |unit| unit.starts) });
     match envelope.request.action_type.as_str() {
         "service.restart" | "agent.run" => starts(text(envelope, "name")),
-        "update.apply" => starts("updater"),
         "node.reboot" => Ok(Snapshot::Boot { id: look::boot()? }),
         _ => Ok(Snapshot::Nothing),
     }
@@ -88,7 +88,10 @@ pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judg
             let name = text(envelope, "name");
             restarted(name, &before.snapshot, &[ServiceState::Ready, ServiceState::Finished]).await?
         }
-        "update.apply" => restarted("updater", &before.snapshot, &[ServiceState::Finished]).await?,
+        "update.apply" => {
+            let (running, next) = look::next_start().await?;
+            updated(running.as_ref(), next.as_ref())
+        }
         "settings.set" => {
             let key = text(envelope, "key");
             let wanted = envelope.request.parameters.get("value").unwrap_or(&Value::Null);
@@ -151,6 +154,19 @@ fn unit_judgement(name: &str, before: &Snapshot, unit: Option<&Service>, good: &
     Judgement { held: started && good.contains(&unit.state), observed, text }
 }
 
+/// An update is there when the loader's next choice is a newer release that was never tried.
+fn updated(running: Option<&Version>, next: Option<&UkiName>) -> Judgement {
+    let untried = Some(Counter { left: TRIES, done: 0 });
+    let held = next.is_some_and(|next| running.is_some_and(|running| next.version > *running) && next.counter == untried);
+    let next = next.map(ToString::to_string);
+    let running = running.map(ToString::to_string);
+    let text = match &next {
+        Some(name) => format!("the loader starts {name} next; {} runs", running.as_deref().unwrap_or("nothing known")),
+        None => "the loader has no entry that it would start".to_owned(),
+    };
+    Judgement { held, observed: json!({"running": running, "next": next}), text }
+}
+
 fn setting(key: &str, wanted: &Value, found: &Value, rendered: Option<&str>) -> Judgement {
     let agrees = rendered.is_none_or(|rendered| wanted.as_str() == Some(rendered));
     let text = match (wanted == found, agrees) {
@@ -195,7 +211,7 @@ mod tests {
     use super::*;
 
     fn unit(starts: u32, state: ServiceState) -> Service {
-        Service { name: "network".into(), state, pid: Some(7), starts, note: String::new() }
+        Service { name: "network".into(), role: aios_wire::init::Role::System, state, pid: Some(7), starts, note: String::new() }
     }
 
     #[test]
@@ -218,6 +234,15 @@ mod tests {
         assert!(!setting("hostname", &box_name, &box_name, Some("other")).held);
         assert!(!setting("hostname", &box_name, &json!("other"), Some("box")).held);
         assert!(setting("motd", &box_name, &box_name, None).held);
+    }
+
+    #[test]
+    fn an_update_is_a_newer_release_that_was_never_tried() {
+        let running: Version = "1".parse().expect("a version");
+        let held = |name: &str| updated(Some(&running), Some(&name.parse().expect("a name"))).held;
+        assert!(held("aios_2+3.efi"));
+        assert!(!held("aios_2+2-1.efi") && !held("aios_2.efi") && !held("aios_1+3.efi") && !held("aios_1.efi"));
+        assert!(!updated(Some(&running), None).held);
     }
 
     #[test]

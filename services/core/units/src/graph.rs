@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use aios_ids::UnitName;
-use aios_wire::init::{Service, ServiceState};
+use aios_wire::init::{Role, Service, ServiceState};
 
 use crate::state::{Effect, Ended, Event, State, Then, What};
 use crate::unit::{Kind, Mode, Readiness, RestartPolicy, Unit};
@@ -463,6 +463,12 @@ impl Node {
             State::Failed => ServiceState::Failed,
             State::Finished => ServiceState::Finished,
         };
-        Service { name: self.unit.name.to_string(), state, pid: self.pid, starts: self.starts, note: self.note.clone() }
+        let role = match (self.unit.kind, &self.unit.session) {
+            (Kind::Agent, _) => Role::Agent,
+            (_, Some(_)) => Role::Session,
+            _ => Role::System,
+        };
+        let (name, note) = (self.unit.name.to_string(), self.note.clone());
+        Service { name, role, state, pid: self.pid, starts: self.starts, note }
     }
 }

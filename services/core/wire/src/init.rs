@@ -165,6 +165,8 @@ pub enum Origin {
 pub struct Service {
     /// Its name.
     pub name: String,
+    /// Whose program it is.
+    pub role: Role,
     /// What it is doing.
     pub state: ServiceState,
     /// Its process, while there is one.
@@ -173,6 +175,18 @@ pub struct Service {
     pub starts: u32,
     /// What it last said of itself, or why it last ended.
     pub note: String,
+}
+
+/// Whose program a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The system's.
+    System,
+    /// A person's, on a terminal.
+    Session,
+    /// One that only proposes.
+    Agent,
 }
 
 /// What a unit is doing.
