@@ -29,6 +29,9 @@ pub(crate) const PASS_PHRASE: &str = "correct horse battery";
 /// What the loader's menu says while it counts down.
 const MENU: &str = "Boot in ";
 
+/// What PID 1 says when every service of the boot is ready.
+const READY: &str = "aios: system ready";
+
 /// The entries of the ISO's boot menu, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -88,7 +91,10 @@ impl Aios {
         // The loader's menu: until then the old system may still show a prompt.
         self.machine.console.wait_for(MENU, limit)?;
         self.machine.console.forget_marks();
+        let begin = self.machine.console.position();
         self.login.enter(&mut self.machine, limit)?;
+        // Before this, PID 1's announcements would stand in the middle of answers.
+        self.machine.console.wait_for_from(begin, READY, BOOT)?;
         Ok(())
     }
 

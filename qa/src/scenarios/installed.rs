@@ -9,7 +9,7 @@ pub(super) fn install(stage: &Stage<'_>) -> Result<(), Failure> {
     services::all_ready(&mut aios)?;
     actions::file(&mut aios, "hello.txt", "hello")?;
     aios.power_off()?;
-    let found = disk.data_file("/aios/groups/home/files/hello.txt")?;
+    let found = disk.data_file("/groups/home/files/hello.txt")?;
     ensure!(found == b"hello", "the disk holds {:?}", String::from_utf8_lossy(&found));
     Ok(())
 }

@@ -122,6 +122,19 @@ impl Console {
         })
     }
 
+    /// Where in what was said the console is now, for [`Console::wait_for_from`].
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.said.len()
+    }
+
+    /// Waits for a text that may have come since `position`.
+    pub fn wait_for_from(&mut self, position: usize, text: &str, limit: Duration) -> Result<(), VmError> {
+        let what = format!("'{text}'");
+        self.until(&what, limit, |console| find(&console.said[position..], text.as_bytes()))?;
+        Ok(())
+    }
+
     /// Answers the prompts of a login.
     pub fn log_in(&mut self, name: &str, pass_phrase: &str, limit: Duration) -> Result<(), VmError> {
         self.wait_for("login: ", limit)?;
