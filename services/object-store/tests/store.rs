@@ -142,7 +142,8 @@ fn an_archive_that_is_not_the_signed_one_leaves_nothing() {
         let record = files.get("/00bgd045z0d4icpbc2yyz4gx48ak44la.narinfo").expect("a record");
         let record = String::from_utf8(record.clone()).expect("text");
         let place = record.lines().find_map(|line| line.strip_prefix("URL: ")).expect("a place").to_owned();
-        let changes: [(&str, fn(&mut Vec<u8>)); 5] = [
+        type Change = fn(&mut Vec<u8>);
+        let changes: [(&str, Change); 5] = [
             ("a flipped byte", |file| {
                 let place = file.len() * 2 / 3;
                 file[place] ^= 1;
@@ -159,7 +160,7 @@ fn an_archive_that_is_not_the_signed_one_leaves_nothing() {
             let error = machine.store().add(PROGRAM, &server.url, &key).expect_err(name);
             assert!(matches!(error, StoreError::Archive { .. }), "{compression}, {name}: {}", chain(&error));
             // The library came whole, before the program, and stays; of the program there is nothing.
-            assert_eq!(machine.visible(), [library.clone()], "{compression}, {name}");
+            assert_eq!(machine.visible(), [library.as_str()], "{compression}, {name}");
             machine.store().info(PROGRAM).expect_err("unknown");
 
             machine.restart();
@@ -194,7 +195,7 @@ fn a_crash_leaves_only_what_the_next_start_removes() {
     let program = machine.tree(PROGRAM);
     fs::rename(&program, machine.folder.path().join("gone")).expect("moved away");
     machine.restart();
-    assert_eq!(machine.visible(), [library.clone()]);
+    assert_eq!(machine.visible(), [library.as_str()]);
     let known: Vec<_> = machine.store().list().expect("a list").into_iter().map(|stored| stored.path).collect();
     assert_eq!(known, [library]);
     let gone = machine.folder.path().join("gone");

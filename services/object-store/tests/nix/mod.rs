@@ -36,7 +36,9 @@ pub(crate) fn make(compression: &str) -> Option<Made> {
     let folder = tempfile::tempdir().expect("a folder");
     let here = folder.path();
     let library_file = here.join("library.txt");
-    fs::write(&library_file, "a library\n".repeat(5000)).expect("written");
+    // Larger than the windows and buffers on its way.
+    let lines: String = (0..200_000_u32).map(|line| format!("{:x}\n", line.wrapping_mul(2_654_435_761))).collect();
+    fs::write(&library_file, lines).expect("written");
     let library = nix(here, &["nix-store", "--add", &library_file.to_string_lossy()], "");
 
     let tree = here.join("root").join(&PROGRAM[1..]);
