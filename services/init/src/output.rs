@@ -20,6 +20,10 @@ pub(crate) struct Output {
     pipe: Option<File>,
     partial: Vec<u8>,
     lines: VecDeque<String>,
+    /// How many of the last lines are from the present start.
+    fresh: usize,
+    /// How many of the last lines have not been taken by [`Self::take_new`].
+    untaken: usize,
 }
 
 impl Output {
@@ -31,6 +35,7 @@ impl Output {
         rustix::fs::fcntl_setfl(&ours, flags | rustix::fs::OFlags::NONBLOCK)?;
         self.pipe = Some(ours.into());
         self.partial.clear();
+        self.fresh = 0;
         Ok(theirs)
     }
 
@@ -70,10 +75,22 @@ impl Output {
             self.lines.pop_front();
         }
         self.lines.push_back(text);
+        self.fresh = (self.fresh + 1).min(LINES);
+        self.untaken = (self.untaken + 1).min(LINES);
     }
 
-    /// The last `count` lines.
+    /// The last lines since the present start, at most `count`.
     pub(crate) fn last(&self, count: usize) -> impl Iterator<Item = &str> {
+        self.newest(count.min(self.fresh))
+    }
+
+    /// The lines since the last call.
+    pub(crate) fn take_new(&mut self) -> impl Iterator<Item = &str> {
+        let count = std::mem::take(&mut self.untaken);
+        self.newest(count)
+    }
+
+    fn newest(&self, count: usize) -> impl Iterator<Item = &str> {
         self.lines.iter().skip(self.lines.len().saturating_sub(count)).map(String::as_str)
     }
 }

@@ -48,14 +48,24 @@ pub(crate) struct Running {
 }
 
 impl Starter {
-    /// Binds every socket that a unit listens on, so that callers can connect before the service runs.
+    /// Makes every unit's folders and binds every socket that one listens on: callers can connect, and readers find
+    /// what they read, before the service runs.
     pub(crate) fn new<'a>(
         users: Users,
         boot_id: String,
         units: impl Iterator<Item = &'a Unit>,
     ) -> Result<Self, Failure> {
         let mut sockets = BTreeMap::new();
-        for unit in units.filter(|unit| unit.socket) {
+        for unit in units {
+            let uid = users.id(&unit.user)?;
+            for (folders, mode) in [(&unit.state, 0o700), (&unit.published, 0o755)] {
+                for folder in folders {
+                    data::folder(folder, uid, uid, mode)?;
+                }
+            }
+            if !unit.socket {
+                continue;
+            }
             let path = Path::new(SOCKETS).join(unit.name.as_str());
             let socket = UnixListener::bind(&path).map_err(at("listen on", &path))?;
             // Everybody may connect; who may do what is decided by who they are.
@@ -68,9 +78,6 @@ impl Starter {
     /// Starts `unit` in `cgroup`; what it prints goes to `output`, or to its terminal if it has one.
     pub(crate) fn start(&mut self, unit: &Unit, cgroup: Cgroup, output: &mut Output) -> Result<Running, Failure> {
         let uid = self.users.id(&unit.user)?;
-        for folder in &unit.state {
-            data::folder(folder, uid, uid, 0o700)?;
-        }
         let sandbox = self.sandbox(unit, uid)?;
         let terminal = unit.terminal.as_ref().map(|name| Terminal { name: name.clone() });
         let listener = self.sockets.get(unit.name.as_str()).map(AsFd::as_fd);
@@ -216,6 +223,7 @@ fn mounts(unit: &Unit) -> Vec<Mount> {
         (&profile.execute, Allow::Execute),
         (&profile.write, Allow::Write),
         (&unit.state, Allow::Write),
+        (&unit.published, Allow::Write),
     ] {
         mounts.extend(paths.iter().map(|path| bind(path, allow)));
     }
@@ -225,7 +233,7 @@ fn mounts(unit: &Unit) -> Vec<Mount> {
 fn path_rules(unit: &Unit) -> PathRules {
     let profile = &unit.sandbox;
     let paths = |lists: &[&[String]]| lists.iter().flat_map(|list| list.iter().map(PathBuf::from)).collect();
-    let mut write: Vec<PathBuf> = paths(&[&profile.write, &unit.state]);
+    let mut write: Vec<PathBuf> = paths(&[&profile.write, &unit.state, &unit.published]);
     if profile.view == Seen::Listed {
         write.push("/tmp".into());
     }

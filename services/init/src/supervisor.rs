@@ -13,7 +13,7 @@ use aios_ids::UnitName;
 use aios_linux::notify::NotifySocket;
 use aios_linux::signals::{self, Signals};
 use aios_linux::spawn::read_report;
-use aios_units::unit::Kind;
+use aios_units::unit::{Kind, OutputTo};
 use aios_units::{Effect, Ended, Event, Graph, Unit, What};
 use aios_wire::init::{Afterwards, Reply, Request, System};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -111,9 +111,7 @@ impl Supervisor {
             self.read_reports();
             self.read_signals();
             self.read_notifications();
-            for output in self.outputs.values_mut() {
-                output.read();
-            }
+            self.read_outputs();
             self.serve_callers();
             self.happened(Event::Tick);
             if let Some((then, deadline)) = self.shutdown
@@ -121,6 +119,15 @@ impl Supervisor {
             {
                 say_everywhere("init: some units do not end; the machine ends without them");
                 power::end(then);
+            }
+        }
+    }
+
+    fn read_outputs(&mut self) {
+        for (name, output) in &mut self.outputs {
+            output.read();
+            if self.graph.unit(name).is_some_and(|unit| unit.output == OutputTo::Consoles) {
+                output.take_new().for_each(say_everywhere);
             }
         }
     }

@@ -44,6 +44,10 @@ pub struct Unit {
     pub freezes_actions: bool,
     /// Folders that are its own: made by PID 1, mode 0700.
     pub state: Vec<String>,
+    /// Folders of its own that others may read: made by PID 1, mode 0755.
+    pub published: Vec<String>,
+    /// Whether what it prints is shown on the consoles as it comes.
+    pub output: OutputTo,
     /// The operator whose session this is.
     pub session: Option<UnitName>,
     /// How long it may take to become ready, in milliseconds.
@@ -92,6 +96,17 @@ pub enum Readiness {
     Notify,
     /// As soon as its program runs.
     Started,
+}
+
+/// Where a unit's output goes besides being kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputTo {
+    /// Nowhere; the last lines are shown when it fails.
+    #[default]
+    Log,
+    /// To every console, as it comes.
+    Consoles,
 }
 
 /// When a unit is started again.
@@ -291,6 +306,10 @@ struct RawUnit {
     #[serde(default)]
     state: Vec<String>,
     #[serde(default)]
+    published: Vec<String>,
+    #[serde(default)]
+    output: OutputTo,
+    #[serde(default)]
     session: Option<UnitName>,
     #[serde(default)]
     start_timeout_s: Option<u64>,
@@ -320,6 +339,7 @@ impl Unit {
         let paths = [
             ("program", std::slice::from_ref(&raw.program)),
             ("state", &raw.state),
+            ("published", &raw.published),
             ("sandbox.read", &raw.sandbox.read),
             ("sandbox.execute", &raw.sandbox.execute),
             ("sandbox.write", &raw.sandbox.write),
@@ -352,8 +372,9 @@ impl Unit {
         if raw.freezes_actions && raw.kind != Kind::Service {
             return Err(value("freezes-actions", "is only for a service".into()));
         }
-        if raw.kind == Kind::Agent && (raw.critical || raw.socket || !raw.modes.is_empty()) {
-            return Err(value("kind", "agent goes without critical, socket and modes".into()));
+        if raw.kind == Kind::Agent && (raw.critical || raw.socket || !raw.modes.is_empty() || !raw.published.is_empty())
+        {
+            return Err(value("kind", "agent goes without critical, socket, modes and published".into()));
         }
         if raw.sandbox.view == View::Listed && !raw.sandbox.device.is_empty() {
             return Err(value("sandbox.device", "needs view = \"whole\": a view of its own has no devices".into()));
@@ -391,6 +412,8 @@ impl Unit {
             critical: raw.critical,
             freezes_actions: raw.freezes_actions,
             state: raw.state,
+            published: raw.published,
+            output: raw.output,
             session: raw.session,
             start_timeout_ms: raw.start_timeout_s.unwrap_or(30).clamp(1, 600) * 1000,
             stop_timeout_ms: raw.stop_timeout_s.unwrap_or(5).clamp(1, 60) * 1000,
