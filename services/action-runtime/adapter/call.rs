@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use aios_action::Envelope;
 use aios_daemon::init::{self, AskError};
-use aios_daemon::proxy::{Objects1Proxy, Settings1Proxy};
+use aios_daemon::proxy::{Objects1Proxy, Settings1Proxy, Updater1Proxy};
 use aios_wire::init::{Afterwards, Reply, Request};
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ pub(crate) fn make(resource: OwnedFd, envelope: &Envelope) -> Result<Value, Call
     match envelope.request.action_type.as_str() {
         "service.restart" => ask(resource, &Request::Restart { name: text("name") }),
         "agent.run" => ask(resource, &Request::Start { name: text("name") }),
-        "update.apply" => ask(resource, &Request::Start { name: "updater".into() }),
+        "update.apply" => update(resource, &text("source")),
         "node.reboot" => ask(resource, &Request::Shutdown { then: Afterwards::Reboot }),
         "settings.set" => set(resource, &text("key"), parameters.get("value").unwrap_or(&Value::Null)),
         "object.put" => put(resource, &text("name"), text("content").as_bytes()),
@@ -69,6 +69,13 @@ fn put(resource: OwnedFd, name: &str, content: &[u8]) -> Result<Value, CallError
 fn add(resource: OwnedFd, path: &str, cache: &str, key: &str) -> Result<Value, CallError> {
     on_connection(resource, async |connection| {
         let answer = Objects1Proxy::new(&connection).await?.store_add(path, cache, key).await?;
+        Ok(serde_json::from_str(&answer)?)
+    })
+}
+
+fn update(resource: OwnedFd, source: &str) -> Result<Value, CallError> {
+    on_connection(resource, async |connection| {
+        let answer = Updater1Proxy::new(&connection).await?.apply(source).await?;
         Ok(serde_json::from_str(&answer)?)
     })
 }

@@ -55,8 +55,8 @@ pub(crate) fn adapter() -> (Program, Vec<Vec<u8>>) {
 pub(crate) fn limits(entry: &ActionType) -> Limits {
     let call = Limits { memory: 48 * MEBIBYTE, processes: 8, cpu_percent: 100, time_ms: 20_000 };
     match (entry.adapter, entry.name) {
-        // Fetching software takes as long as the network does.
-        (_, "store.add") => Limits { time_ms: 15 * 60_000, ..call },
+        // Fetching takes as long as the network does.
+        (_, "store.add" | "update.apply") => Limits { time_ms: 15 * 60_000, ..call },
         (Adapter::Program, _) => Limits { memory: 128 * MEBIBYTE, processes: 64, time_ms: 5 * 60_000, ..call },
         _ => call,
     }

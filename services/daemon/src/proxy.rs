@@ -88,3 +88,13 @@ pub trait Settings1 {
     fn rollback(&self, generation: u64) -> zbus::Result<String>;
     fn watch(&self, generation: u64) -> zbus::Result<String>;
 }
+
+#[zbus::proxy(
+    interface = "org.aios.Updater1",
+    default_path = "/org/aios/Updater1",
+    default_service = "org.aios.Updater1"
+)]
+pub trait Updater1 {
+    fn apply(&self, source: &str) -> zbus::Result<String>;
+    fn status(&self) -> zbus::Result<String>;
+}

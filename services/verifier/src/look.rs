@@ -7,8 +7,9 @@ use std::path::Path;
 
 use aios_action::GRANTED_FOLDER;
 use aios_daemon::init::AskError;
-use aios_daemon::proxy::{Objects1Proxy, Settings1Proxy};
+use aios_daemon::proxy::{Objects1Proxy, Settings1Proxy, Updater1Proxy};
 use aios_ids::Digest;
+use aios_slots::{UkiName, Version, loader_choice};
 use aios_wire::init::{Reply, Request, Service};
 use aios_wire::objects::StoreVerified;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -67,6 +68,20 @@ pub(crate) async fn setting(key: &str) -> Result<Value, LookError> {
     };
     let text = told.await.map_err(|source| LookError::Service { service: "settings", source })?;
     Ok(serde_json::from_str(&text)?)
+}
+
+/// The running version and the boot entry that the loader starts next, from the names on the EFI system partition.
+pub(crate) async fn next_start() -> Result<(Option<Version>, Option<UkiName>), LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("updater").await?;
+        Updater1Proxy::new(&connection).await?.status().await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "updater", source })?;
+    let status: Value = serde_json::from_str(&text)?;
+    let names = status["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let names: Vec<UkiName> = names.iter().filter_map(|name| name.as_str()?.parse().ok()).collect();
+    let running = status["running"].as_str().and_then(|version| version.parse().ok());
+    Ok((running, loader_choice(&names).cloned()))
 }
 
 /// The digest of the newest version of an object, computed from its bytes.

@@ -191,7 +191,7 @@ pub const CATALOGUE: &[ActionType] = &[
         rights: &[Right::System],
         reversal: Reversal::None,
         post_condition: "the other slot holds the release and is next to start",
-        adapter: Adapter::Call("init"),
+        adapter: Adapter::Call("updater"),
     },
 ];
 
