@@ -88,6 +88,14 @@ fn another_reader_sees_the_same_table() {
 }
 
 #[test]
+fn a_slot_is_known_by_its_partitions_number() {
+    for part in PARTS {
+        let expected = if let Part::Root(slot) = part { Some(slot) } else { None };
+        assert_eq!(Slot::of_root_partition(part.number() as u32), expected);
+    }
+}
+
+#[test]
 fn equal_seeds_give_equal_tables() {
     let layout = Layout::plan(2 * GIB, 512).expect("large enough");
     assert_eq!(layout.table(&[1; 32]), layout.table(&[1; 32]));

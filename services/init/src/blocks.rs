@@ -14,6 +14,8 @@ pub(crate) struct Block {
     pub(crate) is_partition: bool,
     /// The partition's unique id, in lower case.
     pub(crate) part_uuid: Option<String>,
+    /// The partition's number.
+    pub(crate) part_number: Option<u32>,
     /// The partition's name.
     pub(crate) part_name: Option<String>,
     /// Its size in sectors of 512 bytes.
@@ -53,6 +55,7 @@ fn apply(block: &mut Block, uevent: &str) {
         match key {
             "DEVTYPE" => block.is_partition = value == "partition",
             "PARTUUID" => block.part_uuid = Some(value.to_ascii_lowercase()),
+            "PARTN" => block.part_number = value.parse().ok(),
             "PARTNAME" => block.part_name = Some(value.to_owned()),
             _ => {}
         }
@@ -72,5 +75,6 @@ mod tests {
         assert!(block.is_partition);
         assert_eq!(block.part_name.as_deref(), Some("aios-data"));
         assert_eq!(block.part_uuid.as_deref(), Some("abcd-1"));
+        assert_eq!(block.part_number, Some(3));
     }
 }

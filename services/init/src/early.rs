@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use aios_linux::{loopdev, verity};
+use aios_slots::Slot;
 use aios_verity::{BLOCK, root_partuuid, target_parameters, tree_partuuid};
 use aios_wire::init::Origin;
 use rustix::fs::{Mode, statfs};
@@ -167,8 +168,8 @@ fn slots(line: &CommandLine, blocks: &[Block]) -> Vec<Candidate> {
     let with = |uuid: String| blocks.iter().filter(move |block| block.part_uuid.as_deref() == Some(&uuid));
     let pair = |data: &Block| {
         let tree = with(tree_partuuid(&line.root)).find(|tree| tree.disk == data.disk)?;
-        let slot = data.part_name.as_deref().and_then(|name| name.chars().next_back()).unwrap_or('?');
-        let origin = Origin::Disk { disk: data.disk.clone(), slot: slot.to_ascii_lowercase().to_string() };
+        let slot = Slot::of_root_partition(data.part_number?)?;
+        let origin = Origin::Disk { disk: data.disk.clone(), slot: slot.to_string() };
         Some(Candidate { data: data.path(), tree: tree.path(), origin })
     };
     with(root_partuuid(&line.root)).filter_map(pair).collect()

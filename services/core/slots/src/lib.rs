@@ -32,6 +32,15 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// The slot whose root is the partition with this number on an installed disk.
+    pub fn of_root_partition(number: u32) -> Option<Self> {
+        match number {
+            3 => Some(Self::A),
+            5 => Some(Self::B),
+            _ => None,
+        }
+    }
+
     /// The one that an update writes while this one runs.
     pub fn other(self) -> Self {
         match self {
