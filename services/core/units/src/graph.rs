@@ -223,16 +223,12 @@ impl Graph {
             node.deadlines(now_ms, effects);
         }
         match self.phase {
-            Phase::Running => {
-                self.freeze_or_thaw(effects);
-                self.start_what_can(now_ms, effects);
-                // A unit that is ready as soon as it is started may free others, but only once it has been started.
-            }
-            Phase::Ending => {
-                self.freeze_or_thaw(effects);
-                self.stop_what_can(now_ms, effects);
-            }
+            Phase::Running => self.start_what_can(now_ms, effects),
+            Phase::Ending => self.stop_what_can(now_ms, effects),
             Phase::Before | Phase::Ended => {}
+        }
+        if self.phase != Phase::Before {
+            self.freeze_or_thaw(effects);
         }
         if self.phase == Phase::Running && !self.system_ready {
             let mut critical = self.nodes.iter().filter(|node| node.unit.critical).peekable();
