@@ -5,9 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -41,7 +39,6 @@ async fn run() -> Result<(), Fatal> {
     let mut settings = SettingsWatch { generation: u64::MAX };
     let (sender, wanted) = watch::channel(settings.next().await);
     let state = Rc::new(State { links: RefCell::default(), wanted: wanted.clone() });
-    state.share_resolv()?;
     state.publish();
     tokio::task::spawn_local({
         let state = Rc::clone(&state);
@@ -128,13 +125,6 @@ impl State {
             self.publish();
             eprintln!("{}", self.sentence());
         }
-    }
-
-    /// PID 1 made the folder for this service alone; everybody may read what is in it.
-    fn share_resolv(&self) -> Result<(), Fatal> {
-        let folder = Path::new(resolv::FILE).parent().unwrap_or(Path::new("/"));
-        let shared = fs::set_permissions(folder, fs::Permissions::from_mode(0o755));
-        shared.map_err(|error| Fatal::new(format_args!("cannot share {}", folder.display()), &error))
     }
 
     fn publish(&self) {

@@ -109,8 +109,6 @@ impl Store {
     pub fn open(folder: &Path, index: Arc<Index>) -> Result<Self, StoreError> {
         let store = Self { folder: folder.to_owned(), index, writing: Mutex::new(()) };
         let disk = |step, source| StoreError::Disk { step, path: folder.to_owned(), source };
-        // Everybody reads and runs what is here; init makes a service's folders for the service alone.
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(|error| disk("open", error))?;
         for entry in fs::read_dir(folder).map_err(|error| disk("list", error))? {
             let entry = entry.map_err(|error| disk("list", error))?;
             if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
