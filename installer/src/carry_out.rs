@@ -2,7 +2,8 @@
 //!
 //! The old table goes first and the new one comes last, with the release between, so a disk whose installation was cut
 //! off has no table and counts as empty: the installation can simply be started again. The data partition, which the
-//! kernel has to mount, is filled after that; everything is then read back from the disk.
+//! kernel has to mount, is filled after that; everything is then read back from the disk. Its file system stays at the
+//! template's size: PID 1 grows it at the first start, which takes a privilege that this program does not need.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -22,9 +23,6 @@ use crate::plan::Plan;
 
 /// How long the kernel may take to show a partition.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Blocks of the data partition's file system.
-const DATA_BLOCK: u64 = 4096;
 
 /// The installation stopped. The disk is not bootable; starting again begins from the beginning.
 #[derive(Debug, thiserror::Error)]
@@ -82,10 +80,7 @@ pub fn carry_out(
         let path = path.clone();
         move |source| InstallError::File { doing, path, source }
     };
-    // Exclusive: a disk that somebody mounts in this moment is not overwritten.
-    let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).unwrap_or_default();
-    let open = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(&path);
-    let device = open.map_err(on_disk("open"))?;
+    let device = open(&path).map_err(on_disk("open"))?;
     say("removing what the disk had");
     wipe(&device, plan.disk.bytes).map_err(on_disk("wipe"))?;
     say("writing the release");
@@ -99,17 +94,26 @@ pub fn carry_out(
         }
     })?;
     say("preparing the data partition");
-    let place = plan.layout.place(Part::Data);
-    template.write(&device, place, disk::data_uuid(seed))?;
+    template.write(&device, plan.layout.place(Part::Data), disk::data_uuid(seed))?;
     say("writing the partition table");
     disk::table(&plan.layout, payload, seed).write(&device, plan.layout.geometry, Write::New)?;
     reread(&device).map_err(on_disk("read the new partition table of"))?;
+    // Nothing can be mounted from a disk that somebody has for himself.
+    drop(device);
     let partition = partition(&plan.disk.name, Part::Data.number())?;
     say("filling the data partition");
-    fill(&partition, files, place.length / DATA_BLOCK)?;
+    fill(&partition, files)?;
     say("reading everything back");
+    let device = open(&path).map_err(on_disk("open"))?;
     disk::check_release(&device, &plan.layout, payload, seed)?;
+    drop(device);
     check_files(&partition, files)
+}
+
+/// For this program alone: a disk that somebody mounts in this moment is not overwritten.
+fn open(path: &Path) -> io::Result<File> {
+    let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).unwrap_or_default();
+    OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(path)
 }
 
 /// Both ends, where tables are; everything that counts is written anew.
@@ -169,16 +173,14 @@ impl Data {
     }
 }
 
-fn fill(partition: &Path, files: &[SeedFile], blocks: u64) -> Result<(), InstallError> {
+fn fill(partition: &Path, files: &[SeedFile]) -> Result<(), InstallError> {
     let data = Data::mount(partition, MountFlags::empty())?;
-    let filled = fill_mounted(&data.0, files, blocks);
+    let filled = fill_mounted(&data.0, files);
     let unmounted = data.unmount();
     filled.and(unmounted)
 }
 
-fn fill_mounted(root: &Path, files: &[SeedFile], blocks: u64) -> Result<(), InstallError> {
-    let grow = |source| InstallError::File { doing: "grow", path: root.to_owned(), source };
-    aios_linux::ext4::resize(root, blocks).map_err(grow)?;
+fn fill_mounted(root: &Path, files: &[SeedFile]) -> Result<(), InstallError> {
     for file in files {
         let path = root.join(&file.path);
         let failed = |source| InstallError::File { doing: "write", path: path.clone(), source };
@@ -208,4 +210,60 @@ fn check_files(partition: &Path, files: &[SeedFile]) -> Result<(), InstallError>
     }
     let unmounted = data.unmount();
     result.and(unmounted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use aios_image::layout::Place;
+
+    use super::*;
+
+    /// A loop device that goes away with the test.
+    struct LoopDevice(PathBuf);
+
+    impl LoopDevice {
+        fn over(image: &Path) -> Self {
+            let output = Command::new("losetup").args(["--find", "--show"]).arg(image).output().expect("losetup runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Self(String::from_utf8(output.stdout).expect("a path").trim().into())
+        }
+    }
+
+    impl Drop for LoopDevice {
+        fn drop(&mut self) {
+            let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root, a loop device and ext4"]
+    fn the_data_partition_keeps_its_files() {
+        const SIZE: u64 = 1 << 30;
+        let folder = tempfile::tempdir().expect("a folder");
+        let packed = aios_image::data::template(folder.path()).expect("e2fsprogs is installed");
+        let image = folder.path().join("data");
+        let file = File::options().read(true).write(true).create_new(true).open(&image).expect("a file");
+        file.set_len(SIZE).expect("sparse");
+        let template = Template::parse(&packed).expect("a template");
+        let place = Place { start: 0, length: SIZE };
+        template.write(&file, place, disk::data_uuid(&[1; 32])).expect("written");
+        let device = LoopDevice::over(&image);
+        let seed = |path: &str, owner| SeedFile { path: path.into(), owner, bytes: path.into() };
+        let files = [
+            seed("system/policy/operators.json", 102),
+            seed("system/settings/settings.json", 106),
+            seed("system/settings/generations/1.json", 106),
+        ];
+        fill(&device.0, &files).expect("filled");
+        check_files(&device.0, &files).expect("read back");
+        let changed = [SeedFile { bytes: b"other".to_vec(), ..files[0].clone() }];
+        assert!(matches!(check_files(&device.0, &changed), Err(InstallError::ReadBack { .. })));
+        let checked = Command::new("e2fsck").args(["-f", "-n"]).arg(&device.0).output().expect("e2fsck runs");
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+        let stat = Command::new("debugfs").args(["-R", "stat system/settings"]).arg(&device.0).output();
+        let stat = String::from_utf8(stat.expect("debugfs runs").stdout).expect("text");
+        assert!(stat.contains("Mode:  0700") && stat.contains("User:   106"), "{stat}");
+    }
 }
