@@ -8,10 +8,11 @@
 //! |---|---|---|
 //! | proposed, allowed | failed or denied | nothing happened, and the decision may be void |
 //! | waiting | waiting | its approval is kept by the policy kernel |
-//! | running, verifying | failed | its effect may have begun; but see `node.reboot` |
+//! | running | failed | its effect may have begun |
+//! | verifying | verifying | its effect is done: the verifier looks, perhaps again |
 //!
-//! A `node.reboot` that is found in a later boot did what it promised as far as anybody can tell here: it goes to the
-//! verifier.
+//! `node.reboot` is the exception: its effect ends the boot, so it is measured when it is found in a later one, and in
+//! the same boot it has failed.
 
 use std::path::Path;
 
@@ -41,7 +42,7 @@ pub struct Entry {
 pub enum Left {
     /// A person still has to say.
     Waits(Entry),
-    /// Its effect was the end of that boot: measure it.
+    /// Its effect is done: measure it.
     Measure(Entry),
     /// It was ended by the runtime's end; the record of that is missing.
     Ended(Entry),
@@ -224,12 +225,18 @@ fn settle(entry: Entry, boot: &str) -> Option<(Entry, Option<Event>)> {
         State::Allowed { .. } => {
             Some(Event::Failed(format!("{ENDED} before the action began; nothing happened: submit it again")))
         }
-        _ if entry.view.request.action_type == "node.reboot" && entry.boot != boot && entry.before.is_some() => None,
+        state if is_measurable(state, &entry, boot) => None,
         _ => Some(Event::Failed(format!(
             "{ENDED} while the action ran; its effect may have happened and it is not run again: look before you submit it again"
         ))),
     };
     Some((entry, event))
+}
+
+fn is_measurable(state: &State, entry: &Entry, boot: &str) -> bool {
+    let ends_the_boot = entry.view.request.action_type == "node.reboot";
+    let done = if ends_the_boot { entry.boot != boot } else { *state == State::Verifying };
+    done && entry.before.is_some()
 }
 
 fn row(entry: &Entry) -> Vec<u8> {
@@ -319,7 +326,7 @@ mod tests {
             ("waiting", "waiting", 1),
             ("allowed", "failed", 1),
             ("running", "failed", 1),
-            ("verifying", "failed", 1),
+            ("verifying", "verifying", 1),
             ("succeeded", "succeeded", 0),
         ];
         for boot in ["one", "two"] {
@@ -337,6 +344,7 @@ mod tests {
         assert_eq!(state("two", "running"), "running");
         assert_eq!(state("two", "verifying"), "verifying");
         assert_eq!(state("one", "running"), "failed");
+        assert_eq!(state("one", "verifying"), "failed");
     }
 
     #[test]

@@ -48,6 +48,9 @@ impl PeerError {
 /// Nothing that is asked here takes longer; a service that is frozen or stuck must not hold an action for ever.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Who asks for an action waits for the decision.
+const DECIDING: Duration = Duration::from_secs(10);
+
 /// How long a record is tried that must not be lost: a service that was just restarted is back by then.
 const INSISTING: Duration = Duration::from_secs(30);
 
@@ -74,7 +77,7 @@ pub(crate) async fn decide(envelope: &str, subject: BorrowedFd<'_>) -> Result<De
         let connection = aios_daemon::connect(POLICY).await?;
         Policy1Proxy::new(&connection).await?.decide(envelope, subject.into()).await
     };
-    read(POLICY, &within(POLICY, "decide", LIMIT, call).await?)
+    read(POLICY, &within(POLICY, "decide", DECIDING, call).await?)
 }
 
 /// Returns when a person has said, or never; a lost connection is an error.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use action_runtime::journal::{Entry, JournalError};
 use action_runtime::launch::{self, Finished, Given, Launch, LaunchError};
 use action_runtime::task::{Report, Task, Undo};
-use aios_action::{ActionType, Adapter, Envelope, Event, Receipt, State, find};
+use aios_action::{ActionType, ActionView, Adapter, Envelope, Event, Receipt, State, find};
 use aios_daemon::error_chain;
 use aios_ids::{ActionId, Digest};
 use aios_wire::launch::{Ending, Limits, Program};
@@ -26,6 +26,8 @@ use crate::{redact, resource};
 enum StepError {
     #[error("the action's type is not in this system's catalogue")]
     Unknown,
+    #[error("it did not begin: {0}")]
+    Unit(String),
     #[error("it did not begin: the verifier cannot see the state before")]
     Before(#[source] PeerError),
     #[error("it did not begin: it could not be undone")]
@@ -75,12 +77,10 @@ pub(crate) async fn perform(runtime: Arc<Runtime>, entry: Entry) {
         Ok(Came::Held) => finish(&runtime, &id, Event::Held).await,
         Ok(Came::ToTheNextBoot) => {}
         Err(error) => {
-            let not_held = matches!(error, StepError::NotHeld(_));
-            if !finish_failed(&runtime, &id, &error, undo.is_some() && not_held).await {
-                return;
-            }
-            if let Some(undo) = undo.filter(|_| not_held) {
-                roll_back(&runtime, &id, undo).await;
+            let why = error_chain(&error);
+            match undo.filter(|_| matches!(error, StepError::NotHeld(_))) {
+                Some(undo) => roll_back(&runtime, &id, undo, why).await,
+                None => finish(&runtime, &id, Event::Failed(why)).await,
             }
         }
     }
@@ -93,6 +93,7 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, undo: &mut Option<Undo>) ->
     let envelope = Envelope::new(id.clone(), view.subject.clone(), view.request.clone());
     let text = envelope.canonical();
 
+    resource::check_unit(&view.request).map_err(StepError::Unit)?;
     let before = peers::before(&text).await.map_err(StepError::Before)?;
     let prepared = undo::prepare(&view.request).await?;
     let intent = json!({
@@ -130,11 +131,15 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, undo: &mut Option<Undo>) ->
     let finished = launch(runtime, id.clone(), program, args, input, given, limits).await;
     *undo = prepared;
     let (ran, observed) = came_of(action_type, finished)?;
-    runtime.advance(id, Event::EffectDone, |entry| entry.view.observed = observed)?;
+    let before = handed_back(&before, &ran);
+    runtime.advance(id, Event::EffectDone, |entry| {
+        entry.before = Some(before.clone());
+        entry.view.observed = observed;
+    })?;
     if action_type.name == "node.reboot" {
         return Ok(Came::ToTheNextBoot);
     }
-    measure(runtime, id, &text, &before, ran).await
+    measure(runtime, id, &text, &before).await
 }
 
 /// What is to be measured of a launch, and what a program printed; or why there is nothing to measure.
@@ -177,15 +182,8 @@ fn printed(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(KEPT)]).into_owned()
 }
 
-async fn measure(
-    runtime: &Arc<Runtime>,
-    id: &ActionId,
-    envelope: &str,
-    before: &str,
-    ran: Value,
-) -> Result<Came, StepError> {
-    let before = json!({"before": before, "ran": ran}).to_string();
-    let outcome = peers::measure(envelope, &before).await.map_err(StepError::Measure)?;
+async fn measure(runtime: &Arc<Runtime>, id: &ActionId, envelope: &str, before: &str) -> Result<Came, StepError> {
+    let outcome = peers::measure(envelope, before).await.map_err(StepError::Measure)?;
     runtime.journal.note(id, |entry| {
         entry.view.evidence.push(Receipt { kind: "outcome".into(), index: outcome.evidence });
         entry.view.observed = match entry.view.observed.take() {
@@ -196,30 +194,40 @@ async fn measure(
     if outcome.held { Ok(Came::Held) } else { Err(StepError::NotHeld(outcome.text)) }
 }
 
-/// Measures an action whose effect was the end of the boot before.
-pub(crate) async fn measure_after_restart(runtime: &Arc<Runtime>, entry: Entry) {
-    let view = entry.view;
-    let measured = async {
-        if view.state == State::Running {
-            runtime.advance(&view.id, Event::EffectDone, |_| {})?;
-        }
-        let envelope = Envelope::new(view.id.clone(), view.subject, view.request).canonical();
-        measure(runtime, &view.id, &envelope, entry.before.as_deref().unwrap_or("{}"), json!({})).await
-    };
-    match measured.await {
-        Ok(_) => finish(runtime, &view.id, Event::Held).await,
-        Err(error) => {
-            finish_failed(runtime, &view.id, &error, false).await;
-        }
-    }
+/// What the verifier is handed back: what it saw before, and what the launcher told.
+fn handed_back(before: &str, ran: &Value) -> String {
+    json!({"before": before, "ran": ran}).to_string()
 }
 
-async fn roll_back(runtime: &Arc<Runtime>, id: &ActionId, undo: Undo) {
+/// Measures an action whose effect was done when the runtime, or the boot, ended.
+pub(crate) async fn measure_after_restart(runtime: &Arc<Runtime>, entry: Entry) {
+    let view = entry.view;
+    let before = entry.before.unwrap_or_default();
+    let measured = async {
+        let before = if view.state == State::Running {
+            let before = handed_back(&before, &json!({}));
+            runtime.advance(&view.id, Event::EffectDone, |entry| entry.before = Some(before.clone()))?;
+            before
+        } else {
+            before
+        };
+        let envelope = Envelope::new(view.id.clone(), view.subject, view.request).canonical();
+        measure(runtime, &view.id, &envelope, &before).await
+    };
+    let event = match measured.await {
+        Ok(_) => Event::Held,
+        Err(error) => Event::Failed(error_chain(&error)),
+    };
+    finish(runtime, &view.id, event).await;
+}
+
+/// Brings the state from before back, and only then says that the action failed: who waits for its end sees the whole.
+async fn roll_back(runtime: &Arc<Runtime>, id: &ActionId, undo: Undo, why: String) {
     let undone = async {
         let given = resource::open_for_undo(&undo).map_err(StepError::Resource)?;
         let (program, args) = resource::adapter();
-        let limits = Limits { memory: 48 << 20, processes: 8, cpu_percent: 100, time_ms: 20_000 };
-        let finished = launch(runtime, id.clone(), program, args, task(&Task::Undo(undo)), given, limits).await;
+        let input = task(&Task::Undo(undo));
+        let finished = launch(runtime, id.clone(), program, args, input, given, resource::CALL_LIMITS).await;
         match serde_json::from_slice(&finished.map_err(StepError::Launch)?.output) {
             Ok(Report::Done(_)) => Ok(()),
             Ok(Report::Failed(text)) => Err(StepError::Adapter(text)),
@@ -227,13 +235,13 @@ async fn roll_back(runtime: &Arc<Runtime>, id: &ActionId, undo: Undo) {
         }
     };
     match undone.await {
-        Ok(()) => finish(runtime, id, Event::RolledBack).await,
+        Ok(()) => match runtime.journal.advance(id, Event::Failed(why), |_| {}) {
+            Ok(_) => finish(runtime, id, Event::RolledBack).await,
+            Err(error) => eprintln!("{id}'s failure cannot be kept: {}", error_chain(&error)),
+        },
         Err(error) => {
-            let text = format!("the state from before could not be brought back: {}", error_chain(&error));
-            eprintln!("{id}: {text}");
-            if let Ok(entry) = runtime.journal.show(id) {
-                record_result(runtime, &entry, json!({"undo": text})).await;
-            }
+            let text = format!("{why}; and the state from before could not be brought back: {}", error_chain(&error));
+            finish(runtime, id, Event::Failed(text)).await;
         }
     }
 }
@@ -263,45 +271,39 @@ fn note(runtime: &Runtime, id: &ActionId, kind: &str, index: u64) -> Result<(), 
     runtime.journal.note(id, |entry| entry.view.evidence.push(Receipt { kind: kind.into(), index })).map(drop)
 }
 
-/// Brings an action to its failed end; whether that was possible.
-async fn finish_failed(runtime: &Runtime, id: &ActionId, error: &StepError, undo_follows: bool) -> bool {
-    let event = Event::Failed(error_chain(error));
-    match runtime.advance(id, event, |_| {}) {
-        Ok(entry) => {
-            if !undo_follows {
-                record_result(runtime, &entry, json!({})).await;
-            }
-            true
-        }
-        Err(other) => {
-            eprintln!("{id} failed ({}) and that cannot be kept: {}", error_chain(error), error_chain(&other));
-            false
-        }
+/// Records how an action ends, and ends it: who sees the end sees its record too. A crash between the two leaves an
+/// action that is measured again, or is found to have been interrupted.
+pub(crate) async fn finish(runtime: &Runtime, id: &ActionId, event: Event) {
+    let ended = async {
+        let view = runtime.show(id)?;
+        let next = view.state.after(event.clone()).map_err(JournalError::from)?;
+        let recorded = append_result(&view, &next, json!({})).await;
+        runtime.advance(id, event, |entry| entry.view.evidence.extend(recorded))
+    };
+    if let Err(error) = ended.await {
+        eprintln!("{id}'s end cannot be kept: {}", error_chain(&error));
     }
 }
 
-async fn finish(runtime: &Runtime, id: &ActionId, event: Event) {
-    match runtime.advance(id, event, |_| {}) {
-        Ok(entry) => record_result(runtime, &entry, json!({})).await,
-        Err(error) => eprintln!("{id}'s end cannot be kept: {}", error_chain(&error)),
-    }
-}
-
-/// Records how an action ended.
+/// Records how an action has ended.
 pub(crate) async fn record_result(runtime: &Runtime, entry: &Entry, more: Value) {
-    let view = &entry.view;
-    let mut payload = json!({"type": view.request.action_type, "digest": view.digest, "result": view.state});
+    if let Some(receipt) = append_result(&entry.view, &entry.view.state, more).await
+        && let Err(error) = note(runtime, &entry.view.id, &receipt.kind, receipt.index)
+    {
+        eprintln!("the receipt of {} cannot be kept: {}", entry.view.id, error_chain(&error));
+    }
+}
+
+async fn append_result(view: &ActionView, state: &State, more: Value) -> Option<Receipt> {
+    let mut payload = json!({"type": view.request.action_type, "digest": view.digest, "result": state});
     if let (Some(payload), Value::Object(more)) = (payload.as_object_mut(), more) {
         payload.extend(more);
     }
-    let kept = match peers::insist_append("result", view.id.as_str(), &payload).await {
-        Ok(index) => note(runtime, &view.id, "result", index),
+    match peers::insist_append("result", view.id.as_str(), &payload).await {
+        Ok(index) => Some(Receipt { kind: "result".into(), index }),
         Err(error) => {
             eprintln!("the result of {} cannot be recorded: {}", view.id, error_chain(&error));
-            return;
+            None
         }
-    };
-    if let Err(error) = kept {
-        eprintln!("the receipt of {} cannot be kept: {}", view.id, error_chain(&error));
     }
 }

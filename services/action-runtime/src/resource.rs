@@ -6,16 +6,39 @@ use std::os::fd::OwnedFd;
 use action_runtime::launch::Given;
 use action_runtime::task::Undo;
 use aios_action::{ActionType, Adapter, GRANTED_FOLDER, Request};
+use aios_wire::init::{self, Reply, Role};
 use aios_wire::launch::{Limits, Program};
 use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 const MEBIBYTE: u64 = 1 << 20;
 
+/// Enough for one call; an adapter that needs more is broken.
+pub(crate) const CALL_LIMITS: Limits =
+    Limits { memory: 48 * MEBIBYTE, processes: 8, cpu_percent: 100, time_ms: 20_000 };
+
 /// The granted folder.
 pub(crate) fn granted_folder() -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::open(GRANTED_FOLDER, flags, Mode::empty())?)
+}
+
+/// PID 1 starts and restarts any unit; an action only those of the role that its type is about.
+pub(crate) fn check_unit(request: &Request) -> Result<(), String> {
+    let wanted = match request.action_type.as_str() {
+        "service.restart" => Role::System,
+        "agent.run" => Role::Agent,
+        _ => return Ok(()),
+    };
+    let name = request.parameters.get("name").and_then(Value::as_str).unwrap_or_default();
+    match aios_daemon::init::ask(&init::Request::Services) {
+        Ok(Reply::Services { services }) if services.iter().any(|unit| unit.name == name && unit.role == wanted) => {
+            Ok(())
+        }
+        Ok(_) if wanted == Role::Agent => Err(format!("there is no agent '{name}'; 'aios agent list' shows all")),
+        Ok(_) => Err(format!("there is no service '{name}'; 'aios service list' shows all")),
+        Err(error) => Err(aios_daemon::error_chain(&error)),
+    }
 }
 
 /// What the program of an action of this type works on. A connection is the runtime's: the service sees the runtime.
@@ -53,7 +76,7 @@ pub(crate) fn adapter() -> (Program, Vec<Vec<u8>>) {
 
 /// What an action of this type may use up.
 pub(crate) fn limits(entry: &ActionType) -> Limits {
-    let call = Limits { memory: 48 * MEBIBYTE, processes: 8, cpu_percent: 100, time_ms: 20_000 };
+    let call = CALL_LIMITS;
     match (entry.adapter, entry.name) {
         // Fetching takes as long as the network does.
         (_, "store.add" | "update.apply") => Limits { time_ms: 15 * 60_000, ..call },

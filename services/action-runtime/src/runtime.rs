@@ -99,6 +99,11 @@ impl Runtime {
             State::Allowed { .. } => {
                 tokio::spawn(perform::perform(Arc::clone(self), entry.clone()));
             }
+            // A denial that the policy kernel did not record is recorded here, once somebody can.
+            State::Denied { .. } if entry.view.evidence.is_empty() => {
+                let (runtime, entry) = (Arc::clone(self), entry.clone());
+                tokio::spawn(async move { perform::record_result(&runtime, &entry, serde_json::json!({})).await });
+            }
             _ => {}
         }
         Ok(entry.view)
@@ -248,7 +253,7 @@ async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: Approval
             Err(error) if error.is_answer() && refusals >= REFUSALS => {
                 // The policy kernel is there and does not know the request: nobody can ever approve it.
                 let event = Event::Denied { reason: "ApprovalGone".into(), text: error_chain(&error) };
-                return end(&runtime, &id, event).await;
+                return perform::finish(&runtime, &id, event).await;
             }
             Err(error) => {
                 refusals += u32::from(error.is_answer());
@@ -273,19 +278,12 @@ async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: Approval
         ),
     };
     if event != Event::Approved {
-        return end(&runtime, &id, event).await;
+        return perform::finish(&runtime, &id, event).await;
     }
     match runtime.advance(&id, event, |_| {}) {
         Ok(entry) => perform::perform(runtime, entry).await,
         // It was cancelled while the person said yes.
         Err(error) => eprintln!("{id} does not go on: {}", error_chain(&error)),
-    }
-}
-
-async fn end(runtime: &Runtime, id: &ActionId, event: Event) {
-    match runtime.advance(id, event, |_| {}) {
-        Ok(entry) => perform::record_result(runtime, &entry, serde_json::json!({})).await,
-        Err(error) => eprintln!("{id} does not end: {}", error_chain(&error)),
     }
 }
 

@@ -157,7 +157,8 @@ fn unit_judgement(name: &str, before: &Snapshot, unit: Option<&Service>, good: &
 /// An update is there when the loader's next choice is a newer release that was never tried.
 fn updated(running: Option<&Version>, next: Option<&UkiName>) -> Judgement {
     let untried = Some(Counter { left: TRIES, done: 0 });
-    let held = next.is_some_and(|next| running.is_some_and(|running| next.version > *running) && next.counter == untried);
+    let held =
+        next.is_some_and(|next| running.is_some_and(|running| next.version > *running) && next.counter == untried);
     let next = next.map(ToString::to_string);
     let running = running.map(ToString::to_string);
     let text = match &next {
@@ -206,12 +207,20 @@ fn rebooted(before: &Snapshot, now: String) -> Judgement {
 
 #[cfg(test)]
 mod tests {
+    use aios_wire::init::Role;
     use proptest::prelude::*;
 
     use super::*;
 
     fn unit(starts: u32, state: ServiceState) -> Service {
-        Service { name: "network".into(), role: aios_wire::init::Role::System, state, pid: Some(7), starts, note: String::new() }
+        Service {
+            name: "network".into(),
+            role: aios_wire::init::Role::System,
+            state,
+            pid: Some(7),
+            starts,
+            note: String::new(),
+        }
     }
 
     #[test]
