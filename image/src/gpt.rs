@@ -1,9 +1,9 @@
 //! Partition tables: reading any, writing ours in an order that survives a power cut.
 //!
 //! The writer puts the backup down first and the primary last, with a barrier between, so that there is a whole table
-//! at every moment. The same table gives the same bytes. The crate `gpt` reads what this writes in the tests; it is not
-//! used itself because it ends the process on foreign entry sizes, does not fall back on the backup when the primary's
-//! entries are damaged, and has no barriers.
+//! at every moment. The same table gives the same bytes. The crate `gpt` checks what this writes
+//! ([`crate::second_reader`]); it does not do the work because it ends the process on foreign entry sizes, does not fall
+//! back on the backup when the primary's entries are damaged, and has no barriers.
 
 use std::io;
 

@@ -12,5 +12,6 @@ pub mod iso;
 pub mod layout;
 pub mod medium;
 pub mod release;
+pub mod second_reader;
 pub mod slot;
 pub mod uki;

@@ -2,12 +2,13 @@
 
 mod common;
 
-use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
 use aios_ids::Digest;
 use aios_image::gpt::{Table, Write};
 use aios_image::layout::{self, LEAST_DISK, Layout, LayoutError, PARTS, Part};
+use aios_image::second_reader::{self, SecondReaderError};
 use aios_slots::Slot;
 use common::Record;
 use proptest::prelude::*;
@@ -70,20 +71,18 @@ fn sgdisk_finds_no_fault_and_sees_the_ids() {
 fn another_reader_sees_the_same_table() {
     for sector in [512, 4096] {
         let (image, layout, table) = written(3 * GIB, sector);
-        let size = if sector == 512 { gpt::disk::LogicalBlockSize::Lb512 } else { gpt::disk::LogicalBlockSize::Lb4096 };
-        let device = File::open(image.path()).expect("the image");
-        let theirs = gpt::GptConfig::new().logical_block_size(size).only_valid_headers(true).open_from_device(device);
-        let theirs = theirs.expect("both copies are valid");
-        assert_eq!(theirs.guid().to_string(), table.disk.to_string());
-        assert_eq!(theirs.partitions().len(), PARTS.len());
-        for (number, entry) in theirs.partitions() {
-            let ours = table.entries[*number as usize - 1].as_ref().expect("a partition");
-            assert_eq!((entry.first_lba, entry.last_lba, &entry.name), (ours.first, ours.last, &ours.name));
-            assert_eq!(entry.part_guid.to_string(), ours.id.to_string());
-            assert_eq!(entry.part_type_guid.guid.to_string(), ours.kind.to_string());
-        }
+        second_reader::check(image.as_file(), layout.geometry, &table).expect("the same table");
         assert_eq!(Table::read(image.as_file(), layout.geometry).expect("ours"), table);
         assert_eq!(Layout::of(&table, layout.geometry).expect("our layout"), layout);
+        let mut other = table.clone();
+        layout::vacate(&mut other, Slot::A);
+        let error = second_reader::check(image.as_file(), layout.geometry, &other).expect_err("another table");
+        assert!(matches!(error, SecondReaderError::Differs { number: 3 }));
+        let backup_entry = layout.geometry.last_usable() + 1;
+        image.as_file().write_all_at(&[0xff], backup_entry * u64::from(sector) + 130).expect("damaged");
+        let header = (layout.geometry.sectors - 1) * u64::from(sector) + 20;
+        image.as_file().write_all_at(&[0xff], header).expect("damaged");
+        assert!(second_reader::check(image.as_file(), layout.geometry, &table).is_err());
     }
 }
 

@@ -17,6 +17,7 @@ use aios_image::disk::{self, DiskError, Payload};
 use aios_image::gpt::{GptError, Write};
 use aios_image::layout::Part;
 use aios_image::medium::Medium as _;
+use aios_image::second_reader::{self, SecondReaderError};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::plan::Plan;
@@ -44,6 +45,9 @@ pub enum InstallError {
     /// The table.
     #[error(transparent)]
     Table(#[from] GptError),
+    /// The table, as another reader sees it.
+    #[error(transparent)]
+    TableReadBack(#[from] SecondReaderError),
     /// The data partition's file system.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -106,6 +110,7 @@ pub fn carry_out(
     say("reading everything back");
     let device = open(&path).map_err(on_disk("open"))?;
     disk::check_release(&device, &plan.layout, payload, seed)?;
+    second_reader::check(&device, plan.layout.geometry, &disk::table(&plan.layout, payload, seed))?;
     drop(device);
     check_files(&partition, files)
 }
