@@ -30,7 +30,7 @@ enum StepError {
     Unit(String),
     #[error("it did not begin: the verifier cannot see the state before")]
     Before(#[source] PeerError),
-    #[error("it did not begin: it could not be undone")]
+    #[error("it did not begin: what would bring the state from before back cannot be kept")]
     Undo(#[from] UndoError),
     #[error("it did not begin: the intent cannot be recorded")]
     Intent(#[source] PeerError),

@@ -215,7 +215,7 @@ mod tests {
     fn unit(starts: u32, state: ServiceState) -> Service {
         Service {
             name: "network".into(),
-            role: aios_wire::init::Role::System,
+            role: Role::System,
             state,
             pid: Some(7),
             starts,
