@@ -311,6 +311,11 @@ pub(crate) enum StoreCommand {
         /// The store path
         path: String,
     },
+    /// Hashes a path again and compares with what was signed
+    Verify {
+        /// The store path
+        path: String,
+    },
     /// Runs a program of the store in the action sandbox
     Run {
         /// The program

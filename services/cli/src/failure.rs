@@ -68,15 +68,15 @@ impl fmt::Display for Failure {
 
 impl From<zbus::Error> for Failure {
     fn from(error: zbus::Error) -> Self {
+        use zbus::fdo;
         match &error {
-            zbus::Error::MethodError(name, text, _) => {
-                let text = text.clone().unwrap_or_else(|| name.to_string());
-                if name.as_str() == "org.freedesktop.DBus.Error.AccessDenied" {
-                    Self::denied(text)
-                } else {
-                    Self::failed(text)
-                }
-            }
+            // The standard errors arrive as their own type, and carry the service's words.
+            zbus::Error::FDO(refusal) => match refusal.as_ref() {
+                fdo::Error::AccessDenied(text) => Self::denied(text),
+                fdo::Error::Failed(text) | fdo::Error::InvalidArgs(text) => Self::failed(text),
+                other => Self::failed(other.to_string()),
+            },
+            zbus::Error::MethodError(name, text, _) => Self::failed(text.clone().unwrap_or_else(|| name.to_string())),
             _ => Self {
                 status: Status::NotReachable,
                 text: format!("the service ended the connection: {error}"),
@@ -92,5 +92,22 @@ impl From<aios_daemon::init::AskError> for Failure {
             aios_daemon::init::AskError::Refused(reason) => Self::denied(reason),
             other => Self::not_reachable("PID 1", aios_daemon::error_chain(&other)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zbus::fdo;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_words_and_has_its_own_status() {
+        let refused = Failure::from(zbus::Error::from(fdo::Error::AccessDenied("no: closed; ask".into())));
+        assert_eq!((refused.status, refused.to_string().as_str()), (Status::Denied, "no: closed; ask"));
+        let failed = Failure::from(zbus::Error::from(fdo::Error::InvalidArgs("no such key".into())));
+        assert_eq!((failed.status, failed.to_string().as_str()), (Status::Failed, "no such key"));
+        let gone = Failure::from(zbus::Error::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
+        assert_eq!(gone.status, Status::NotReachable);
     }
 }

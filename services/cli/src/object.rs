@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use aios_daemon::proxy::Objects1Proxy;
-use serde_json::Value;
+use aios_wire::objects::ObjectVersion;
 
 use crate::action;
 use crate::args::ObjectCommand;
@@ -15,12 +15,12 @@ use crate::show::{Format, read, table};
 pub(crate) async fn run(command: ObjectCommand, format: Format) -> Result<(), Failure> {
     match command {
         ObjectCommand::List => {
-            let all: Vec<Value> = read("object-store", &connect().await?.list().await?)?;
+            let all: Vec<ObjectVersion> = read("object-store", &connect().await?.list().await?)?;
             format.print(&all, |all| versions(all));
             Ok(())
         }
         ObjectCommand::Log { name } => {
-            let all: Vec<Value> = read("object-store", &connect().await?.log(&name).await?)?;
+            let all: Vec<ObjectVersion> = read("object-store", &connect().await?.log(&name).await?)?;
             format.print(&all, |all| versions(all));
             Ok(())
         }
@@ -37,17 +37,10 @@ pub(crate) async fn run(command: ObjectCommand, format: Format) -> Result<(), Fa
     }
 }
 
-fn versions(all: &[Value]) {
+fn versions(all: &[ObjectVersion]) {
     table(
         ["OBJECT", "VERSION", "SIZE", "SHA-256"],
-        all.iter().map(|v| {
-            [
-                v["name"].as_str().unwrap_or("").to_owned(),
-                v["version"].to_string(),
-                v["size"].to_string(),
-                v["digest"].as_str().unwrap_or("").to_owned(),
-            ]
-        }),
+        all.iter().map(|v| [v.name.clone(), v.version.to_string(), v.size.to_string(), v.digest.to_string()]),
     );
 }
 

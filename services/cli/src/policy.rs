@@ -5,8 +5,7 @@ use std::os::fd::AsFd;
 use aios_action::Envelope;
 use aios_daemon::proxy::Policy1Proxy;
 use aios_ids::ActionId;
-use aios_wire::policy::{Decision, Verdict};
-use serde_json::Value;
+use aios_wire::policy::{Decision, PolicyView, Verdict};
 use zbus::Fd;
 
 use crate::action;
@@ -18,18 +17,11 @@ pub(crate) async fn run(command: PolicyCommand, format: Format) -> Result<(), Fa
     let policy = connect().await?;
     match command {
         PolicyCommand::Show => {
-            let shown: Value = read("policy-kernel", &policy.show().await?)?;
+            let shown: PolicyView = read("policy-kernel", &policy.show().await?)?;
             format.print(&shown, |shown| {
-                println!(
-                    "policy epoch {}",
-                    shown["epoch"].as_str().map_or_else(|| shown["epoch"].to_string(), str::to_owned)
-                );
-                println!("signed by    {}", shown["signer"].as_str().unwrap_or("nobody"));
-                println!();
-                println!(
-                    "{}",
-                    shown["text"].as_str().unwrap_or("no policy is loaded: everything is denied").trim_end()
-                );
+                println!("policy epoch {}", shown.epoch);
+                println!("signed by    {}", if shown.signer.is_empty() { "nobody" } else { &shown.signer });
+                println!("\n{}", shown.text.trim_end());
             });
             Ok(())
         }

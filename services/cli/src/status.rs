@@ -2,7 +2,7 @@
 
 use aios_identity::SessionStrength;
 use aios_wire::init::{Origin, Reply, Request, ServiceState, System};
-use aios_wire::policy::{Approval, ApprovalState};
+use aios_wire::policy::{Approval, ApprovalState, PolicyView};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -81,11 +81,11 @@ fn origin_text(origin: &Origin) -> String {
 
 async fn policy_line() -> Result<Value, Failure> {
     let policy = policy::connect().await?;
-    let shown: Value = read("policy-kernel", &policy.show().await?)?;
+    let shown: PolicyView = read("policy-kernel", &policy.show().await?)?;
     let approvals: Vec<Approval> = read("policy-kernel", &policy.approvals().await?)?;
     let waiting = approvals.iter().filter(|a| a.state == ApprovalState::Waiting).count();
-    let epoch = shown["epoch"].as_str().map_or_else(|| shown["epoch"].to_string(), str::to_owned);
-    Ok(json!({"epoch": epoch, "waiting": waiting, "text": format!("epoch {epoch}; {waiting} waiting for a person")}))
+    let text = format!("epoch {}; {waiting} waiting for a person", shown.epoch);
+    Ok(json!({"epoch": shown.epoch, "waiting": waiting, "text": text}))
 }
 
 async fn hostname() -> Result<String, Failure> {
