@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use aios_evidence::scan::Place;
 use aios_evidence::segment::{Frame, GROUP_LIMIT};
 use aios_evidence::{
     Checkpoint, Fault, Filter, InclusionBundle, KeySource, Kind, RECORD_LIMIT, Record, RecordError, Report,
@@ -103,13 +104,6 @@ pub enum QueryError {
     /// No proof for this entry.
     #[error(transparent)]
     Proof(#[from] TreeError),
-}
-
-/// Where an entry's bytes are in the segment.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) offset: u64,
-    pub(crate) length: u32,
 }
 
 /// Where entries are and which belong to a kind or an action. Rebuilt at each start.

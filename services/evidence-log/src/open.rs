@@ -1,17 +1,17 @@
 //! Opening the log is recovering it: the whole segment is read, every hash compared, the end judged against the newest
 //! signed checkpoint. A crash's unfinished append is cut off; anything else that is wrong makes the log read-only.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use aios_evidence::segment::{self, Damage, Frame, Next, Replay, Verdict};
+use aios_evidence::scan::{scan, tail};
+use aios_evidence::segment::{self, Damage, Replay, Verdict};
 use aios_evidence::{Checkpoint, NoteError, VerifierKey};
 use aios_store::{AppendError, AppendFile, ReplaceError};
 
 use crate::key::{self, Expect};
-use crate::log::{Index, Log, Place};
+use crate::log::{Index, Log};
 
 pub(crate) const SEGMENT: &str = "segment";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -106,10 +106,12 @@ pub fn open(folder: &Path, new_seed: impl FnOnce() -> io::Result<[u8; 32]>) -> R
 
     let mut file = AppendFile::open(&segment_path)?;
     let reader = file.reader()?;
-    let read = read_segment(&reader).map_err(access(&segment_path))?;
-    let Some(mut read) = read else { return Err(OpenError::Version { path: segment_path }) };
+    let mut index = Index::default();
+    let read_at = |offset, bytes: &mut [u8]| reader.read_at(bytes, offset);
+    let found = scan(read_at, |kind, action, place| index.push(kind, action, place)).map_err(access(&segment_path))?;
+    let Some(mut read) = found else { return Err(OpenError::Version { path: segment_path }) };
 
-    let tail = read_tail(&reader, read.end, file.length()).map_err(access(&segment_path))?;
+    let tail = tail(read_at, &read, file.length()).map_err(access(&segment_path))?;
     let opened = match judge(&read.replay, signed.as_deref(), key.public(), &tail, read.damage.take()) {
         Ok(Verdict::Whole) => Opened::Ready { cut: 0 },
         Ok(Verdict::CutTail) => {
@@ -124,7 +126,7 @@ pub fn open(folder: &Path, new_seed: impl FnOnce() -> io::Result<[u8; 32]>) -> R
         Opened::Ready { .. } => None,
         Opened::ReadOnly { reason } => Some(reason.clone()),
     };
-    let log = Log::new(folder, key, file, reader, read.replay.tree, read.index, closed);
+    let log = Log::new(folder, key, file, reader, read.replay.tree, index, closed);
     if matches!(opened, Opened::Ready { .. }) {
         // A crash may have left the checkpoint one append behind.
         log.store_checkpoint()?;
@@ -144,96 +146,4 @@ fn judge(
     let signed =
         signed.map_err(|error| format!("the stored checkpoint is wrong: {}", aios_daemon::error_chain(&error)))?;
     segment::judge(replay, signed.as_ref(), tail, damage).map_err(|refusal| aios_daemon::error_chain(&refusal))
-}
-
-/// The segment as far as it is whole.
-struct Read {
-    replay: Replay,
-    index: Index,
-    /// Where the last commit ends.
-    end: u64,
-    damage: Option<Damage>,
-}
-
-/// Reads frames until the end or the first wrong one; absent when the file is not a segment.
-fn read_segment(file: &File) -> io::Result<Option<Read>> {
-    let mut buffer = Buffer { file, at: 0, bytes: Vec::new(), passed: 0 };
-    if !buffer.fill(segment::HEADER.len())?.starts_with(segment::HEADER) {
-        return Ok(None);
-    }
-    buffer.skip(segment::HEADER.len());
-    let mut read = Read { replay: Replay::default(), index: Index::default(), end: buffer.at, damage: None };
-    let mut waiting = Vec::new();
-    loop {
-        let at = buffer.at;
-        let bytes = buffer.fill(segment::FRAME_LIMIT)?;
-        if bytes.is_empty() {
-            return Ok(Some(read));
-        }
-        let Next::Frame(frame, length) = Frame::read(bytes) else {
-            read.damage = Some(Damage::Frame { after: read.replay.tree.size() });
-            return Ok(Some(read));
-        };
-        match read.replay.take(&frame) {
-            Err(damage) => {
-                read.damage = Some(damage);
-                return Ok(Some(read));
-            }
-            Ok(Some(record)) => {
-                let head = segment::entry_offset();
-                let place = Place { offset: at + head as u64, length: (length - head) as u32 };
-                waiting.push((record.kind, record.action, place));
-            }
-            Ok(None) => {
-                for (kind, action, place) in waiting.drain(..) {
-                    read.index.push(kind, &action, place);
-                }
-                read.end = at + length as u64;
-            }
-        }
-        buffer.skip(length);
-    }
-}
-
-/// What follows the last commit, as much of it as the judge needs.
-fn read_tail(file: &File, begin: u64, length: u64) -> io::Result<Vec<u8>> {
-    let wanted = length.saturating_sub(begin).min(segment::GROUP_LIMIT as u64 + 1);
-    let mut tail = vec![0; wanted as usize];
-    file.read_exact_at(&mut tail, begin)?;
-    Ok(tail)
-}
-
-/// A window that moves over the file, so that a long log needs little memory.
-struct Buffer<'a> {
-    file: &'a File,
-    at: u64,
-    bytes: Vec<u8>,
-    /// How many of the bytes lie before the window's place.
-    passed: usize,
-}
-
-impl Buffer<'_> {
-    /// At least `wanted` bytes from the window's place, or all that are left.
-    fn fill(&mut self, wanted: usize) -> io::Result<&[u8]> {
-        const STEP: usize = 256 * 1024;
-        if self.bytes.len() - self.passed < wanted {
-            self.bytes.drain(..self.passed);
-            self.passed = 0;
-        }
-        while self.bytes.len() - self.passed < wanted {
-            let have = self.bytes.len();
-            self.bytes.resize(have + STEP, 0);
-            let got = self.file.read_at(&mut self.bytes[have..], self.at + have as u64)?;
-            self.bytes.truncate(have + got);
-            if got == 0 {
-                break;
-            }
-        }
-        Ok(&self.bytes[self.passed..])
-    }
-
-    fn skip(&mut self, length: usize) {
-        self.passed += length;
-        self.at += length as u64;
-    }
 }

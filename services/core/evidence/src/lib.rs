@@ -4,16 +4,19 @@
 //! Bytes, time and keys come in as arguments; nothing here reads a file or a clock. The daemon, the command line and
 //! recovery run this same code. The formats are on one page: `docs/formats/evidence.md`.
 
+mod bundle;
 mod checkpoint;
 mod export;
 mod note;
 mod proof;
 mod query;
 mod record;
+pub mod scan;
 pub mod segment;
 mod tile;
 mod tree;
 
+pub use bundle::{Bundle, BundleError};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use export::{Fault, KeySource, Report, verify_export};
 pub use note::{Note, NoteError, SigningKey, VerifierKey};
