@@ -101,6 +101,11 @@ pub(crate) enum ServiceCommand {
         /// The service
         name: String,
     },
+    /// The last lines that a service printed
+    Logs {
+        /// The service
+        name: String,
+    },
     /// Stops a service and starts it again
     Restart {
         /// The service

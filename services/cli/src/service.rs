@@ -39,6 +39,13 @@ pub(crate) async fn run(command: ServiceCommand, format: Format) -> Result<(), F
             });
             Ok(())
         }
+        ServiceCommand::Logs { name } => match aios_daemon::init::ask(&Request::Logs { name })? {
+            Reply::Logs { lines } => {
+                format.print(&lines, |lines| lines.iter().for_each(|line| println!("{line}")));
+                Ok(())
+            }
+            other => Err(Failure::failed(format!("PID 1 answered something else: {other:?}"))),
+        },
         ServiceCommand::Restart { name } => action::submit("service.restart", [("name", json!(name))], format).await,
         ServiceCommand::History { name } => {
             if services()?.iter().all(|s| s.name != name) {

@@ -84,6 +84,11 @@ impl Output {
         self.newest(count.min(self.fresh))
     }
 
+    /// All lines that are kept, of earlier starts too.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.lines.iter().cloned().collect()
+    }
+
     /// The lines since the last call.
     pub(crate) fn take_new(&mut self) -> impl Iterator<Item = &str> {
         let count = std::mem::take(&mut self.untaken);

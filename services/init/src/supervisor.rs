@@ -374,6 +374,11 @@ impl Supervisor {
             Request::Services => return Reply::Services { services: self.graph.services() },
             Request::Events { after } => return self.ring.after(after),
             Request::Identify { cgroup } => return Reply::Identity { peer: self.owners.of(cgroup).cloned() },
+            Request::Logs { name } => match unit(&name).map(|name| self.outputs.get(&name).map(Output::all)) {
+                Ok(Some(lines)) => return Reply::Logs { lines },
+                Ok(None) => Err(format!("unit '{name}' has not printed anything; 'aios service list' shows all units")),
+                Err(reason) => Err(reason),
+            },
             Request::Start { name } => unit(&name).map(Event::Start),
             Request::Stop { name } => unit(&name).map(Event::Stop),
             Request::Restart { name } => unit(&name).map(Event::Restart),

@@ -84,7 +84,11 @@ impl Graph {
         }
         let mut nodes: Vec<Node> = Vec::new();
         while !waiting.is_empty() {
-            let free = waiting.values().find(|unit| !before(unit).any(|name| waiting.contains_key(name)));
+            // Terminals first: whoever sits there should not wait for what nobody waits for.
+            let free = waiting
+                .values()
+                .filter(|unit| !before(unit).any(|name| waiting.contains_key(name)))
+                .min_by_key(|unit| unit.kind != Kind::Terminal);
             let Some(name) = free.map(|unit| unit.name.clone()) else {
                 return Err(GraphError::Circle(waiting.into_keys().collect()));
             };

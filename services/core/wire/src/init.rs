@@ -16,6 +16,11 @@ pub enum Request {
         /// The last event the caller has.
         after: u64,
     },
+    /// The last lines that a unit printed.
+    Logs {
+        /// The unit.
+        name: String,
+    },
     /// Which unit or session a cgroup id belongs to.
     Identify {
         /// The id that `PIDFD_GET_INFO` gave.
@@ -57,6 +62,7 @@ impl Request {
             Self::Status => "status",
             Self::Services => "services",
             Self::Events { .. } => "events",
+            Self::Logs { .. } => "logs",
             Self::Identify { .. } => "identify",
             Self::Start { .. } => "start",
             Self::Stop { .. } => "stop",
@@ -96,6 +102,11 @@ pub enum Reply {
         lost: u64,
         /// Oldest first.
         events: Vec<Event>,
+    },
+    /// To [`Request::Logs`].
+    Logs {
+        /// Oldest first; control characters are replaced.
+        lines: Vec<String>,
     },
     /// To [`Request::Identify`]. Absent: the cgroup is nobody's that PID 1 knows.
     Identity {
