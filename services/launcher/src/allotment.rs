@@ -4,7 +4,7 @@
 //! next start.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(crate) fn prepare() -> Result<(), AllotmentError> {
     let left = fs::read_dir(ACTIONS).map_err(|source| AllotmentError { what: "list", path: ACTIONS.into(), source })?;
     for entry in left.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         let path = entry.path();
-        if let Err(error) = fs::write(path.join("cgroup.kill"), "1").and_then(|()| remove(&path)) {
+        if let Err(error) = put(&path.join("cgroup.kill"), "1").and_then(|()| remove(&path)) {
             eprintln!("cannot remove the cgroup {} of an earlier launcher: {error}", path.display());
         }
     }
@@ -122,7 +122,12 @@ impl Drop for Allotment {
 }
 
 fn write(path: &Path, value: &str) -> Result<(), AllotmentError> {
-    fs::write(path, value).map_err(|source| AllotmentError { what: "set", path: path.display().to_string(), source })
+    put(path, value).map_err(|source| AllotmentError { what: "set", path: path.display().to_string(), source })
+}
+
+/// Writes a file that must be there: asking for it to be made would turn "not found" into "permission denied".
+fn put(path: &Path, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 /// Removes a cgroup whose processes have ended; the kernel may take a moment to notice that.
@@ -147,6 +152,16 @@ fn field(text: &str, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_controller_that_is_missing_is_named_and_never_made_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let missing = folder.path().join("memory.max");
+        let error = write(&missing, "1").expect_err("it is not there");
+        assert!(error.to_string().starts_with("the cgroup layer is missing: cannot set"), "{error}");
+        assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
+        assert!(!missing.exists());
+    }
 
     #[test]
     fn a_field_is_found_by_its_whole_name() {
