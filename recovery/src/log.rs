@@ -1,0 +1,133 @@
+//! The evidence log as it lies on a data partition: the segment and the newest signed head, read and never changed.
+//!
+//! What is not stored (tiles, bundles) is computed, so that [`aios_evidence::verify_export`] checks the log as it checks
+//! an export, and so that an export can be written from it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use aios_evidence::scan::{Place, scan, tail};
+use aios_evidence::segment::{Damage, Refusal, Verdict, judge};
+use aios_evidence::{
+    Checkpoint, CheckpointError, NoteError, Record, ResourcePath, TILE_WIDTH, Tree, VerifierKey, encode_bundle_entry,
+};
+
+/// The file that the log is.
+pub(crate) const SEGMENT: &str = "segment";
+const CHECKPOINT: &str = "checkpoint";
+
+/// A head is a short note.
+const HEAD_LIMIT: u64 = 96 * 1024;
+
+/// The log cannot be read or does not hold.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    #[error("cannot read {}", path.display())]
+    Access { path: PathBuf, source: io::Error },
+    #[error("{} is no log of version 1", path.display())]
+    Version { path: PathBuf },
+    #[error("the first record does not name the key that signs the log")]
+    NoKey,
+    #[error("the key in the first record is wrong")]
+    Key(#[source] NoteError),
+    #[error("the stored head is wrong")]
+    Head(#[source] CheckpointError),
+    #[error("nothing of the log is whole")]
+    NothingWhole(#[source] Damage),
+    #[error("the log is damaged")]
+    Damaged(#[source] Refusal),
+}
+
+/// A log that holds.
+#[derive(Debug)]
+pub(crate) struct Log {
+    segment: File,
+    tree: Tree,
+    places: Vec<Place>,
+    key: String,
+    note: Vec<u8>,
+    head: Checkpoint,
+    /// Bytes of an append that was never finished.
+    pub(crate) unfinished: u64,
+}
+
+impl Log {
+    /// Reads all of the log in `folder` and compares it with its signed head.
+    pub(crate) fn open(folder: &Path) -> Result<Self, LogError> {
+        let access = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LogError::Access { path, source }
+        };
+        let path = folder.join(SEGMENT);
+        let segment = File::open(&path).map_err(access(&path))?;
+        let length = segment.metadata().map_err(access(&path))?.len();
+        let mut places = Vec::new();
+        let read_at = |offset, bytes: &mut [u8]| segment.read_at(bytes, offset);
+        let scanned = scan(read_at, |_, _, place| places.push(place)).map_err(access(&path))?;
+        let mut scanned = scanned.ok_or_else(|| LogError::Version { path: path.clone() })?;
+        let tail = tail(read_at, &scanned, length).map_err(access(&path))?;
+
+        let Some(first) = places.first() else {
+            return Err(scanned.damage.take().map_or(LogError::NoKey, LogError::NothingWhole));
+        };
+        let first = read_entry(&segment, *first).map_err(access(&path))?;
+        let first = Record::decode(&first).map_err(|_| LogError::NoKey)?;
+        let line = first.payload.get("key").and_then(|key| key.as_str()).ok_or(LogError::NoKey)?;
+        let key: VerifierKey = line.parse().map_err(LogError::Key)?;
+
+        let path = folder.join(CHECKPOINT);
+        let mut note = Vec::new();
+        let opened = File::open(&path).and_then(|file| file.take(HEAD_LIMIT + 1).read_to_end(&mut note));
+        opened.map_err(access(&path))?;
+        let head = Checkpoint::open(&note, &key).map_err(LogError::Head)?;
+        let verdict = judge(&scanned.replay, Some(&head), &tail, scanned.damage.take()).map_err(LogError::Damaged)?;
+        let unfinished = match verdict {
+            Verdict::Whole => 0,
+            Verdict::CutTail => length - scanned.end,
+        };
+        scanned.replay.drop_uncommitted();
+        Ok(Self { segment, tree: scanned.replay.tree, places, key: key.to_string(), note, head, unfinished })
+    }
+
+    /// How many records the stored head has.
+    pub(crate) fn signed(&self) -> u64 {
+        self.head.size
+    }
+
+    /// Records that are whole and came after the stored head was written.
+    pub(crate) fn newer_than_head(&self) -> u64 {
+        self.tree.size() - self.head.size
+    }
+
+    /// A file of the log under its name in an export of the stored head's size.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+        let missing = || "not in this log".to_owned();
+        let path: ResourcePath = name.parse().map_err(|_| missing())?;
+        match path {
+            ResourcePath::Checkpoint => Ok(self.note.clone()),
+            ResourcePath::Key => Ok(format!("{}\n", self.key).into_bytes()),
+            ResourcePath::Hashes { level, tile } => {
+                ResourcePath::hashes(level, tile, &self.tree, self.head.size).ok_or_else(missing)
+            }
+            ResourcePath::Entries { tile } => {
+                let begin = tile.index.checked_mul(TILE_WIDTH).and_then(|begin| usize::try_from(begin).ok());
+                let begin = begin.ok_or_else(missing)?;
+                let places = self.places.get(begin..begin.saturating_add(tile.width as usize)).ok_or_else(missing)?;
+                let mut bundle = Vec::new();
+                for place in places {
+                    let entry = read_entry(&self.segment, *place).map_err(|error| error.to_string())?;
+                    encode_bundle_entry(&entry, &mut bundle);
+                }
+                Ok(bundle)
+            }
+        }
+    }
+}
+
+fn read_entry(segment: &File, place: Place) -> io::Result<Vec<u8>> {
+    let mut entry = vec![0; place.length as usize];
+    segment.read_exact_at(&mut entry, place.offset)?;
+    Ok(entry)
+}

@@ -1,0 +1,36 @@
+//! What recovery is made of. A release in which policy, agents or a service are broken must still be recoverable, so
+//! none of their code may be in it, not even unused.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+fn crates() -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--package", "recovery", "--edges", "normal,build", "--prefix", "none"])
+        .args(["--format", "{p}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn no_agent_model_policy_or_bus_is_in_recovery() {
+    let crates = crates();
+    assert!(crates.contains("recovery"), "the tree is recovery's: {crates:?}");
+    for name in
+        ["zbus", "tokio", "rmcp", "cedar-policy", "agent-door", "aios-daemon", "aios-policy", "aios-wire", "ureq"]
+    {
+        assert!(!crates.contains(name), "{name} is in recovery");
+    }
+}
+
+#[test]
+fn our_own_crates_in_recovery_are_these() {
+    let ours: Vec<String> = crates().into_iter().filter(|name| name.starts_with("aios-")).collect();
+    let expected =
+        ["aios-action", "aios-evidence", "aios-ids", "aios-image", "aios-linux", "aios-slots", "aios-verity"];
+    assert_eq!(ours, expected, "a new one brings its own dependencies and must be meant");
+}
