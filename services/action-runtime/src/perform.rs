@@ -307,3 +307,52 @@ async fn append_result(view: &ActionView, state: &State, more: Value) -> Option<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aios_wire::launch::Exit;
+
+    use super::*;
+
+    fn finished(ending: Ending, output: &str) -> Result<Finished, LaunchError> {
+        let exit = Exit { ending, cpu_us: 1, memory_peak: 2 };
+        Ok(Finished { exit, output: output.as_bytes().to_vec(), complaints: b"oh\x1b".to_vec() })
+    }
+
+    fn came(action_type: &str, finished: Result<Finished, LaunchError>) -> Result<Value, String> {
+        let action_type = find(action_type).expect("in the catalogue");
+        came_of(action_type, finished).map(|(ran, _)| ran).map_err(|error| error_chain(&error))
+    }
+
+    #[test]
+    fn only_a_report_of_a_call_that_was_made_leads_to_measuring() {
+        let done = "{\"done\":{}}";
+        assert!(came("settings.set", finished(Ending::Status(0), done)).is_ok());
+        let refused = came("settings.set", finished(Ending::Status(0), "{\"failed\":\"no such setting\"}"));
+        assert_eq!(refused, Err("the adapter says: no such setting".into()));
+        for (ending, output) in [
+            (Ending::Status(1), done),
+            (Ending::TimeOver, done),
+            (Ending::ForbiddenCall, done),
+            (Ending::Status(0), "nonsense"),
+            (Ending::Status(0), ""),
+        ] {
+            let error = came("settings.set", finished(ending, output)).expect_err("nothing to measure");
+            assert!(error.contains("oh") && !error.contains('\u{1b}'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_measured_however_it_ended() {
+        let ran = came("task.run", finished(Ending::Status(3), "text")).expect("it ran");
+        assert_eq!((&ran["status"], &ran["output"]["size"]), (&json!(3), &json!(4)));
+        assert_eq!(came("task.run", finished(Ending::MemoryOver, "")).expect("it ran")["status"], Value::Null);
+    }
+
+    #[test]
+    fn what_nobody_heard_of_is_looked_at_and_what_was_refused_is_not() {
+        assert!(came("settings.set", Err(LaunchError::Lost(io::Error::other("gone")))).is_ok());
+        let refused = came("settings.set", Err(LaunchError::Refused("no Landlock".into())));
+        assert_eq!(refused, Err("it was not run: the launcher refused: no Landlock".into()));
+    }
+}
