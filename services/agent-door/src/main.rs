@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use aios_action::{ActionView, Request};
+use aios_action::{ActionView, Request, State};
 use aios_daemon::proxy::Actions1Proxy;
 use aios_daemon::{Caller, Fatal};
 use rmcp::model::{
@@ -96,11 +96,19 @@ impl ServerHandler for Door {
 }
 
 impl Door {
+    /// Asks for the action and waits until it ends or a person has to say.
     async fn submit(&self, request: &Request) -> zbus::Result<ActionView> {
         let connection = aios_daemon::connect("action-runtime").await?;
         let actions = Actions1Proxy::new(&connection).await?;
         let text = serde_json::to_string(request).expect("a request has only text keys");
-        let answer = actions.submit_for(&text, zbus::Fd::from(self.caller.pidfd())).await?;
-        serde_json::from_str(&answer).map_err(|error| zbus::Error::Failure(error.to_string()))
+        let mut view = read(&actions.submit_for(&text, zbus::Fd::from(self.caller.pidfd())).await?)?;
+        while !view.state.is_final() && !matches!(view.state, State::Waiting { .. }) {
+            view = read(&actions.watch(view.id.as_str()).await?)?;
+        }
+        Ok(view)
     }
+}
+
+fn read(answer: &str) -> zbus::Result<ActionView> {
+    serde_json::from_str(answer).map_err(|error| zbus::Error::Failure(error.to_string()))
 }
