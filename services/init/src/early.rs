@@ -4,19 +4,16 @@
 //! two files. A disk is used only if the boot loader came from it, or, when the firmware does not say where the loader
 //! came from, if no medium of ours is there: an installed disk must not be taken over by a live start.
 
-use std::convert::Infallible;
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use aios_linux::{loopdev, verity};
 use aios_slots::Slot;
 use aios_verity::{BLOCK, root_partuuid, target_parameters, tree_partuuid};
 use aios_wire::init::Origin;
-use rustix::fs::{Mode, statfs};
+use rustix::fs::Mode;
 use rustix::mount::{MountFlags, mount, mount_move};
 
 use crate::blocks::{self, Block};
@@ -34,15 +31,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const NEW_ROOT: &str = "/sysroot";
 /// Where a medium of ours stays mounted; it moves along with `/run`.
 const MEDIUM: &str = "/run/medium";
-const INIT: &str = "/usr/lib/aios/init";
-
-/// Whether the root is still the kernel's own unpacked archive.
-pub(crate) fn is_initial_ram_file_system() -> Result<bool, Failure> {
-    const RAMFS: u64 = 0x8584_58f6;
-    const TMPFS: u64 = 0x0102_1994;
-    let kind = statfs("/").map_err(at("look at", "/"))?.f_type as u64;
-    Ok(kind == RAMFS || kind == TMPFS)
-}
 
 /// A place that claims to hold the root.
 struct Candidate {
@@ -51,17 +39,15 @@ struct Candidate {
     origin: Origin,
 }
 
-/// Everything up to the second start of this program. Returns only to fail.
-pub(crate) fn find_root_and_move_there(born_ms: u64) -> Result<Infallible, Failure> {
+/// Finds the root, verifies it and makes it the root of this process. The program itself goes on as it is: it came in
+/// the same signed image as the root's hash, and executing the root's copy of it would only read it a second time.
+pub(crate) fn find_root_and_move_there() -> Result<Origin, Failure> {
     mount_kernel_views()?;
     let line = fs::read_to_string("/proc/cmdline").map_err(at("read", "/proc/cmdline"))?;
     let line = cmdline::parse(&line).map_err(|error| Failure::new("the kernel command line is no good", error))?;
     let origin = find_root(&line)?;
     move_to_new_root()?;
-    let origin = serde_json::to_string(&origin).map_err(|error| Failure::new("cannot write down the origin", error))?;
-    let error =
-        Command::new(INIT).env_clear().env("AIOS_ORIGIN", origin).env("AIOS_BORN_MS", born_ms.to_string()).exec();
-    Err(Failure::new(format!("cannot execute {INIT} of the new root"), error))
+    Ok(origin)
 }
 
 fn mount_kernel_views() -> Result<(), Failure> {

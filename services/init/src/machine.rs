@@ -1,4 +1,4 @@
-//! The second start: everything between the verified root and the first service.
+//! Everything between the verified root and the first service.
 //!
 //! Mounts, kernel settings, the table of users, the data, the cgroup tree. In this order, each step once; a step that
 //! fails ends the start, except where the text says otherwise.
@@ -40,8 +40,8 @@ pub(crate) struct Machine {
 }
 
 /// Sets the machine up.
-pub(crate) fn set_up(born_ms: u64) -> Result<Machine, Failure> {
-    let system = system(born_ms)?;
+pub(crate) fn set_up(origin: Origin, born_ms: u64) -> Result<Machine, Failure> {
+    let system = system(origin, born_ms)?;
     let mode = match system.origin {
         Origin::Live => Mode::Live,
         Origin::Install => Mode::Install,
@@ -63,15 +63,11 @@ pub(crate) fn set_up(born_ms: u64) -> Result<Machine, Failure> {
     Ok(Machine { system, users, peers, graph, session, notes })
 }
 
-fn system(born_ms: u64) -> Result<System, Failure> {
+fn system(origin: Origin, born_ms: u64) -> Result<System, Failure> {
     let line = fs::read_to_string("/proc/cmdline").map_err(at("read", "/proc/cmdline"))?;
     let line = cmdline::parse(&line).map_err(|error| Failure::new("the kernel command line is no good", error))?;
-    let origin = std::env::var("AIOS_ORIGIN").unwrap_or_default();
-    let origin = serde_json::from_str(&origin)
-        .map_err(|error| Failure::new(format!("the origin '{}' makes no sense", origin.escape_debug()), error))?;
     let boot_id = "/proc/sys/kernel/random/boot_id";
     let boot_id = fs::read_to_string(boot_id).map_err(at("read", boot_id))?.trim().to_owned();
-    let first = std::env::var("AIOS_BORN_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(born_ms);
     Ok(System {
         version: line.version,
         origin,
@@ -79,7 +75,7 @@ fn system(born_ms: u64) -> Result<System, Failure> {
         root_hash: line.root.to_string(),
         secure_boot: efi::secure_boot(),
         uptime_s: 0,
-        boot_ms: BootTimes { init: Some(first), ..BootTimes::default() },
+        boot_ms: BootTimes { init: Some(born_ms), ..BootTimes::default() },
         frozen: None,
     })
 }

@@ -1,8 +1,8 @@
 //! PID 1.
 //!
-//! The same program twice. In the initial RAM file system ([`early`]) it finds the root that the signed command line
-//! names, lets the kernel verify it and moves there. On the root ([`machine`], then [`supervisor`]) it mounts, starts,
-//! reaps, restarts, freezes and shuts down. It has one thread, never waits for a service, depends on none, and does not
+//! In the initial RAM file system ([`early`]) it finds the root that the signed command line names, lets the kernel
+//! verify it and moves there. On the root ([`machine`], then [`supervisor`]) it mounts, starts, reaps, restarts, freezes
+//! and shuts down. It has one thread, never waits for a service, depends on none, and does not
 //! end: an error before supervision is shown on every console and restarts the machine; a defect in it leaves a loop
 //! that still reaps.
 
@@ -52,10 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn run(born_ms: u64) -> Result<std::convert::Infallible, Failure> {
-    if early::is_initial_ram_file_system()? {
-        early::find_root_and_move_there(born_ms)
-    } else {
-        let machine = machine::set_up(born_ms)?;
-        supervisor::Supervisor::new(machine)?.run()
-    }
+    let origin = early::find_root_and_move_there()?;
+    let machine = machine::set_up(origin, born_ms)?;
+    supervisor::Supervisor::new(machine)?.run()
 }
