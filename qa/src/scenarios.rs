@@ -4,6 +4,7 @@ mod boot;
 mod fixture;
 mod installed;
 mod live;
+mod spine;
 
 use crate::scenario::{Scenario, Set};
 
@@ -118,5 +119,19 @@ const ALL: &[Scenario] = &[
         set: Set::Long,
         boots: 8,
         show: installed::update,
+    },
+    Scenario {
+        name: "recovery",
+        promise: "with slots and data destroyed, recovery verifies an export, gives a shell and has no agent code in it",
+        set: Set::Long,
+        boots: 3,
+        show: installed::recovery,
+    },
+    Scenario {
+        name: "spine",
+        promise: "one machine goes through every part of the system, from the ISO to recovery",
+        set: Set::Ci,
+        boots: 11,
+        show: spine::spine,
     },
 ];

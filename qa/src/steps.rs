@@ -8,6 +8,7 @@ pub(crate) mod agent;
 pub(crate) mod evidence;
 pub(crate) mod install;
 pub(crate) mod policy;
+pub(crate) mod recovery;
 pub(crate) mod services;
 pub(crate) mod store;
 pub(crate) mod update;

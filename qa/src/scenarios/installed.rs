@@ -1,7 +1,7 @@
 //! An installed disk: made, updated, recovered.
 
 use crate::scenario::{Failure, Stage, ensure};
-use crate::steps::{actions, install, services, update};
+use crate::steps::{actions, evidence, install, recovery, services, update};
 
 pub(super) fn install(stage: &Stage<'_>) -> Result<(), Failure> {
     let disk = install::unattended(stage)?;
@@ -22,4 +22,12 @@ pub(super) fn update(stage: &Stage<'_>) -> Result<(), Failure> {
     update::back_from_a_bad_release(&mut aios, stage)?;
     aios.power_off()?;
     update::on_the_disk(&disk)
+}
+
+pub(super) fn recovery(stage: &Stage<'_>) -> Result<(), Failure> {
+    let disk = install::unattended(stage)?;
+    let mut aios = install::start(stage, &disk, "disk")?;
+    let bundle = evidence::elsewhere(&mut aios, stage)?;
+    aios.power_off()?;
+    recovery::with_everything_destroyed(stage, &disk, &bundle)
 }

@@ -30,11 +30,16 @@ pub(crate) fn on_the_machine(aios: &mut Aios) -> Result<(), Failure> {
 }
 
 /// An export verifies on this machine, with our program and with one that shares no code with it; a flipped byte is found
-/// by both. Gives the export.
+/// by both. Gives the export as a bundle in one file.
 pub(crate) fn elsewhere(aios: &mut Aios, stage: &Stage<'_>) -> Result<PathBuf, Failure> {
-    let export = export(aios, &stage.folder.join("evidence"))?;
-    for verifier in [Verifier::Ours, Verifier::Foreign] {
-        verifier.run(stage.context, &export, Expected::Good)?;
+    let bundle = stage.folder.join("export.jsonl");
+    let export = stage.folder.join("evidence");
+    fetch(aios, &bundle)?;
+    unpack(&bundle, &export)?;
+    for form in [&export, &bundle] {
+        for verifier in [Verifier::Ours, Verifier::Foreign] {
+            verifier.run(stage.context, form, Expected::Good)?;
+        }
     }
     let entries = export.join("tile/entries");
     let file = files(&entries)?.into_iter().max().ok_or_else(|| Failure::broken("the export has no entries"))?;
@@ -43,17 +48,23 @@ pub(crate) fn elsewhere(aios: &mut Aios, stage: &Stage<'_>) -> Result<PathBuf, F
     for verifier in [Verifier::Ours, Verifier::Foreign] {
         verifier.run(stage.context, &export, Expected::Damaged)?;
     }
-    flip(&file, middle)?;
-    Ok(export)
+    Ok(bundle)
 }
 
-/// Has the machine print its log as a bundle, one file a line, and unpacks it into a folder here.
-fn export(aios: &mut Aios, folder: &Path) -> Result<PathBuf, Failure> {
+/// Has the machine print its log as a bundle, one file a line.
+fn fetch(aios: &mut Aios, bundle: &Path) -> Result<(), Failure> {
     let said = aios.machine.console.run("evidence export -", Duration::from_secs(120))?;
     ensure!(said.status == 0, "the export failed:\n{}", said.text);
     // The kernel shares the line; what it says is no file.
-    for file in said.text.lines().filter(|line| line.starts_with('{')) {
-        let file: Value = serde_json::from_str(file)
+    let lines: String =
+        said.text.lines().filter(|line| line.starts_with('{')).map(|line| format!("{line}\n")).collect();
+    fs::write(bundle, lines).map_err(Failure::file("write", bundle))
+}
+
+fn unpack(bundle: &Path, folder: &Path) -> Result<(), Failure> {
+    let lines = fs::read_to_string(bundle).map_err(Failure::file("read", bundle))?;
+    for line in lines.lines() {
+        let file: Value = serde_json::from_str(line)
             .map_err(|error| Failure::broken(format!("a line of the bundle is damaged: {error}")))?;
         let name = text(&file, "path")?;
         let bytes = STANDARD
@@ -64,7 +75,7 @@ fn export(aios: &mut Aios, folder: &Path) -> Result<PathBuf, Failure> {
         fs::create_dir_all(parent).map_err(Failure::file("make", parent))?;
         fs::write(&path, bytes).map_err(Failure::file("write", &path))?;
     }
-    Ok(folder.to_owned())
+    Ok(())
 }
 
 /// The files in a folder and below.

@@ -30,6 +30,9 @@ pub(crate) fn to_a_good_release(aios: &mut Aios, stage: &Stage<'_>) -> Result<()
     let (version, slot) = running(aios)?;
     ensure!(version == GOOD, "after the update {version} runs");
     ensure!(slot != before.1, "the new release runs in the same slot {slot}");
+    aios.until("service show updater", "the release to be marked good", BOOT, |updater| {
+        updater["note"].as_str().is_some_and(|note| note.contains("marked good"))
+    })?;
     Ok(())
 }
 

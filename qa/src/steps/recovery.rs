@@ -1,0 +1,90 @@
+//! Recovery when nothing of the installed system is left.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::Entry;
+use crate::host::disk::{Disk, Partition};
+use crate::host::fat::Fat;
+use crate::host::iso::flip;
+use crate::scenario::{Failure, Stage, ensure};
+use crate::vm::{BOOT, Echo, Machine, Options, SecureBoot};
+
+const COMMAND: Duration = Duration::from_secs(60);
+
+/// The label by which recovery finds evidence.
+const EXPORT: &str = "AIOS-EXPORT";
+
+/// Words that no file and no dependency of recovery may have in its name.
+const FOREIGN: [&str; 8] = ["agent", "model", "llm", "mcp", "cedar", "action-runtime", "policy-kernel", "launcher"];
+
+/// Destroys what the disk starts from and what it holds, starts recovery from the ISO, and uses it.
+pub(crate) fn with_everything_destroyed(stage: &Stage<'_>, disk: &Disk, bundle: &Path) -> Result<(), Failure> {
+    for partition in [Partition::BootState, Partition::RootA, Partition::RootB, Partition::Data] {
+        disk.destroy(partition)?;
+    }
+    let good = stage.folder.join("export.img");
+    let damaged = stage.folder.join("damaged.img");
+    Fat::create(&good, 8 << 20, EXPORT)?.put(bundle, "export.jsonl")?;
+    let flipped = stage.folder.join("damaged.jsonl");
+    std::fs::copy(bundle, &flipped).map_err(Failure::file("copy", bundle))?;
+    flip(&flipped, std::fs::metadata(&flipped).map_err(Failure::file("look at", &flipped))?.len() / 2)?;
+    Fat::create(&damaged, 8 << 20, "DAMAGED")?.put(&flipped, "export.jsonl")?;
+
+    let options = Options {
+        iso: Some(stage.context.iso.clone()),
+        disk: vec![disk.path.clone(), good, damaged],
+        secure_boot: SecureBoot::On,
+        enrolled_vars: Some(stage.context.enrolled_vars.clone()),
+        no_net: true,
+        timeout: 300,
+        ..Options::default()
+    };
+    let mut machine = Machine::start(options, &stage.log("recovery"), Echo::Hidden)?;
+    Entry::Recovery.choose(&mut machine)?;
+    machine.console.forget_marks();
+    machine.console.prompt(BOOT)?;
+    ran(&mut machine, "status")?;
+    let verified = ran(&mut machine, "verify")?;
+    ensure!(verified.contains("records"), "recovery says of a good export:\n{verified}");
+    let output = machine.console.run("verify /dev/vdc", COMMAND)?;
+    ensure!(output.status != 0, "recovery takes a damaged export for good:\n{}", output.text);
+    let shell = ran(&mut machine, "shell echo $((6 * 7))")?;
+    ensure!(shell.trim() == "42", "the shell says {shell}");
+    let files = ran(&mut machine, "shell /bin/busybox find / -xdev -type f")?;
+    ensure!(files.contains("/init"), "the list of recovery's files is not one:\n{files}");
+    without_foreign_code("a file", files.lines())?;
+    machine.console.prompt(COMMAND)?;
+    machine.console.type_line("poweroff")?;
+    machine.wait_for_power_off(BOOT)?;
+    without_foreign_code("a dependency", dependencies(stage)?.lines())
+}
+
+/// Every crate that recovery is linked from.
+fn dependencies(stage: &Stage<'_>) -> Result<String, Failure> {
+    let output = Command::new("cargo")
+        .args(["tree", "--offline", "--locked", "-p", "recovery", "-e", "normal", "--prefix", "none"])
+        .current_dir(&stage.context.workspace)
+        .output()
+        .map_err(|error| Failure::broken(format!("cannot list recovery's dependencies: {error}")))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cannot list recovery's dependencies: {said}");
+    // A name and a version; the path of a member of the workspace says nothing about what is in it.
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(listed.lines().filter_map(|line| line.split(' ').next()).map(|name| format!("{name}\n")).collect())
+}
+
+fn without_foreign_code<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
+    for name in names {
+        let foreign = FOREIGN.iter().find(|word| name.contains(*word));
+        ensure!(foreign.is_none(), "recovery has {what} that it must not have: {name}");
+    }
+    Ok(())
+}
+
+fn ran(machine: &mut Machine, line: &str) -> Result<String, Failure> {
+    let output = machine.console.run(line, COMMAND)?;
+    ensure!(output.status == 0, "in recovery '{line}' ended with status {}:\n{}", output.status, output.text);
+    Ok(output.text)
+}
