@@ -99,6 +99,11 @@ impl Cache {
         Ok(path)
     }
 
+    /// A folder for work that an interrupted build goes on with. It may not exist yet.
+    pub(crate) fn unfinished(&self, name: &str, key: &Key) -> PathBuf {
+        self.root.join("work").join(format!("{name}-{}", key.folder()))
+    }
+
     /// The folder of results of a step, made now or earlier.
     pub(crate) fn step(&self, name: &str, key: &Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let place = self.place(name, key);

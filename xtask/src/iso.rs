@@ -1,9 +1,11 @@
 //! `cargo xtask iso`: the whole system as one signed hybrid image, with its sums and its manifest.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use aios_image::iso::Plan;
+use aios_image::release;
 
 use crate::cache::{Cache, Key, remove_tree, timed};
 use crate::error::{Error, OnFile, Result};
@@ -22,6 +24,9 @@ const LOADER_SETTINGS: &str =
 
 /// The folder on the medium where the release is.
 const FOLDER: &str = "aios";
+
+/// Sectors in a cluster of the EFI system partition: as many as a sector of a CD has.
+const CLUSTER: &str = "4";
 
 /// Room in the EFI system partition beyond its files: tables and folders.
 const ESP_SLACK: u64 = 1 << 20;
@@ -44,11 +49,22 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str) -> Result<Iso> {
         let folder = tree.join(FOLDER);
         fs::create_dir_all(&folder).on("make", &folder)?;
         system.write_release(keys, &folder)?;
-        // The loader is in the EFI system partition; a second copy here would only be larger.
+        // Programs of the firmware are in the partition; here they are only names for the same bytes.
+        let mut shared = Vec::new();
+        for name in [release::UKI, release::RECOVERY, release::LOADER] {
+            let path = folder.join(name);
+            shared.push((name, fs::read(&path).on("read", &path)?));
+            fs::write(&path, "").on("write", &path)?;
+        }
         let unfinished = output.join(format!(".{name}.new"));
         let plan = Plan { tree: tree.clone(), esp: esp.clone(), output: unfinished.clone(), epoch: EPOCH };
         let (variable, date) = plan.environment();
         Tool::new("xorriso").env(variable, date).args(plan.arguments()).run()?;
+        let mut image = fs::read(&unfinished).on("read", &unfinished)?;
+        let shared: Vec<(&str, &[u8])> = shared.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        aios_image::iso::share(&mut image, FOLDER, &shared)
+            .map_err(|source| Error::library("the release on the ISO would be incomplete", source))?;
+        fs::write(&unfinished, image).on("write", &unfinished)?;
         check_budget(&unfinished, &folder, &esp)?;
         fs::rename(&unfinished, &path).on("finish", &path)?;
         remove_tree(&tree)
@@ -75,7 +91,7 @@ fn esp(cache: &Cache, system: &System) -> Result<PathBuf> {
         ("EFI/aios/aios.efi", &system.uki),
         ("EFI/aios/recovery.efi", &system.recovery),
     ];
-    let mut key = Key::new("esp 1");
+    let mut key = Key::new("esp 2");
     for (path, text) in &texts {
         key = key.text(path, text);
     }
@@ -91,7 +107,17 @@ fn esp(cache: &Cache, system: &System) -> Result<PathBuf> {
         let file = fs::File::create(&image).on("make", &image)?;
         file.set_len(size.next_multiple_of(1 << 20)).on("grow", &image)?;
         let tool = |name: &str| Tool::new(name).arg("-i").arg(&image).env("SOURCE_DATE_EPOCH", EPOCH.to_string());
-        tool("mformat").args(["-v", "AIOSBOOT", "-N", "61696f73", "-c", "4", "::"]).run()?;
+        let mut reserved = 1;
+        loop {
+            let sectors = reserved.to_string();
+            tool("mformat").args(["-v", "AIOSBOOT", "-N", "61696f73", "-c", CLUSTER, "-R", &sectors, "::"]).run()?;
+            // Clusters have to begin with a sector of the CD, so that names there can point at files here.
+            let misplaced = first_cluster(&image)? % 4;
+            if misplaced == 0 {
+                break;
+            }
+            reserved += 4 - misplaced;
+        }
         for folder in ["EFI", "EFI/BOOT", "EFI/aios", "loader", "loader/entries"] {
             tool("mmd").arg(format!("::{folder}")).run()?;
         }
@@ -107,6 +133,16 @@ fn esp(cache: &Cache, system: &System) -> Result<PathBuf> {
         Ok(())
     })?;
     Ok(place.join("esp.img"))
+}
+
+/// The sector in which the first cluster of a FAT12 or FAT16 file system begins.
+fn first_cluster(image: &Path) -> Result<u32> {
+    let mut header = [0; 512];
+    let file = fs::File::open(image).on("read", image)?;
+    file.read_exact_at(&mut header, 0).on("read", image)?;
+    let number = |at: usize| u32::from(u16::from_le_bytes([header[at], header[at + 1]]));
+    let (reserved, copies, root_entries, table) = (number(14), u32::from(header[16]), number(17), number(22));
+    Ok(reserved + copies * table + root_entries * 32 / 512)
 }
 
 fn check_budget(iso: &Path, folder: &Path, esp: &Path) -> Result<()> {

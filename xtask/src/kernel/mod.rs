@@ -77,9 +77,10 @@ pub(crate) fn run(command: Option<Command>, cache: &Cache) -> Result<()> {
 /// The kernel, built now or earlier.
 pub(crate) fn build(cache: &Cache) -> Result<Kernel> {
     let pin = read_pin()?;
-    let place = cache.step("kernel", &key(&pin)?, |out| {
-        let tarball = source::obtain(cache, &pin)?;
-        compile(cache, &tarball, out)
+    let key = key(&pin)?;
+    let place = cache.step("kernel", &key, |out| {
+        let source = source::obtain(cache, &pin)?;
+        compile(&cache.unfinished("kernel", &key), &source, out)
     })?;
     let origin = Origin::read(&place.join("origin.json"))?;
     origin.announce(&pin);
@@ -90,15 +91,13 @@ pub(crate) fn build(cache: &Cache) -> Result<Kernel> {
     Ok(kernel)
 }
 
-fn compile(cache: &Cache, source: &source::Source, out: &Path) -> Result<()> {
+/// Compiles in `work`, which may hold the beginning of the same work.
+fn compile(work: &Path, source: &source::Source, out: &Path) -> Result<()> {
     eprintln!("building linux {}; on two processors this takes about ten minutes", source.origin.version);
-    let work = cache.scratch("kernel")?;
-    Tool::new("tar").arg("-xf").arg(&source.tarball).args(["--strip-components=1", "-C"]).arg(&work).run()?;
     let fragments = work.join("all.config");
-    fs::write(&fragments, all_fragments()?).on("write", &fragments)?;
     let make = |target: &str| {
         Tool::new("make")
-            .directory(&work)
+            .directory(work)
             .env("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 2026")
             .env("KBUILD_BUILD_USER", "aios")
             .env("KBUILD_BUILD_HOST", "aios")
@@ -107,9 +106,19 @@ fn compile(cache: &Cache, source: &source::Source, out: &Path) -> Result<()> {
             .arg(format!("-j{}", std::thread::available_parallelism().map_or(2, usize::from)))
             .arg(target)
     };
-    make("allnoconfig").run()?;
-    // Before the long part: a row that did not survive is known after a second.
-    check_config(&work.join(".config"))?;
+    let configured = work.join("configured-by-xtask");
+    if configured.exists() {
+        eprintln!("going on where an earlier build stopped");
+    } else {
+        crate::cache::remove_tree(work)?;
+        fs::create_dir_all(work).on("make", work)?;
+        Tool::new("tar").arg("-xf").arg(&source.tarball).args(["--strip-components=1", "-C"]).arg(work).run()?;
+        fs::write(&fragments, all_fragments()?).on("write", &fragments)?;
+        make("allnoconfig").run()?;
+        // Before the long part: a row that did not survive is known after a second.
+        check_config(&work.join(".config"))?;
+        fs::write(&configured, "").on("write", &configured)?;
+    }
     make("bzImage").logged(&out.join("build.log"))?;
     let copy = |from: &str, to: &str| {
         let from = work.join(from);
@@ -119,7 +128,7 @@ fn compile(cache: &Cache, source: &source::Source, out: &Path) -> Result<()> {
     copy(".config", "config")?;
     copy("include/config/kernel.release", "release")?;
     source.origin.write(&out.join("origin.json"))?;
-    crate::cache::remove_tree(&work)
+    crate::cache::remove_tree(work)
 }
 
 /// Everything that decides the image's bytes: source, configuration, compiler.
