@@ -6,6 +6,7 @@
 //! is tested without a machine.
 
 mod graph;
+mod profile;
 mod state;
 pub mod unit;
 

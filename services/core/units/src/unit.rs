@@ -7,6 +7,8 @@
 use aios_ids::UnitName;
 use serde::Deserialize;
 
+pub use crate::profile::{Network, Own, Paths, Profile, View};
+
 /// A unit file is at most so long.
 pub const FILE_LIMIT: usize = 32 * 1024;
 
@@ -141,95 +143,6 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// What a unit may reach.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Profile {
-    /// Capabilities it keeps, such as `CAP_NET_ADMIN`.
-    pub capabilities: Vec<String>,
-    /// Groups it is in besides its own, by name.
-    pub groups: Vec<String>,
-    /// What it has of its own.
-    pub own: Vec<Own>,
-    /// Whether it sees the machine's network.
-    pub network: Network,
-    /// Whether it sees only what this profile lists, or the whole file tree.
-    pub view: View,
-    /// Whether Landlock holds it to the paths below.
-    pub paths: Paths,
-    /// Paths it may read.
-    pub read: Vec<String>,
-    /// Paths it may read and execute; its own program always is one.
-    pub execute: Vec<String>,
-    /// Paths it may change; its state folders always are.
-    pub write: Vec<String>,
-    /// Sockets and folders of sockets it may connect to.
-    pub connect: Vec<String>,
-    /// Devices it may use.
-    pub device: Vec<String>,
-    /// Lists of system calls that it may make, files of the image's `seccomp` folder; `["unlimited"]` for no limit.
-    pub calls: Vec<String>,
-}
-
-/// In place of a list: every system call.
-const UNLIMITED: &str = "unlimited";
-
-impl Profile {
-    /// Whether the program may make only listed system calls.
-    pub fn limits_calls(&self) -> bool {
-        !self.calls.iter().any(|list| list == UNLIMITED)
-    }
-}
-
-/// What a program has of its own instead of sharing it with the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Own {
-    /// Mounts.
-    Mount,
-    /// Process ids. Not for a program that identifies its callers: it would not see their processes.
-    Pid,
-    /// Shared memory and message queues.
-    Ipc,
-    /// Host name.
-    Uts,
-    /// The root of the cgroup tree it sees.
-    Cgroup,
-}
-
-/// Whether a program sees the machine's network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// It has an empty one of its own.
-    #[default]
-    None,
-    /// The machine's.
-    Host,
-}
-
-/// Which file tree a program sees.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum View {
-    /// One with only the paths of its profile, an empty `/tmp` and a few devices.
-    #[default]
-    Listed,
-    /// The machine's.
-    Whole,
-}
-
-/// Whether Landlock holds a program to the paths of its profile.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Paths {
-    /// It does.
-    #[default]
-    Enforced,
-    /// It does not, for programs that mount or start others with wider rules.
-    Unlimited,
-}
-
 /// What a unit may use up.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -351,18 +264,7 @@ impl Unit {
                 return Err(value(key, format!("has '{}': write an absolute path without '..'", shown(path))));
             }
         }
-        if raw.sandbox.calls.is_empty() {
-            return Err(value("sandbox.calls", "is missing: name lists of the seccomp folder".into()));
-        }
-        if let Some(list) = raw.sandbox.calls.iter().find(|name| name.parse::<UnitName>().is_err()) {
-            return Err(value("sandbox.calls", format!("has '{}', which is no list's name", shown(list))));
-        }
-        if raw.sandbox.calls.len() > 1 && raw.sandbox.calls.iter().any(|list| list == UNLIMITED) {
-            return Err(value("sandbox.calls", "has 'unlimited' beside a list".into()));
-        }
-        if raw.sandbox.view == View::Listed && !raw.sandbox.own.contains(&Own::Mount) {
-            return Err(value("sandbox.own", "lacks 'mount', which a view of its own needs".into()));
-        }
+        raw.sandbox.check().map_err(|(key, why)| value(key, why))?;
         if raw.modes.is_empty() && !matches!(raw.kind, Kind::Agent | Kind::Terminal) {
             return Err(value("modes", "is empty: the unit would never start".into()));
         }
@@ -376,11 +278,9 @@ impl Unit {
         {
             return Err(value("kind", "agent goes without critical, socket, modes and published".into()));
         }
-        if raw.sandbox.view == View::Listed && !raw.sandbox.device.is_empty() {
-            return Err(value("sandbox.device", "needs view = \"whole\": a view of its own has no devices".into()));
-        }
         if raw.kind == Kind::Agent {
-            check_agent(name, &raw).map_err(|why| value("sandbox", why))?;
+            raw.sandbox.check_agent().map_err(|why| value("sandbox", why.into()))?;
+            check_agent(name, &raw).map_err(|(key, why)| value(key, why))?;
         }
         let restart = raw.restart.unwrap_or(Restart {
             policy: match raw.kind {
@@ -436,37 +336,18 @@ impl Unit {
     }
 }
 
-/// What no agent ever gets, whatever its file says.
-fn check_agent(name: &str, raw: &RawUnit) -> Result<(), String> {
-    let profile = &raw.sandbox;
-    if [Own::Mount, Own::Pid, Own::Ipc, Own::Uts].iter().any(|own| !profile.own.contains(own)) {
-        return Err("of an agent has mount, pid, ipc and uts of its own".into());
-    }
-    if profile.network != Network::None || profile.view != View::Listed || profile.paths != Paths::Enforced {
-        return Err("of an agent has no network, only listed paths, and these enforced".into());
-    }
-    if !profile.capabilities.is_empty() || !profile.groups.is_empty() || !profile.limits_calls() {
-        return Err("of an agent has no capabilities, no groups and a list of calls".into());
-    }
-    if profile.connect.iter().any(|path| path != AGENT_DOOR) {
-        return Err(format!("of an agent connects to nothing but {AGENT_DOOR}"));
-    }
-    let seen = [&profile.read, &profile.execute, &profile.write];
-    if seen.into_iter().flatten().any(|path| !path.starts_with("/usr/")) || !profile.write.is_empty() {
-        return Err("of an agent reads and executes below /usr and writes only its state".into());
-    }
+/// What an agent's file may not say outside its profile.
+fn check_agent(name: &str, raw: &RawUnit) -> Result<(), (&'static str, String)> {
     let own_folder = format!("/aios/agents/{name}");
     if raw.state.iter().any(|path| *path != own_folder) {
-        return Err(format!("of an agent has no state but {own_folder}"));
+        return Err(("state", format!("of an agent is nothing but {own_folder}")));
     }
     if !raw.user.parse::<u32>().is_ok_and(|uid| AGENT_USERS.contains(&uid)) {
-        return Err("of an agent needs a user from 2000 to 2999, as a number".into());
+        return Err(("user", "of an agent is a number from 2000 to 2999".into()));
     }
     Ok(())
 }
 
-/// The only thing of the system that an agent can talk to.
-const AGENT_DOOR: &str = "/run/aios/agent-door";
 /// Numbers that no other program runs under.
 const AGENT_USERS: std::ops::RangeInclusive<u32> = 2000..=2999;
 
@@ -475,6 +356,6 @@ fn is_plain_path(path: &str) -> bool {
 }
 
 /// What came from outside, safe to print.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_default).collect()
 }
