@@ -44,11 +44,11 @@ const PACKAGES: &[(Need, &str, &str)] = &[
     (Need::Build, "mcopy", "mtools"),
     (Need::Build, "sbsign", "sbsigntool"),
     (Need::Build, "mke2fs", "e2fsprogs"),
-    (Need::Build, "/usr/share/doc/busybox-static", "busybox-static"),
+    (Need::Build, "/var/lib/dpkg/info/busybox-static.list", "busybox-static"),
     (Need::Machine, "qemu-system-x86_64", "qemu-system-x86"),
     (Need::Machine, "qemu-img", "qemu-utils"),
     (Need::Machine, "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "ovmf"),
-    (Need::Machine, "/usr/share/doc/python3-venv", "python3-venv"),
+    (Need::Machine, "/var/lib/dpkg/info/python3-venv.list", "python3-venv"),
     (Need::Machine, "swtpm", "swtpm"),
     (Need::Machine, "nix-store", "nix-bin"),
 ];

@@ -70,7 +70,7 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str) -> Result<Iso> {
         remove_tree(&tree)
     })?;
     let manifest = Manifest::of(&system, keys, &[&path])?;
-    manifest.write(&output)?;
+    manifest.write(keys, &output)?;
     Ok(Iso { path, system })
 }
 

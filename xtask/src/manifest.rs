@@ -1,9 +1,10 @@
-//! `manifest.json` and `SHA256SUMS`: what was built, and from what.
+//! `manifest.json`, `SHA256SUMS` and its signature: what was built, and from what.
 
 use std::fs;
 use std::path::Path;
 
 use aios_ids::Digest;
+use ed25519_dalek::{Signer, SigningKey};
 use serde::Serialize;
 
 use crate::cache::digest_of;
@@ -65,15 +66,19 @@ impl Manifest {
         })
     }
 
-    /// Writes both files into `folder`.
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+    /// Writes the files into `folder`; the signature is the release key's, over the sums' bytes.
+    pub(crate) fn write(&self, keys: &Keys, folder: &Path) -> Result<()> {
         let path = folder.join("manifest.json");
         let text = serde_json::to_string_pretty(self)
             .map_err(|source| Error::library("the manifest cannot be written", source))?;
         fs::write(&path, text + "\n").on("write", &path)?;
         let path = folder.join("SHA256SUMS");
         let sums: String = self.outputs.iter().map(|line| format!("{}  {}\n", line.sha256, line.path)).collect();
-        fs::write(&path, sums).on("write", &path)
+        fs::write(&path, &sums).on("write", &path)?;
+        let signature = SigningKey::from_bytes(&keys.seed("release")?).sign(sums.as_bytes()).to_bytes();
+        let digits: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = folder.join("SHA256SUMS.sig");
+        fs::write(&path, digits + "\n").on("write", &path)
     }
 }
 
