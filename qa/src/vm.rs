@@ -59,7 +59,8 @@ impl Machine {
         Ok(Self { console, monitor, child, tpm, options, prepared, folder, log: log.into(), end, echo })
     }
 
-    /// Cuts the power: nothing is flushed, nobody is told. The machine starts again from its disks.
+    /// Cuts the power: nobody is told, and the machine starts again from its disks. What it had handed to a disk stays
+    /// there, flushed or not: this host's cache outlives the emulator.
     pub fn power_cut(&mut self) -> Result<(), VmError> {
         self.child.kill();
         let _ = std::fs::remove_file(&self.prepared.monitor);
