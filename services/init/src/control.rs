@@ -13,12 +13,13 @@ use aios_wire::init::{Reply, Request};
 
 use crate::failure::{Failure, at};
 use crate::identity::Owners;
-use crate::machine::SOCKETS;
 
 /// A request is a verb and at most two names.
 const REQUEST_LIMIT: usize = 4096;
 /// More callers at once than this are let in later.
 const CONNECTIONS: usize = 64;
+/// No caller may keep the others out.
+const CONNECTIONS_OF_ONE: usize = 16;
 /// A caller has so long to ask, and to take the answer.
 const PATIENCE_MS: u64 = 5_000;
 
@@ -40,9 +41,9 @@ struct Connection {
 }
 
 impl Control {
-    /// Binds `/run/aios/init`.
-    pub(crate) fn open() -> Result<Self, Failure> {
-        let path = Path::new(SOCKETS).join("init");
+    /// Binds the socket `init` in `folder`.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join("init");
         let listener = UnixListener::bind(&path).map_err(at("listen on", &path))?;
         listener.set_nonblocking(true).map_err(at("listen on", &path))?;
         rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o666)).map_err(at("open", &path))?;
@@ -71,6 +72,9 @@ impl Control {
             let Ok((stream, _)) = self.listener.accept() else { break };
             if stream.set_nonblocking(true).is_ok() {
                 let peer = owners.of_connection(&stream).cloned();
+                if self.connections.iter().filter(|other| other.peer == peer).count() >= CONNECTIONS_OF_ONE {
+                    continue;
+                }
                 let deadline = now_ms + PATIENCE_MS;
                 self.connections.push(Connection {
                     stream,
@@ -164,6 +168,82 @@ impl Connection {
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.done = true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader};
+
+    fn control() -> (tempfile::TempDir, Control) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let control = Control::open(folder.path()).expect("a socket");
+        (folder, control)
+    }
+
+    fn connect(folder: &tempfile::TempDir) -> UnixStream {
+        UnixStream::connect(folder.path().join("init")).expect("it listens")
+    }
+
+    #[test]
+    fn a_request_in_pieces_is_answered_once_it_is_whole() {
+        let (folder, mut control) = control();
+        let owners = Owners::default();
+        let mut caller = connect(&folder);
+        caller.write_all(b"{\"verb\":").expect("sent");
+        assert!(control.receive(0, &owners).is_empty());
+        caller.write_all(b"\"status\"}\n").expect("sent");
+        let asked = control.receive(1, &owners);
+        assert_eq!(asked.len(), 1);
+        assert_eq!((&asked[0].request, &asked[0].peer), (&Request::Status, &None));
+        control.answer(asked[0].connection, &Reply::Done);
+        let mut line = String::new();
+        BufReader::new(caller).read_line(&mut line).expect("an answer");
+        assert_eq!(line, "{\"reply\":\"done\"}\n");
+        assert!(control.receive(2, &owners).is_empty());
+        assert_eq!(control.next_deadline(), None, "the connection is gone");
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_silence_is_given_up() {
+        let (folder, mut control) = control();
+        let owners = Owners::default();
+        for nonsense in [b"\xff\xff\n".to_vec(), b"{\"verb\":\"dance\"}\n".to_vec(), vec![b'x'; REQUEST_LIMIT]] {
+            let mut caller = connect(&folder);
+            caller.write_all(&nonsense).expect("sent");
+            assert!(control.receive(0, &owners).is_empty());
+            let mut line = String::new();
+            BufReader::new(caller).read_line(&mut line).expect("an answer");
+            assert!(line.contains("refused"), "{line}");
+        }
+        let silent = connect(&folder);
+        control.receive(10, &owners);
+        assert_eq!(control.next_deadline(), Some(10 + PATIENCE_MS));
+        control.receive(10 + PATIENCE_MS, &owners);
+        assert_eq!(control.next_deadline(), None);
+        drop(silent);
+    }
+
+    #[test]
+    fn one_caller_cannot_keep_the_others_out() {
+        let (folder, mut control) = control();
+        let callers: Vec<UnixStream> = (0..CONNECTIONS).map(|_| connect(&folder)).collect();
+        control.receive(0, &Owners::default());
+        assert_eq!(control.connections.len(), CONNECTIONS_OF_ONE);
+        drop(callers);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let (folder, mut control) = control();
+            let mut caller = connect(&folder);
+            caller.write_all(&bytes).expect("sent");
+            drop(caller);
+            control.receive(0, &Owners::default());
+            control.receive(1, &Owners::default());
         }
     }
 }

@@ -33,6 +33,8 @@ use crate::terminals::say_everywhere;
 
 /// Units that do not end within this time of a shutdown are left behind.
 const SHUTDOWN_LIMIT_MS: u64 = 60_000;
+/// A service that talks without end does not keep the loop from anything else.
+const MESSAGES_A_TURN: usize = 64;
 /// So many of a failing service's last lines are shown on the consoles.
 const SHOWN_LINES: usize = 5;
 
@@ -81,7 +83,7 @@ impl Supervisor {
             starter,
             signals: Signals::open(&own).map_err(|error| Failure::new("cannot receive signals", error))?,
             notify: NotifySocket::bind(&notify).map_err(at("listen on", &notify))?,
-            control: Control::open()?,
+            control: Control::open(Path::new(SOCKETS))?,
             system,
             peers,
             graph,
@@ -336,7 +338,8 @@ impl Supervisor {
     }
 
     fn read_notifications(&mut self) {
-        while let Ok(Some(message)) = self.notify.next() {
+        for _ in 0..MESSAGES_A_TURN {
+            let Ok(Some(message)) = self.notify.next() else { break };
             let Ok(cgroup) = aios_linux::peer::cgroup_of(&message.sender) else { continue };
             let sender = self.processes.iter().find(|(_, process)| process.running.cgroup.id == cgroup);
             let Some(name) = sender.map(|(name, _)| name.clone()) else { continue };
