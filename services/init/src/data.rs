@@ -81,5 +81,5 @@ fn folders(users: &Users) -> Result<(), Failure> {
 pub(crate) fn folder(path: &str, uid: u32, gid: u32, mode: u32) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(at("make", path))?;
     rustix::fs::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(at("give away", path))?;
-    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode)).map_err(at("set the mode of", path))?)
+    rustix::fs::chmod(path, Mode::from_raw_mode(mode)).map_err(at("set the mode of", path))
 }

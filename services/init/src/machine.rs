@@ -94,7 +94,7 @@ fn mounts(users: &Users) -> Result<(), Failure> {
         .map_err(at("give away", "/etc"))?;
     mount_remount("/proc", plain, c"hidepid=invisible").map_err(at("remount", "/proc"))?;
     fs::create_dir_all(SOCKETS).map_err(at("make", SOCKETS))?;
-    Ok(rustix::fs::chmod(SOCKETS, Bits::from_raw_mode(0o755)).map_err(at("open", SOCKETS))?)
+    rustix::fs::chmod(SOCKETS, Bits::from_raw_mode(0o755)).map_err(at("open", SOCKETS))
 }
 
 /// Kernel settings before any service runs. Locks that only close come last.

@@ -258,3 +258,49 @@ fn path_rules(unit: &Unit) -> PathRules {
         ..PathRules::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(name: &str, text: &str) -> Unit {
+        Unit::parse(name, text).expect("a unit that ships")
+    }
+
+    fn places(unit: &Unit) -> Vec<String> {
+        let place = |mount: Mount| match mount {
+            Mount::Bind { at, .. } | Mount::Memory { at, .. } | Mount::Link { at, .. } => at.display().to_string(),
+            Mount::Proc => "/proc".into(),
+            Mount::Devices => "/dev".into(),
+        };
+        mounts(unit).into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn an_agent_sees_its_program_the_door_and_nothing_of_anybody() {
+        let agent = unit("example", include_str!("../../../rootfs/agents/example.toml"));
+        let expected =
+            ["/usr/lib/aios/example-agent", "/usr/share/aios", "/tmp", "/dev", "/proc", "/run/aios/agent-door"];
+        assert_eq!(places(&agent), expected);
+        let rules = path_rules(&agent);
+        assert_eq!(rules.connect, [PathBuf::from("/run/aios/agent-door")]);
+        assert_eq!(rules.execute, [PathBuf::from("/usr/lib/aios/example-agent")]);
+        assert_eq!(rules.write, [PathBuf::from("/tmp"), "/dev/null".into()]);
+        assert_eq!(rules.tcp, Tcp::Refused);
+        assert!(namespaces(&agent.sandbox).contains(&Namespace::Net));
+    }
+
+    #[test]
+    fn a_service_writes_its_own_folders_and_no_others() {
+        let service = unit("evidence-log", include_str!("../../../rootfs/units/evidence-log.toml"));
+        let rules = path_rules(&service);
+        assert_eq!(rules.write, [PathBuf::from("/aios/system/evidence"), "/tmp".into(), "/dev/null".into()]);
+        let places = places(&service);
+        assert!(!places.iter().any(|place| place == "/root" || place == "/aios" || place == "/proc"), "{places:?}");
+        for mount in mounts(&service) {
+            if let Mount::Bind { at, allow: Allow::Write, .. } = mount {
+                assert_eq!(at, Path::new("/aios/system/evidence"));
+            }
+        }
+    }
+}
