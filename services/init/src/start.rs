@@ -121,7 +121,8 @@ impl Starter {
             calls: self.call_filter(profile)?,
             limits: vec![(Resource::Nofile, unit.resources.descriptors_max), (Resource::Core, 0)],
             environment: self.environment(unit),
-            umask: 0o027,
+            // What is private is so by its folder; what is published has to be readable.
+            umask: 0o022,
             terminal: match unit.terminal {
                 Some(_) => Session::Controlling,
                 None => Session::None,
