@@ -2,9 +2,12 @@
 
 use std::io::{self, BufRead, Read as _};
 use std::process::Command as Process;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use aios_linux::signals::{INTERRUPT, Signals};
+use aios_linux::signals::Signals;
 use rustix::process::Signal;
+use signal_hook::consts::{SIGINT, SIGQUIT, SIGTSTP};
 
 use crate::command::{self, Command, HELP};
 use crate::end::{self, Afterwards};
@@ -16,10 +19,12 @@ const LINE_LIMIT: u64 = 4096;
 
 /// Reads lines until the terminal closes; PID 1 starts the next console then.
 pub(crate) fn run(name: &str) -> io::Result<()> {
-    // Blocked, so that Ctrl-C and Ctrl-\ end what was started from here and not the console, and the console may take the
-    // terminal back from the background. Programs that are started have them unblocked again.
-    let keys = [INTERRUPT, Signal::QUIT.as_raw(), Signal::TSTP.as_raw(), Signal::TTOU.as_raw()];
-    let _blocked = Signals::open(&keys)?;
+    // Handlers instead of ignoring: what is started from here gets its usual Ctrl-C back, and the console stays.
+    for key in [SIGINT, SIGQUIT, SIGTSTP] {
+        signal_hook::flag::register(key, Arc::new(AtomicBool::new(false)))?;
+    }
+    // Blocked, because taking the terminal back from a shell that was killed is done from the background.
+    let _blocked = Signals::open(&[Signal::TTOU.as_raw()])?;
     terminals::take()?;
     println!("\n{}", status::greeting());
     println!("This is recovery on {name}: it runs in memory and needs no disk. 'help' lists the commands.");

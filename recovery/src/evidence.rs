@@ -62,7 +62,7 @@ pub(crate) fn verify(place: Option<&str>) -> Result<(), Failure> {
             device.display()
         );
         println!(
-            "If records are missing at the end, let the system start once, or mount it in the shell, and look again."
+            "If records are missing at the end, mount it in the shell, which replays the journal, and verify that folder."
         );
     }
     told
@@ -72,11 +72,15 @@ pub(crate) fn verify(place: Option<&str>) -> Result<(), Failure> {
 fn default_device() -> Result<PathBuf, Failure> {
     let blocks = blocks::list();
     let labelled = |block: &&Block| matches!(kind_of(&block.path()), Ok(Kind::Fat { label }) if label == EXPORT_LABEL);
-    let exports: Vec<&Block> = blocks.iter().filter(labelled).collect();
+    // A volume that is still empty waits for an export; one that cannot be mounted is what the person should hear of.
+    let is_used = |block: &&Block| {
+        Mounted::open(&block.path(), Access::Read).map_or(true, |mounted| form_in(mounted.path()).is_some())
+    };
+    let exports: Vec<&Block> = blocks.iter().filter(labelled).filter(is_used).collect();
     let found = if exports.is_empty() { data_partitions(&blocks) } else { exports };
     let none = || {
         Failure::plain(format!(
-            "no device has evidence: no FAT volume is labelled {EXPORT_LABEL}, and no partition is named {DATA_NAME}"
+            "no device has evidence: no FAT volume labelled {EXPORT_LABEL} has any, and no partition is named {DATA_NAME}"
         ))
         .hint("connect a volume with an export, or name a place: verify PLACE")
     };

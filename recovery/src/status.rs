@@ -49,9 +49,8 @@ fn disk_lines(disk: &Block, blocks: &[Block]) -> Vec<String> {
     let found = match disk.partitions() {
         Ok(found) => found,
         Err(why) => {
-            let mut lines = vec![format!("partition table: not readable: {why}")];
-            lines.extend(volume_line(disk));
-            return lines;
+            let volume = volume_line(disk);
+            return vec![volume.unwrap_or_else(|| format!("partition table: not readable: {why}"))];
         }
     };
     let parts = found.table.entries.iter().flatten().count();

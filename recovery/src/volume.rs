@@ -5,8 +5,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::failure::{Failure, at};
@@ -48,6 +50,11 @@ pub(crate) struct Mounted {
 
 /// Looks at the beginning of a device.
 pub(crate) fn kind_of(device: &Path) -> io::Result<Kind> {
+    let form = fs::metadata(device)?.file_type();
+    // Reading a terminal, say, would wait for somebody to type.
+    if !form.is_block_device() && !form.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no disk and no partition"));
+    }
     let mut head = Vec::new();
     File::open(device)?.take(HEAD).read_to_end(&mut head)?;
     Ok(recognise(&head))
@@ -94,7 +101,10 @@ impl Mounted {
         let place = Path::new("/run/recovery").join(format!("{console}-{device_name}"));
         fs::create_dir_all(&place).map_err(at("make", &place))?;
         mount(device, &place, name, flags, options).map_err(|error| {
-            at("mount", device)(error).hint("its file system may be damaged; 'shell dmesg' shows what the kernel says")
+            at("mount", device)(error).hint(match error {
+                Errno::BUSY => "it is mounted in a shell; look at that folder, or unmount it there",
+                _ => "its file system may be damaged; 'shell dmesg' shows what the kernel says",
+            })
         })?;
         Ok(Self { device: device.to_owned(), place })
     }

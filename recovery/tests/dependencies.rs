@@ -34,3 +34,12 @@ fn our_own_crates_in_recovery_are_these() {
         ["aios-action", "aios-evidence", "aios-ids", "aios-image", "aios-linux", "aios-slots", "aios-verity"];
     assert_eq!(ours, expected, "a new one brings its own dependencies and must be meant");
 }
+
+#[test]
+fn the_image_has_this_program_and_busybox_and_no_other() {
+    let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../rootfs/recovery.toml");
+    let list = std::fs::read_to_string(list).expect("the image's list");
+    let sources: Vec<&str> =
+        list.lines().filter(|line| line.starts_with("program") || line.starts_with("host")).collect();
+    assert_eq!(sources, [r#"program = "recovery""#, r#"host = "/bin/busybox""#]);
+}
