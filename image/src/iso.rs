@@ -38,6 +38,7 @@ impl Plan {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut fixed = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         fixed(&["-as", "mkisofs", "-quiet", "-r", "-V", VOLUME, "--gpt_disk_guid", DISK_GUID]);
+        fixed(&["--set_all_file_dates", &format!("={}", self.epoch)]);
         fixed(&["-append_partition", "2", ESP_TYPE]);
         arguments.push(self.esp.clone().into());
         let mut fixed = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
