@@ -26,7 +26,7 @@ const PATIENCE_MS: u64 = 10_000;
 /// A disk is not taken before a medium of ours had so long to appear, if the firmware does not say which is meant.
 const MEDIUM_FIRST_MS: u64 = 2_000;
 /// Between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(10);
 
 const NEW_ROOT: &str = "/sysroot";
 /// Where a medium of ours stays mounted; it moves along with `/run`.
