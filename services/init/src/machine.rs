@@ -133,8 +133,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv4/conf/default/send_redirects", "0"),
     ("net/ipv4/conf/all/accept_source_route", "0"),
     ("net/ipv4/conf/default/accept_source_route", "0"),
-    ("net/ipv4/conf/all/rp_filter", "1"),
-    ("net/ipv4/conf/default/rp_filter", "1"),
+    // Off until a link has an address: an offer of one comes from a host that nothing leads to yet.
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
     ("net/ipv4/conf/all/log_martians", "1"),
     ("net/ipv6/conf/all/accept_redirects", "0"),
     ("net/ipv6/conf/default/accept_redirects", "0"),
