@@ -213,14 +213,7 @@ mod tests {
     use super::*;
 
     fn unit(starts: u32, state: ServiceState) -> Service {
-        Service {
-            name: "network".into(),
-            role: Role::System,
-            state,
-            pid: Some(7),
-            starts,
-            note: String::new(),
-        }
+        Service { name: "network".into(), role: Role::System, state, pid: Some(7), starts, note: String::new() }
     }
 
     #[test]
