@@ -80,11 +80,6 @@ impl Archive {
         self.entry(path, CHARACTER | mode, (major, minor), &[])
     }
 
-    /// Whether `path` has been added.
-    pub fn contains(&self, path: &str) -> bool {
-        self.paths.contains(path)
-    }
-
     /// The whole archive, with its end mark.
     pub fn finish(mut self) -> Vec<u8> {
         self.write(0, "TRAILER!!!", 0, (0, 0), &[], 0);
@@ -143,8 +138,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Name, mode, device and content of each entry, read the way `init/initramfs.c` does.
-    fn read(mut bytes: &[u8]) -> Vec<(String, u32, (u32, u32), Vec<u8>)> {
+    /// Name, mode, device and content.
+    type Entry = (String, u32, (u32, u32), Vec<u8>);
+
+    /// The entries, read the way `init/initramfs.c` does.
+    fn read(mut bytes: &[u8]) -> Vec<Entry> {
         let mut entries = Vec::new();
         loop {
             assert_eq!(&bytes[..6], b"070701");
