@@ -145,8 +145,10 @@ impl Aios {
 
     /// Runs a command that ends with `status` and reads its answer.
     pub(crate) fn json_of(&mut self, line: &str, status: Status) -> Result<Value, Failure> {
-        let text = self.ends(&format!("{line} --json"), status)?;
-        first_json(&text).ok_or_else(|| Failure::broken(format!("'{line} --json' gave no JSON:\n{}", indented(&text))))
+        // In front: what follows a program of the store is the program's.
+        let line = format!("--json {line}");
+        let text = self.ends(&line, status)?;
+        first_json(&text).ok_or_else(|| Failure::broken(format!("'{line}' gave no JSON:\n{}", indented(&text))))
     }
 
     /// Runs a command that succeeds and reads its answer.

@@ -48,7 +48,8 @@ pub(super) fn tampered_root(stage: &Stage<'_>) -> Result<(), Failure> {
     copy.flip_root_bit()?;
     let options = Options { iso: Some(copy.path.clone()), ..live(stage) };
     let mut machine = start(stage, "tampered", options)?;
-    machine.console.wait_for_any(&["verity", "Input/output error", "I/O error"], BOOT)?;
+    machine.console.wait_for("does not have the hash", BOOT)?;
+    machine.console.wait_for("cannot start this system", BOOT)?;
     never_runs(&mut machine)
 }
 

@@ -63,7 +63,7 @@ fn apply(aios: &mut Aios, stage: &Stage<'_>, version: &str, payload: Payload) ->
     let web = Web::serve(&out)?;
     let (action, approval) = policy::waiting(aios, &format!("update apply {}", web.url()))?;
     aios.approve(&approval)?;
-    let watched = aios.machine.console.run(&format!("action watch {action} --json"), APPLY)?;
+    let watched = aios.machine.console.run(&format!("--json action watch {action}"), APPLY)?;
     let view = super::first_json(&watched.text).unwrap_or_default();
     ensure!(view["state"]["state"] == "succeeded", "the update ended as:\n{}", watched.text);
     Ok(())
