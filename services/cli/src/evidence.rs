@@ -9,11 +9,12 @@ use aios_evidence::{
     Bundle, Checkpoint, Filter, InclusionBundle, KeySource, Kind, Record, Report, VerifierKey, tiles_of, verify_export,
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::action;
 use crate::args::EvidenceCommand;
 use crate::failure::Failure;
+use crate::sentence::sentence;
 use crate::show::{Format, harmless, read, table};
 
 /// A bundle is read whole; a larger log is exported as a folder.
@@ -93,8 +94,7 @@ fn print_records(records: &[Record], format: Format) {
         table(
             ["INDEX", "MS", "KIND", "WRITER", "WHAT"],
             records.iter().map(|record| {
-                let what = Value::Object(record.payload.clone()).to_string();
-                let what: String = harmless(&what).chars().take(160).collect();
+                let what: String = sentence(record).chars().take(160).collect();
                 [
                     record.index.to_string(),
                     record.at_ms.to_string(),
@@ -194,8 +194,7 @@ pub(crate) async fn attest(id: &str, format: Format) -> Result<(), Failure> {
         println!("{}  {}  {}", view.id, view.request.action_type, view.state.word());
         println!("  digest   {}", view.digest);
         for record in &records {
-            let what = Value::Object(record.payload.clone()).to_string();
-            println!("  {:>6}   {} by {}: {}", record.index, record.kind, record.writer, harmless(&what));
+            println!("  {:>6}   {} by {}: {}", record.index, record.kind, record.writer, sentence(record));
         }
         println!("  proof    record {} is in the signed tree of {} records, root {}", last.index, head.size, head.root);
     });

@@ -10,6 +10,7 @@ mod evidence;
 mod failure;
 mod object;
 mod policy;
+mod sentence;
 mod service;
 mod settings;
 mod show;

@@ -1,0 +1,115 @@
+//! A record of the log as one sentence. What has no sentence here is shown as it is; nothing is ever left out silently,
+//! because `aios evidence show` and `--json` give the whole record.
+
+use aios_evidence::{Kind, Record};
+use serde_json::Value;
+
+use crate::show::harmless;
+
+/// What happened, in words.
+pub(crate) fn sentence(record: &Record) -> String {
+    let field = |name: &str| text(record.payload.get(name));
+    let said = match record.kind {
+        Kind::UnitEvent if record.payload.contains_key("lost") => {
+            format!("{} events were dropped before they could be recorded", field("lost"))
+        }
+        Kind::UnitEvent => match field("detail").as_str() {
+            "" => format!("{} {}", field("unit"), field("what")),
+            detail => format!("{} {}: {detail}", field("unit"), field("what")),
+        },
+        Kind::Decision => match record.payload.get("decision") {
+            Some(decision) => format!(
+                "{} for {}: {} ({})",
+                field("type"),
+                subject(&decision["subject"]),
+                text(decision["verdict"].get("verdict")),
+                text(decision.get("reason"))
+            ),
+            None => format!("{}: {} ({})", subject_of(record, "subject"), field("verdict"), field("reason")),
+        },
+        Kind::ApprovalRequested => {
+            format!("{} of {} wants a person; risk {}", field("type"), subject_of(record, "subject"), field("risk"))
+        }
+        Kind::ApprovalGranted => format!("{} approved {}", subject_of(record, "by"), field("approval")),
+        Kind::ApprovalRejected => format!("{} rejected {}", subject_of(record, "by"), field("approval")),
+        Kind::ApprovalConsumed => format!("{} was used, once", field("approval")),
+        Kind::Intent => format!("{} {} for {}", field("type"), field("parameters"), field("subject")),
+        Kind::Started => "the adapter starts".into(),
+        Kind::Outcome => match record.payload.get("held") {
+            Some(Value::Bool(true)) => format!("measured: {}", field("text")),
+            _ => format!("NOT as promised: {}", field("text")),
+        },
+        Kind::Result => {
+            format!("{} {}", field("type"), text(record.payload.get("result").and_then(|r| r.get("state"))))
+        }
+        Kind::Login => format!("{}: {}", field("operator"), field("result")),
+        Kind::Boot | Kind::Repair | Kind::Probe | Kind::Session => Value::Object(record.payload.clone()).to_string(),
+    };
+    harmless(&said)
+}
+
+fn subject_of(record: &Record, name: &str) -> String {
+    record.payload.get(name).map(subject).unwrap_or_default()
+}
+
+/// A peer as people read it.
+fn subject(peer: &Value) -> String {
+    serde_json::from_value::<aios_identity::Peer>(peer.clone())
+        .map_or_else(|_| text(Some(peer)), |peer| peer.to_string())
+}
+
+fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(kind: Kind, payload: Value, expected: &str) {
+        let Value::Object(payload) = payload else { panic!("a payload is an object") };
+        let record = Record {
+            index: 0,
+            kind,
+            action: String::new(),
+            writer: String::new(),
+            boot: String::new(),
+            at_ms: 0,
+            wall: 0,
+            payload,
+        };
+        assert_eq!(sentence(&record), expected);
+    }
+
+    #[test]
+    fn records_read_as_sentences() {
+        check(
+            Kind::Decision,
+            json!({"type": "settings.set", "decision": {
+                "subject": {"kind": "agent", "name": "example"},
+                "verdict": {"verdict": "denied"},
+                "reason": "ForbiddenByRule",
+            }}),
+            "settings.set for agent:example: denied (ForbiddenByRule)",
+        );
+        check(Kind::UnitEvent, json!({"unit": "network", "what": "ready", "detail": ""}), "network ready");
+        check(Kind::Outcome, json!({"held": false, "text": "it is not there"}), "NOT as promised: it is not there");
+        check(Kind::Result, json!({"type": "object.put", "result": {"state": "succeeded"}}), "object.put succeeded");
+    }
+
+    #[test]
+    fn an_outcome_that_says_nothing_did_not_hold() {
+        check(Kind::Outcome, json!({}), "NOT as promised: ");
+    }
+
+    #[test]
+    fn what_a_writer_says_cannot_move_the_cursor() {
+        check(Kind::Login, json!({"operator": "a\u{1b}[2Jb", "result": "refused"}), "a\u{fffd}[2Jb: refused");
+    }
+}
