@@ -14,7 +14,7 @@ use aios_slots::Slot;
 use aios_verity::{BLOCK, root_partuuid, target_parameters, tree_partuuid};
 use aios_wire::init::Origin;
 use rustix::fs::Mode;
-use rustix::mount::{MountFlags, mount, mount_move};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 
 use crate::blocks::{self, Block};
 use crate::cmdline::{self, CommandLine};
@@ -34,6 +34,8 @@ const MEDIUM: &str = "/run/medium";
 
 /// A place that claims to hold the root.
 struct Candidate {
+    /// The partition or the medium.
+    device: PathBuf,
     data: PathBuf,
     tree: PathBuf,
     origin: Origin,
@@ -81,14 +83,16 @@ fn find_root(line: &CommandLine) -> Result<Origin, Failure> {
         let waited = clock::now_ms() - began;
         let blocks = blocks::list();
         for candidate in candidates(line, &blocks, loader.as_deref(), waited, &mut refused) {
-            if refused.iter().any(|(path, _)| *path == candidate.data) {
+            if refused.iter().any(|(path, _)| *path == candidate.device) {
                 continue;
             }
             match open_root(line, &candidate) {
                 Ok(()) => return Ok(candidate.origin),
                 Err(failure) => {
                     terminals::say_everywhere(&format!("init: {failure}"));
-                    refused.push((candidate.data, failure.to_string()));
+                    refused.push((candidate.device, failure.to_string()));
+                    // If it was a medium, its place is free for the next one; if not, nothing is there.
+                    let _ = unmount(MEDIUM, UnmountFlags::DETACH);
                 }
             }
         }
@@ -156,7 +160,7 @@ fn slots(line: &CommandLine, blocks: &[Block]) -> Vec<Candidate> {
         let tree = with(tree_partuuid(&line.root)).find(|tree| tree.disk == data.disk)?;
         let slot = Slot::of_root_partition(data.part_number?)?;
         let origin = Origin::Disk { disk: data.disk.clone(), slot: slot.to_string() };
-        Some(Candidate { data: data.path(), tree: tree.path(), origin })
+        Some(Candidate { device: data.path(), data: data.path(), tree: tree.path(), origin })
     };
     with(root_partuuid(&line.root)).filter_map(pair).collect()
 }
@@ -187,14 +191,14 @@ fn mount_medium(line: &CommandLine, device: &Path) -> Result<Candidate, Failure>
     let (data, tree) = (Path::new(MEDIUM).join("aios/root.erofs"), Path::new(MEDIUM).join("aios/root.verity"));
     let bytes = fs::metadata(&data).map(|data| data.len());
     if !matches!(bytes, Ok(bytes) if bytes >= line.blocks * BLOCK as u64) || !tree.is_file() {
-        let _ = rustix::mount::unmount(MEDIUM, rustix::mount::UnmountFlags::DETACH);
+        let _ = unmount(MEDIUM, UnmountFlags::DETACH);
         return Err(Failure::plain(format!("{} is a disc without a root of {} blocks", device.display(), line.blocks)));
     }
     let origin = match efi::chosen_entry() {
         Some(entry) if entry.starts_with("install") => Origin::Install,
         _ => Origin::Live,
     };
-    Ok(Candidate { data, tree, origin })
+    Ok(Candidate { device: device.to_owned(), data, tree, origin })
 }
 
 /// The volume descriptor of a disc is in its 17th sector of 2048 bytes.
