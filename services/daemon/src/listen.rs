@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
+use std::time::Duration;
 
 use zbus::connection::Builder;
 use zbus::object_server::Interface;
@@ -61,10 +62,18 @@ pub fn open_socket(service: &str) -> io::Result<UnixStream> {
     UnixStream::connect(Path::new(aios_wire::SOCKET_DIR).join(service))
 }
 
+/// PID 1 holds the sockets, so a connection to a service that is down or starting succeeds and then waits. A start takes
+/// a few seconds on a slow machine; what takes longer than this is not going to answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// Connects to a service as a D-Bus peer.
 pub async fn connect(service: &str) -> zbus::Result<zbus::Connection> {
     let stream = open_socket(service)?;
-    Builder::unix_stream(stream).p2p().build().await
+    let greeting = Builder::unix_stream(stream).p2p().build();
+    tokio::time::timeout(PATIENCE, greeting).await.unwrap_or_else(|_| {
+        let text = format!("{service} did not answer within {} s; it may be down", PATIENCE.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
+    })
 }
 
 /// Tells PID 1 that this service can be called.
