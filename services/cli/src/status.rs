@@ -56,7 +56,7 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
 }
 
 /// The state of the system, as PID 1 tells.
-fn system() -> Result<System, Failure> {
+pub(crate) fn system() -> Result<System, Failure> {
     match aios_daemon::init::ask(&Request::Status)? {
         Reply::Status(system) => Ok(system),
         other => Err(Failure::failed(format!("PID 1 answered something else: {other:?}"))),
