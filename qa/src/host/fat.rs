@@ -1,6 +1,7 @@
 //! A FAT file system in a file or inside an image, read and written with mtools: USB sticks, answer volumes, the ESP.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::scenario::Failure;
@@ -21,6 +22,8 @@ impl Fat {
         file.set_len(size).map_err(Failure::file("set the size of", image))?;
         let fat = Self { image: image.into(), offset: 0 };
         fat.mtool("mformat", &["-v", label, "::"])?;
+        // mformat also writes a partition table whose one partition is the file system itself; no other tool does.
+        file.write_all_at(&[0; 64], 446).map_err(Failure::file("write", image))?;
         Ok(fat)
     }
 
