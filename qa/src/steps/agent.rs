@@ -1,6 +1,6 @@
 //! An agent behind its door.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Aios, Status, list, text};
 use crate::scenario::{Failure, ensure};
@@ -20,7 +20,8 @@ pub(crate) fn behind_its_door(aios: &mut Aios) -> Result<(), Failure> {
     let approval = list(&waiting)?.iter().find(|approval| is_the_agents(approval));
     let approval = text(approval.unwrap_or_default(), "id")?.to_owned();
 
-    let report = said(aios)?;
+    // The agent writes its report once it knows that it has to wait.
+    let report = said_when(aios, "service.restart:")?;
     ensure!(report.contains("object.put: done and measured"), "the allowed action did not run:\n{report}");
     ensure!(report.contains("settings.set: denied"), "the forbidden action was not refused:\n{report}");
     for way in ["approve", "network", "read /root", "read /aios"] {
@@ -32,12 +33,7 @@ pub(crate) fn behind_its_door(aios: &mut Aios) -> Result<(), Failure> {
     ensure!(hostname.trim() != "mine", "the agent changed a setting");
 
     aios.approve(&approval)?;
-    let done = "service.restart at last: done and measured";
-    let begin = std::time::Instant::now();
-    while !said(aios)?.contains(done) {
-        ensure!(begin.elapsed() < Duration::from_secs(60), "the approved action did not run:\n{}", said(aios)?);
-        std::thread::sleep(Duration::from_secs(1));
-    }
+    said_when(aios, "service.restart at last: done and measured")?;
     let shown = aios.json(&format!("agent show {NAME}"))?;
     let states: Vec<_> = list(&shown["actions"])?.iter().filter_map(|view| view["state"]["state"].as_str()).collect();
     ensure!(states.contains(&"denied") && states.contains(&"succeeded"), "the agent's actions are {states:?}");
@@ -52,7 +48,15 @@ fn is_the_agents(approval: &serde_json::Value) -> bool {
     approval["subject"]["kind"] == "agent" && approval["state"]["state"] == "waiting"
 }
 
-fn said(aios: &mut Aios) -> Result<String, Failure> {
-    let output = aios.machine.console.run(&format!("object get {REPORT}"), Duration::from_secs(30))?;
-    Ok(output.text)
+/// The agent's report, once it has this text.
+fn said_when(aios: &mut Aios, wanted: &str) -> Result<String, Failure> {
+    let begin = Instant::now();
+    loop {
+        let report = aios.machine.console.run(&format!("object get {REPORT}"), Duration::from_secs(30))?.text;
+        if report.contains(wanted) {
+            return Ok(report);
+        }
+        ensure!(begin.elapsed() < Duration::from_secs(60), "the agent does not report '{wanted}':\n{report}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
