@@ -89,30 +89,32 @@ pub fn run(context: &Context, names: &[String]) -> Result<Table, Failure> {
         return Err(Failure::broken(format!("there is no measurement '{unknown}'; there are {}", GROUPS.join(", "))));
     }
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    let stage = Stage { context, folder: context.output.join("bench") };
-    fs::create_dir_all(&stage.folder).map_err(Failure::file("make", &stage.folder))?;
+    let stage = Stage::fresh(context, context.output.join("bench"))?;
     let mut rows = Vec::new();
     if wanted("size") {
         rows.push(iso_size(context)?);
     }
-    if wanted("boot") || wanted("work") || wanted("launch") {
-        let mut aios = Aios::live(&stage, "bench")?;
-        services::all_ready(&mut aios)?;
-        if wanted("boot") {
-            rows.extend(boot::rows(&mut aios, &stage)?);
-        }
-        if wanted("work") {
-            rows.extend(work::rows(&mut aios)?);
-        }
-        if wanted("launch") {
-            rows.push(launch::row(&mut aios, &stage)?);
-        }
+    if wanted("boot") {
+        rows.extend(boot::rows(&stage)?);
+    }
+    if wanted("work") {
+        rows.extend(work::rows(&stage)?);
+    }
+    if wanted("launch") {
+        rows.push(launch::row(&stage)?);
     }
     let table = Table { version: context.version.clone(), rows };
     let file: PathBuf = context.output.join("bench.json");
     let json = serde_json::to_string_pretty(&table).expect("a table has only text keys");
     fs::write(&file, json + "\n").map_err(Failure::file("write", &file))?;
     Ok(table)
+}
+
+/// The live system, ready. One machine runs at a time, so that none slows another down.
+fn live(stage: &Stage<'_>, name: &str) -> Result<Aios, Failure> {
+    let mut aios = Aios::live(stage, name)?;
+    services::all_ready(&mut aios)?;
+    Ok(aios)
 }
 
 fn iso_size(context: &Context) -> Result<Row, Failure> {

@@ -33,11 +33,20 @@ pub enum Set {
 pub(crate) struct Stage<'a> {
     /// What was built.
     pub(crate) context: &'a Context,
-    /// Console logs and disks; it is emptied before the scenario runs and kept afterwards.
+    /// Console logs and disks; empty at the start and kept afterwards.
     pub(crate) folder: PathBuf,
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    /// An empty folder below the results.
+    pub(crate) fn fresh(context: &'a Context, folder: PathBuf) -> Result<Self, Failure> {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(Failure::file("empty", &folder))?;
+        }
+        fs::create_dir_all(&folder).map_err(Failure::file("make", &folder))?;
+        Ok(Self { context, folder })
+    }
+
     /// The file for a machine's console log.
     pub(crate) fn log(&self, machine: &str) -> PathBuf {
         self.folder.join(format!("{machine}.console.log"))
@@ -91,7 +100,8 @@ pub fn run(scenarios: &[&Scenario], context: &Context) -> Summary {
     for scenario in scenarios {
         println!("{}: {}", scenario.name, scenario.promise);
         let begin = Instant::now();
-        let result = stage(scenario, context).and_then(|stage| (scenario.show)(&stage));
+        let stage = Stage::fresh(context, context.results().join(scenario.name));
+        let result = stage.and_then(|stage| (scenario.show)(&stage));
         let seconds = begin.elapsed().as_secs_f64();
         match result {
             Ok(()) => {
@@ -107,13 +117,4 @@ pub fn run(scenarios: &[&Scenario], context: &Context) -> Summary {
     }
     println!("{} passed, {} failed", summary.passed, summary.failed);
     summary
-}
-
-fn stage<'a>(scenario: &Scenario, context: &'a Context) -> Result<Stage<'a>, Failure> {
-    let folder = context.results().join(scenario.name);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).map_err(Failure::file("empty", &folder))?;
-    }
-    fs::create_dir_all(&folder).map_err(Failure::file("make", &folder))?;
-    Ok(Stage { context, folder })
 }

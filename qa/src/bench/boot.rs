@@ -4,7 +4,9 @@
 use std::fs;
 use std::time::Duration;
 
-use super::{Peer, Row};
+use serde_json::Value;
+
+use super::{Peer, Row, live};
 use crate::host::initramfs::Initramfs;
 use crate::scenario::{Failure, Stage};
 use crate::steps::Aios;
@@ -13,22 +15,50 @@ use crate::vm::{BOOT, DirectKernel, DirectStart, Echo, Machine, Options};
 /// A program that ends at once, as a complete static executable for x86-64: `exit(0)`.
 const EXIT: [u8; 132] = exit_program();
 
-pub(super) fn rows(aios: &mut Aios, stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
-    let status = aios.json("status")?;
-    let milestone = |name: &str| {
-        let value = status["system"]["boot_ms"][name].as_f64();
-        value.ok_or_else(|| Failure::broken(format!("the time of '{name}' is not in {status:#}")))
-    };
-    let (console, system) = (milestone("console")?, milestone("system")?);
-    let memory = status["memory_used_mib"].as_f64();
-    let memory = memory.ok_or_else(|| Failure::broken(format!("the memory is not in {status:#}")))?;
-    let bare = bare_kernel(stage)?;
+/// How often both are started; the fastest counts, because everything else on this host only adds time.
+const ROUNDS: usize = 3;
+
+pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
+    let (mut fastest, mut bare): (Option<Milestones>, f64) = (None, f64::INFINITY);
+    for _ in 0..ROUNDS {
+        let milestones = Milestones::of(&mut live(stage, "boot")?)?;
+        if fastest.as_ref().is_none_or(|before| milestones.system < before.system) {
+            fastest = Some(milestones);
+        }
+        bare = bare.min(bare_kernel(stage)?);
+    }
+    let Milestones { init, console, system, memory } = fastest.expect("there was at least one round");
     let peer = || Some(Peer { name: "the kernel alone", value: bare });
+    let row = |name, value, limit| Row { name, value, unit: "ms", peer: peer(), limit };
     Ok(vec![
-        Row { name: "kernel start to console", value: console, unit: "ms", peer: peer(), limit: Some(bare * 1.3) },
-        Row { name: "kernel start to system ready", value: system, unit: "ms", peer: peer(), limit: Some(bare * 2.0) },
+        row("kernel start to PID 1", init, None),
+        row("kernel start to console", console, Some(bare * 1.3)),
+        row("kernel start to system ready", system, Some(bare * 2.0)),
         Row { name: "memory at ready", value: memory, unit: "MiB", peer: None, limit: Some(128.0) },
     ])
+}
+
+/// What a machine says of its own start, in milliseconds, and the memory that it uses then, in MiB.
+struct Milestones {
+    init: f64,
+    console: f64,
+    system: f64,
+    memory: f64,
+}
+
+impl Milestones {
+    fn of(aios: &mut Aios) -> Result<Self, Failure> {
+        let status = aios.json("status")?;
+        let number =
+            |value: &Value| value.as_f64().ok_or_else(|| Failure::broken(format!("a milestone is not in {status:#}")));
+        let times = &status["system"]["boot_ms"];
+        Ok(Self {
+            init: number(&times["init"])?,
+            console: number(&times["console"])?,
+            system: number(&times["system"])?,
+            memory: number(&status["memory_used_mib"])?,
+        })
+    }
 }
 
 /// When the kernel says that its first process has ended, in milliseconds since it started.

@@ -1,14 +1,15 @@
 //! What an action and a record cost, by the log's own times.
 
-use super::{Row, median};
-use crate::scenario::{Failure, ensure};
-use crate::steps::{Aios, at_ms, text};
+use super::{Row, live, median};
+use crate::scenario::{Failure, Stage, ensure};
+use crate::steps::{at_ms, text};
 
 /// How often each thing is measured.
 const ROUNDS: usize = 15;
 
 /// Actions that change nothing: the setting has the value already. Their records say when each step was durable.
-pub(super) fn rows(aios: &mut Aios) -> Result<Vec<Row>, Failure> {
+pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
+    let mut aios = live(stage, "work")?;
     let hostname = aios.ok("settings get hostname")?;
     let (mut outcomes, mut appends) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
