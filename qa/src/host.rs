@@ -6,4 +6,5 @@ pub mod guest;
 pub mod initramfs;
 pub mod iso;
 pub mod nix_cache;
+pub mod probe_image;
 pub mod web;

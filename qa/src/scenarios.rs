@@ -65,6 +65,13 @@ const ALL: &[Scenario] = &[
         show: live::services,
     },
     Scenario {
+        name: "fail-closed",
+        promise: "without evidence log or policy kernel, running actions stand still within a second until it is back",
+        set: Set::Ci,
+        boots: 1,
+        show: live::fail_closed,
+    },
+    Scenario {
         name: "evidence",
         promise: "the log verifies here and elsewhere, by our program and a foreign one, and a flipped byte is found",
         set: Set::Long,

@@ -6,6 +6,7 @@
 pub(crate) mod actions;
 pub(crate) mod agent;
 pub(crate) mod evidence;
+pub(crate) mod freeze;
 pub(crate) mod install;
 pub(crate) mod policy;
 pub(crate) mod recovery;
@@ -61,6 +62,14 @@ pub(crate) enum Status {
     Waits = 4,
 }
 
+/// Whether a loader is part of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Menu {
+    Shown,
+    /// The emulator starts the kernel.
+    None,
+}
+
 /// A machine that runs AIOS, at its console's prompt.
 pub(crate) struct Aios {
     pub(crate) machine: Machine,
@@ -76,6 +85,7 @@ impl Aios {
 
     /// Boots a machine and logs in.
     pub(crate) fn boot(stage: &Stage<'_>, name: &str, options: Options, login: Login) -> Result<Self, Failure> {
+        let menu = if options.direct.is_some() { Menu::None } else { Menu::Shown };
         let options = Options {
             enrolled_vars: Some(stage.context.enrolled_vars.clone()),
             timeout: options.timeout.max(900),
@@ -83,7 +93,10 @@ impl Aios {
         };
         let machine = Machine::start(options, &stage.log(name), Echo::Hidden)?;
         let mut aios = Self { machine, login };
-        aios.enter_again(BOOT)?;
+        match menu {
+            Menu::Shown => aios.enter_again(BOOT)?,
+            Menu::None => aios.enter(BOOT)?,
+        }
         Ok(aios)
     }
 
@@ -92,6 +105,10 @@ impl Aios {
         // The loader's menu: until then the old system may still show a prompt.
         self.machine.console.wait_for(MENU, limit)?;
         self.machine.console.forget_marks();
+        self.enter(limit)
+    }
+
+    fn enter(&mut self, limit: Duration) -> Result<(), Failure> {
         let begin = self.machine.console.position();
         self.login.enter(&mut self.machine, limit)?;
         // Before this, PID 1's announcements would stand in the middle of answers.

@@ -1,7 +1,9 @@
 //! One part of the system each, on the live ISO.
 
+use crate::host::probe_image;
 use crate::scenario::{Failure, Stage};
-use crate::steps::{Aios, actions, agent, evidence, policy, services, store};
+use crate::steps::{Aios, actions, agent, evidence, freeze, policy, services, store};
+use crate::vm::Login;
 
 pub(super) fn services(stage: &Stage<'_>) -> Result<(), Failure> {
     let mut aios = Aios::live(stage, "live")?;
@@ -9,6 +11,12 @@ pub(super) fn services(stage: &Stage<'_>) -> Result<(), Failure> {
     services::restart(&mut aios, "network")?;
     services::the_core_stays(&mut aios)?;
     aios.power_off()
+}
+
+pub(super) fn fail_closed(stage: &Stage<'_>) -> Result<(), Failure> {
+    let options = probe_image::options(stage.context, &stage.folder)?;
+    let mut aios = Aios::boot(stage, "probe", options, Login::Already)?;
+    freeze::without_its_witnesses(&mut aios, stage)
 }
 
 pub(super) fn evidence(stage: &Stage<'_>) -> Result<(), Failure> {

@@ -177,6 +177,18 @@ impl Console {
         plain(&self.said)
     }
 
+    /// Up to where texts were waited for.
+    #[must_use]
+    pub fn looked(&self) -> usize {
+        self.looked
+    }
+
+    /// What was said between two places.
+    #[must_use]
+    pub fn said_between(&self, begin: usize, end: usize) -> String {
+        plain(&self.said[begin..end])
+    }
+
     /// Keeps reading for this long, for what must not come.
     pub fn listen(&mut self, limit: Duration) -> Result<(), VmError> {
         match self.until("nothing", limit, |_| None::<()>) {

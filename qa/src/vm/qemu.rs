@@ -57,7 +57,7 @@ pub(super) fn arguments(options: &Options, prepared: &Prepared) -> Vec<OsString>
         line.add("-device", "ahci,id=sata");
     }
     if let Some(iso) = &options.iso {
-        medium(&mut line, iso, options.iso_as);
+        medium(&mut line, iso, options);
     }
     for (number, disk) in prepared.disks.iter().enumerate() {
         attach(&mut line, options, number, disk);
@@ -149,16 +149,18 @@ fn network(line: &mut Line, options: &Options) {
     line.add("-device", "virtio-net-pci,netdev=net,romfile=");
 }
 
-fn medium(line: &mut Line, iso: &Path, medium: Medium) {
+fn medium(line: &mut Line, iso: &Path, options: &Options) {
+    // A kernel that the emulator hands over has the first place.
+    let first = if options.direct.is_some() { "" } else { ",bootindex=0" };
     let drive = format!("if=none,id=iso,format=raw,readonly=on,file={}", escaped(iso));
-    match medium {
+    match options.iso_as {
         Medium::Cd => {
             line.add("-drive", format!("{drive},media=cdrom"));
-            line.add("-device", "ide-cd,drive=iso,bootindex=0");
+            line.add("-device", format!("ide-cd,drive=iso{first}"));
         }
         Medium::Usb => {
             line.add("-drive", drive);
-            line.add("-device", "usb-storage,bus=xhci.0,drive=iso,removable=on,bootindex=0");
+            line.add("-device", format!("usb-storage,bus=xhci.0,drive=iso,removable=on{first}"));
         }
     }
 }

@@ -1,0 +1,135 @@
+//! A test image: the released root with one more unit, which does to the system what no program of it can.
+//!
+//! The root is unpacked from the ISO, gets the unit with what it runs, and is sealed again with a hash tree of its own.
+//! Nobody signs the result: it starts without firmware, from the release's kernel and initial file system.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aios_verity::{BLOCK, Tree};
+
+use super::guest::BUSYBOX;
+use crate::Context;
+use crate::scenario::Failure;
+use crate::vm::process::output;
+use crate::vm::{DirectKernel, DirectStart, Options};
+
+/// The release's files on the ISO.
+const ROOT: &str = "aios/root.erofs";
+const UKI: &str = "aios/aios.efi";
+
+/// Prepares a machine that runs the test image. The unit is `qa/guest-probe`.
+pub fn options(context: &Context, folder: &Path) -> Result<Options, Failure> {
+    let image = Image { folder: folder.join("probe-image") };
+    fs::create_dir_all(&image.folder).map_err(Failure::file("make", &image.folder))?;
+    let (root, uki) = (image.extract(context, ROOT)?, image.extract(context, UKI)?);
+    let tree = image.folder.join("tree");
+    image.run(
+        "fsck.erofs",
+        "erofs-utils",
+        &[&format!("--extract={}", tree.display()), "--no-preserve-owner", &text(&root)],
+    )?;
+    for (from, to, mode) in [
+        (Path::new(BUSYBOX).to_owned(), "usr/lib/aios/busybox", 0o755),
+        (context.source("qa/guest-probe/guest-probe.sh"), "usr/lib/aios/guest-probe.sh", 0o644),
+        (context.source("qa/guest-probe/guest-probe.toml"), "usr/share/aios/units/guest-probe.toml", 0o644),
+    ] {
+        let to = tree.join(to);
+        fs::copy(&from, &to).map_err(Failure::file("copy", &from))?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(mode)).map_err(Failure::file("open", &to))?;
+    }
+    let medium = image.folder.join("medium/aios");
+    fs::create_dir_all(&medium).map_err(Failure::file("make", &medium))?;
+    let (hash, blocks) = image.seal(&tree, &medium)?;
+    let iso = image.folder.join("probe.iso");
+    image.run(
+        "xorriso",
+        "xorriso",
+        &["-as", "mkisofs", "-quiet", "-r", "-V", "AIOS", "-o", &text(&iso), &text(&image.folder.join("medium"))],
+    )?;
+    let initrd = image.section(&uki, ".initrd")?;
+    let line = image.section(&uki, ".cmdline")?;
+    let line = fs::read_to_string(&line).map_err(Failure::file("read", &line))?;
+    Ok(Options {
+        iso: Some(iso),
+        direct: Some(DirectKernel {
+            kernel: context.kernel.clone(),
+            initrd: Some(initrd),
+            command_line: with_root(&line, &hash, blocks),
+            start: DirectStart::Alone,
+        }),
+        ..Options::default()
+    })
+}
+
+struct Image {
+    folder: PathBuf,
+}
+
+impl Image {
+    fn extract(&self, context: &Context, path: &str) -> Result<PathBuf, Failure> {
+        let to = self.folder.join(path.rsplit('/').next().unwrap_or(path));
+        let from = format!("/{path}");
+        self.run(
+            "xorriso",
+            "xorriso",
+            &["-osirrox", "on", "-indev", &text(&context.iso), "-extract", &from, &text(&to)],
+        )?;
+        Ok(to)
+    }
+
+    /// Makes the root with its tree; gives its hash and how many blocks it has.
+    fn seal(&self, tree: &Path, medium: &Path) -> Result<(String, u64), Failure> {
+        let root = medium.join("root.erofs");
+        self.run(
+            "mkfs.erofs",
+            "erofs-utils",
+            &["--quiet", "--force-uid=0", "--force-gid=0", &text(&root), &text(tree)],
+        )?;
+        let mut bytes = fs::read(&root).map_err(Failure::file("read", &root))?;
+        bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+        fs::write(&root, &bytes).map_err(Failure::file("write", &root))?;
+        let hashes = Tree::over(&bytes).map_err(|error| Failure::broken(format!("no hash tree: {error}")))?;
+        let file = medium.join("root.verity");
+        fs::write(&file, hashes.bytes()).map_err(Failure::file("write", &file))?;
+        Ok((hashes.root().to_string(), hashes.blocks()))
+    }
+
+    fn section(&self, uki: &Path, name: &str) -> Result<PathBuf, Failure> {
+        let to = self.folder.join(name.trim_start_matches('.'));
+        self.run("objcopy", "binutils", &["-O", "binary", "--only-section", name, &text(uki), &text(&to)])?;
+        Ok(to)
+    }
+
+    fn run(&self, program: &str, package: &'static str, arguments: &[&str]) -> Result<(), Failure> {
+        let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
+        output(program, package, &arguments)?;
+        Ok(())
+    }
+}
+
+/// The sealed command line with another root.
+fn with_root(line: &str, hash: &str, blocks: u64) -> String {
+    let word = |word: &str| match word.split_once('=') {
+        Some(("aios.root", _)) => format!("aios.root={hash}"),
+        Some(("aios.blocks", _)) => format!("aios.blocks={blocks}"),
+        _ => word.to_owned(),
+    };
+    line.trim_end_matches('\0').split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_root_is_replaced() {
+        let line = "aios.root=ab aios.blocks=1 aios.version=0.1.0 lockdown=integrity\0";
+        assert_eq!(with_root(line, "cd", 2), "aios.root=cd aios.blocks=2 aios.version=0.1.0 lockdown=integrity");
+    }
+}
