@@ -24,7 +24,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "boot-cd",
-        promise: "the ISO in a CD drive boots to the console and the system becomes ready in 256 MiB",
+        promise: "the ISO in a CD drive boots to the console, on serial line and screen, and is ready in 256 MiB",
         set: Set::Ci,
         boots: 1,
         show: boot::cd,

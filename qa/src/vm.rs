@@ -76,22 +76,17 @@ impl Machine {
         Ok(())
     }
 
-    /// Presses the reset button.
-    pub fn reset(&mut self) -> Result<(), VmError> {
+    /// Waits until the machine, which was told to, starts again.
+    pub fn wait_for_reset(&mut self, limit: Duration) -> Result<(), VmError> {
+        self.monitor.wait_for_reset(limit)?;
         self.console.forget_marks();
-        self.monitor("system_reset", serde_json::json!({}))?;
         Ok(())
     }
 
     /// Saves a picture of the screen in the portable pixmap format.
     pub fn screenshot(&mut self, to: &Path) -> Result<(), VmError> {
-        self.monitor("screendump", serde_json::json!({ "filename": to }))?;
+        self.monitor.execute("screendump", serde_json::json!({ "filename": to }))?;
         Ok(())
-    }
-
-    /// Has the monitor carry out a command.
-    pub fn monitor(&mut self, command: &str, arguments: serde_json::Value) -> Result<serde_json::Value, VmError> {
-        self.monitor.execute(command, arguments)
     }
 
     /// Waits until the machine has switched itself off.
@@ -105,12 +100,6 @@ impl Machine {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder.path
-    }
-
-    /// The machine's disks.
-    #[must_use]
-    pub fn disks(&self) -> &[PathBuf] {
-        &self.prepared.disks
     }
 }
 

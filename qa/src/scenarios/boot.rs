@@ -1,5 +1,6 @@
 //! The ISO and what the firmware makes of it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::host::iso::IsoCopy;
@@ -16,6 +17,7 @@ pub(super) fn cd(stage: &Stage<'_>) -> Result<(), Failure> {
     ensure!(status["system"]["origin"]["from"] == "live", "{status:#}");
     let used = status["memory_used_mib"].as_u64().unwrap_or(u64::MAX);
     ensure!(used <= 128, "{used} MiB are used with all services ready; at most 128 are promised");
+    screen_is_used(&mut aios.machine, &stage.folder.join("screen.ppm"))?;
     aios.power_off()
 }
 
@@ -71,5 +73,15 @@ fn never_runs(machine: &mut Machine) -> Result<(), Failure> {
     let said = machine.console.said();
     ensure!(!said.contains("aios: console ready"), "it runs although it must not");
     ensure!(machine.console.prompt(Duration::ZERO).is_err(), "it gives a prompt although it must not");
+    Ok(())
+}
+
+/// The console is on the screen as well: there is something light on it.
+fn screen_is_used(machine: &mut Machine, picture: &Path) -> Result<(), Failure> {
+    machine.screenshot(picture)?;
+    let pixels = std::fs::read(picture).map_err(Failure::file("read", picture))?;
+    // A header of a few bytes does not matter against thousands of pixels of text.
+    let light = pixels.iter().filter(|value| **value > 0x80).count();
+    ensure!(light > 1000, "the screen is dark: {}", picture.display());
     Ok(())
 }

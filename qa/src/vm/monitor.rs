@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::VmError;
 
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(20);
+
 /// A connection to the monitor of one machine.
 #[derive(Debug)]
 pub(super) struct Monitor {
@@ -47,6 +50,18 @@ impl Monitor {
                 return Ok(value.take());
             }
         }
+    }
+
+    /// Waits until the machine has been reset, by whomever.
+    pub(super) fn wait_for_reset(&mut self, limit: Duration) -> Result<(), VmError> {
+        let what = "waiting for a reset";
+        let timed = |reader: &BufReader<UnixStream>, limit| {
+            let set = reader.get_ref().set_read_timeout(Some(limit));
+            set.map_err(|error| VmError::Monitor { command: what.to_owned(), reason: error.to_string() })
+        };
+        timed(&self.reader, limit)?;
+        while self.line(what)?["event"] != "RESET" {}
+        timed(&self.reader, ANSWER)
     }
 
     fn line(&mut self, command: &str) -> Result<Value, VmError> {

@@ -100,8 +100,8 @@ pub fn play(machine: &mut Machine, steps: &[Step], login: &Login) -> Result<(), 
             Action::Wait(pattern) => machine.console.wait_for(pattern, COMMAND)?,
             Action::Reboot => {
                 machine.console.prompt(COMMAND)?;
-                machine.console.forget_marks();
                 machine.console.type_line("reboot")?;
+                machine.wait_for_reset(BOOT)?;
                 login.enter(machine, BOOT)?;
             }
             Action::PowerCut => {
