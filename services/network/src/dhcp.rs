@@ -1,10 +1,12 @@
-//! DHCP messages as the client writes and reads them.
+//! DHCP messages (RFC 2131, 2132) as the client writes and reads them.
+//!
+//! Both directions are here, not in a crate, because a message is little more than a list of options
+//! and the crate at hand panics on values that any neighbour can send. It serves the tests as the
+//! other party.
 
 use std::net::Ipv4Addr;
 
 use aios_settings::Subnet;
-use dhcproto::v4::{DhcpOption, Flags, HType, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 
 use crate::lease::{Answer, Lease, Question};
 
@@ -17,12 +19,47 @@ pub const MESSAGE_LIMIT: usize = 1500;
 /// No more name servers are taken than resolvers read.
 const DNS_LIMIT: usize = 3;
 
+const TO_SERVER: u8 = 1;
+const TO_CLIENT: u8 = 2;
+const ETHERNET: u8 = 1;
+const BROADCAST: u16 = 1 << 15;
+
+/// Where the options begin, and the four bytes before them.
+const OPTIONS_AT: usize = 240;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+
+/// The options this client knows, by their codes.
+mod option {
+    pub(super) const PAD: u8 = 0;
+    pub(super) const MASK: u8 = 1;
+    pub(super) const ROUTER: u8 = 3;
+    pub(super) const DNS: u8 = 6;
+    pub(super) const ADDRESS: u8 = 50;
+    pub(super) const LEASE_TIME: u8 = 51;
+    pub(super) const KIND: u8 = 53;
+    pub(super) const SERVER: u8 = 54;
+    pub(super) const WANTED: u8 = 55;
+    pub(super) const MESSAGE_SIZE: u8 = 57;
+    pub(super) const RENEW_AFTER: u8 = 58;
+    pub(super) const REBIND_AFTER: u8 = 59;
+    pub(super) const END: u8 = 255;
+}
+
+/// The kinds of message, as the option `KIND` has them.
+mod kind {
+    pub(super) const DISCOVER: u8 = 1;
+    pub(super) const OFFER: u8 = 2;
+    pub(super) const REQUEST: u8 = 3;
+    pub(super) const ACK: u8 = 5;
+    pub(super) const NAK: u8 = 6;
+}
+
 /// A datagram is no answer to this client; it is left aside.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
     /// It is no DHCP message.
     #[error("it is no DHCP message: {0}")]
-    Form(String),
+    Form(&'static str),
     /// It is for another client or another transaction.
     #[error("it is for another client")]
     Other,
@@ -33,105 +70,151 @@ pub enum AnswerError {
 
 /// The bytes of a question; `transaction` ties the answer to it.
 pub fn encode(question: Question, mac: Mac, transaction: u32) -> Vec<u8> {
-    let none = Ipv4Addr::UNSPECIFIED;
     let own = match question {
         Question::Renew { address, .. } | Question::Rebind { address } => address,
-        Question::Discover | Question::Request { .. } => none,
+        Question::Discover | Question::Request { .. } => Ipv4Addr::UNSPECIFIED,
     };
-    let mut message = Message::new_with_id(transaction, own, none, none, none, &mac);
-    message.set_opcode(Opcode::BootRequest).set_htype(HType::Eth);
-    if own == none {
-        // Without an address this machine can hear only broadcasts.
-        message.set_flags(Flags::default().set_broadcast());
-    }
-    let options = message.opts_mut();
-    let kind = if question == Question::Discover { MessageType::Discover } else { MessageType::Request };
-    options.insert(DhcpOption::MessageType(kind));
+    // Without an address this machine can hear only broadcasts.
+    let flags = if own.is_unspecified() { BROADCAST } else { 0 };
+    let mut bytes = vec![TO_SERVER, ETHERNET, mac.len() as u8, 0];
+    bytes.extend(transaction.to_be_bytes());
+    bytes.extend([0, 0]);
+    bytes.extend(flags.to_be_bytes());
+    bytes.extend(own.octets());
+    bytes.resize(28, 0);
+    bytes.extend(mac);
+    bytes.resize(OPTIONS_AT - COOKIE.len(), 0);
+    bytes.extend(COOKIE);
+
+    let mut add = |code: u8, value: &[u8]| {
+        bytes.extend([code, value.len() as u8]);
+        bytes.extend(value);
+    };
+    add(option::KIND, &[if question == Question::Discover { kind::DISCOVER } else { kind::REQUEST }]);
     if let Question::Request { address, server } = question {
-        options.insert(DhcpOption::RequestedIpAddress(address));
-        options.insert(DhcpOption::ServerIdentifier(server));
+        add(option::ADDRESS, &address.octets());
+        add(option::SERVER, &server.octets());
     }
-    options.insert(DhcpOption::MaxMessageSize(MESSAGE_LIMIT as u16));
-    options.insert(DhcpOption::ParameterRequestList(vec![
-        OptionCode::SubnetMask,
-        OptionCode::Router,
-        OptionCode::DomainNameServer,
-        OptionCode::AddressLeaseTime,
-        OptionCode::Renewal,
-        OptionCode::Rebinding,
-    ]));
-    let mut bytes = Vec::new();
-    message.encode(&mut Encoder::new(&mut bytes)).expect("a message of fixed options has an encoding");
+    add(option::MESSAGE_SIZE, &(MESSAGE_LIMIT as u16).to_be_bytes());
+    let wanted =
+        [option::MASK, option::ROUTER, option::DNS, option::LEASE_TIME, option::RENEW_AFTER, option::REBIND_AFTER];
+    add(option::WANTED, &wanted);
+    bytes.push(option::END);
     bytes
 }
 
 /// Reads the answer of a server to the question with this `transaction`.
 pub fn decode(bytes: &[u8], mac: Mac, transaction: u32) -> Result<Answer, AnswerError> {
-    // The library trusts the length of the hardware address, the third byte.
-    if bytes.get(2).is_some_and(|length| usize::from(*length) != mac.len()) {
+    let Some((header, options)) = bytes.split_at_checked(OPTIONS_AT) else {
+        return Err(AnswerError::Form("it is too short"));
+    };
+    if !header.ends_with(&COOKIE) {
+        return Err(AnswerError::Form("its options do not begin where they should"));
+    }
+    let for_us = header[0] == TO_CLIENT
+        && usize::from(header[2]) == mac.len()
+        && header[4..8] == transaction.to_be_bytes()
+        && header[28..34] == mac;
+    if !for_us {
         return Err(AnswerError::Other);
     }
-    let message = Message::decode(&mut Decoder::new(bytes)).map_err(|error| AnswerError::Form(error.to_string()))?;
-    if message.opcode() != Opcode::BootReply || message.xid() != transaction || message.chaddr() != mac {
-        return Err(AnswerError::Other);
-    }
-    match message.opts().msg_type() {
-        Some(MessageType::Offer) => Ok(Answer::Offer(lease(&message)?)),
-        Some(MessageType::Ack) => Ok(Answer::Ack(lease(&message)?)),
-        Some(MessageType::Nak) => Ok(Answer::Nak),
+    let options = Options::read(options)?;
+    let offered = Ipv4Addr::from(word(header, 16));
+    match options.value(option::KIND)? {
+        Some([kind::OFFER]) => Ok(Answer::Offer(lease(offered, &options)?)),
+        Some([kind::ACK]) => Ok(Answer::Ack(lease(offered, &options)?)),
+        Some([kind::NAK]) => Ok(Answer::Nak),
         _ => Err(AnswerError::Refused("it is neither offer, ack nor nak")),
     }
 }
 
-fn lease(message: &Message) -> Result<Lease, AnswerError> {
-    let options = message.opts();
-    let Some(DhcpOption::ServerIdentifier(server)) = options.get(OptionCode::ServerIdentifier) else {
-        return Err(AnswerError::Refused("it does not name its server"));
+/// The options of a message, in its order.
+struct Options<'a>(Vec<(u8, &'a [u8])>);
+
+impl<'a> Options<'a> {
+    fn read(mut bytes: &'a [u8]) -> Result<Self, AnswerError> {
+        let mut options = Vec::new();
+        loop {
+            match bytes {
+                [option::END, ..] => return Ok(Self(options)),
+                [option::PAD, rest @ ..] => bytes = rest,
+                [code, length, rest @ ..] if rest.len() >= usize::from(*length) => {
+                    let (value, rest) = rest.split_at(usize::from(*length));
+                    options.push((*code, value));
+                    bytes = rest;
+                }
+                _ => return Err(AnswerError::Form("it ends within its options")),
+            }
+        }
+    }
+
+    /// The value with this code. A value in several parts (RFC 3396) is longer than any this client
+    /// has a use for.
+    fn value(&self, code: u8) -> Result<Option<&'a [u8]>, AnswerError> {
+        let mut values = self.0.iter().filter(|(own, _)| *own == code).map(|(_, value)| *value);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(AnswerError::Refused("it says one thing twice")),
+            (value, None) => Ok(value),
+        }
+    }
+
+    fn number(&self, code: u8) -> Result<Option<u32>, AnswerError> {
+        match self.value(code)? {
+            None => Ok(None),
+            Some(value) if value.len() == 4 => Ok(Some(word(value, 0))),
+            Some(_) => Err(AnswerError::Refused("an option has a wrong length")),
+        }
+    }
+
+    fn addresses(&self, code: u8) -> Result<Vec<Ipv4Addr>, AnswerError> {
+        let value = self.value(code)?.unwrap_or_default();
+        if value.len() % 4 != 0 {
+            return Err(AnswerError::Refused("an option has a wrong length"));
+        }
+        Ok((0..value.len()).step_by(4).map(|at| Ipv4Addr::from(word(value, at))).collect())
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn lease(offered: Ipv4Addr, options: &Options<'_>) -> Result<Lease, AnswerError> {
+    let server = options.number(option::SERVER)?.ok_or(AnswerError::Refused("it does not name its server"))?;
+    let prefix = match options.number(option::MASK)? {
+        Some(mask) => prefix_of(mask).ok_or(AnswerError::Refused("its mask has holes"))?,
+        None => 32,
     };
-    let prefix = match options.get(OptionCode::SubnetMask) {
-        Some(DhcpOption::SubnetMask(mask)) => prefix_of(*mask).ok_or(AnswerError::Refused("its mask has holes"))?,
-        _ => 32,
-    };
-    let address =
-        Subnet::new(message.yiaddr(), prefix).map_err(|_| AnswerError::Refused("its address is no host's"))?;
-    let seconds = match options.get(OptionCode::AddressLeaseTime) {
-        Some(DhcpOption::AddressLeaseTime(seconds)) if *seconds > 0 => *seconds,
-        _ => return Err(AnswerError::Refused("it does not say how long it lasts")),
-    };
-    let gateway = match options.get(OptionCode::Router) {
-        Some(DhcpOption::Router(routers)) => routers.first().copied().filter(|router| !router.is_unspecified()),
-        _ => None,
-    };
-    let mut dns = match options.get(OptionCode::DomainNameServer) {
-        Some(DhcpOption::DomainNameServer(servers)) => servers.clone(),
-        _ => Vec::new(),
-    };
+    let address = Subnet::new(offered, prefix).map_err(|_| AnswerError::Refused("its address is no host's"))?;
+    let seconds = options
+        .number(option::LEASE_TIME)?
+        .filter(|seconds| *seconds > 0)
+        .ok_or(AnswerError::Refused("it does not say how long it lasts"))?;
+    let gateway = options.addresses(option::ROUTER)?.first().copied().filter(|router| !router.is_unspecified());
+    let mut dns = options.addresses(option::DNS)?;
     dns.truncate(DNS_LIMIT);
-    let (renew_after, rebind_after) = renewal_times(message, seconds);
-    Ok(Lease { address, gateway, dns, server: *server, seconds, renew_after, rebind_after })
+    let (renew_after, rebind_after) = renewal_times(options, seconds)?;
+    Ok(Lease { address, gateway, dns, server: server.into(), seconds, renew_after, rebind_after })
 }
 
 /// The server's times when they are in order, else the customary half and seven eighths.
-fn renewal_times(message: &Message, seconds: u32) -> (u32, u32) {
-    let (renew, rebind) = (message.opts().get(OptionCode::Renewal), message.opts().get(OptionCode::Rebinding));
-    if let (Some(DhcpOption::Renewal(renew)), Some(DhcpOption::Rebinding(rebind))) = (renew, rebind)
-        && 0 < *renew
-        && renew < rebind
-        && *rebind < seconds
-    {
-        return (*renew, *rebind);
-    }
-    (seconds / 2, seconds - seconds / 8)
+fn renewal_times(options: &Options<'_>, seconds: u32) -> Result<(u32, u32), AnswerError> {
+    let (renew, rebind) = (options.number(option::RENEW_AFTER)?, options.number(option::REBIND_AFTER)?);
+    Ok(match (renew, rebind) {
+        (Some(renew), Some(rebind)) if 0 < renew && renew < rebind && rebind < seconds => (renew, rebind),
+        _ => (seconds / 2, seconds - seconds / 8),
+    })
 }
 
-fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
-    let bits = mask.to_bits();
-    let prefix = bits.leading_ones();
-    (bits.trailing_zeros() + prefix >= 32).then(|| u8::try_from(prefix).ok()).flatten()
+fn prefix_of(mask: u32) -> Option<u8> {
+    let prefix = mask.leading_ones();
+    (mask.trailing_zeros() + prefix >= 32).then(|| u8::try_from(prefix).ok()).flatten()
 }
 
 #[cfg(test)]
 mod tests {
+    use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
+    use dhcproto::{Decodable, Decoder, Encodable, Encoder};
     use proptest::prelude::*;
 
     use super::*;
@@ -180,6 +263,17 @@ mod tests {
         for change in changes {
             assert!(matches!(decode(&offer(change), MAC, 7), Err(AnswerError::Refused(_))));
         }
+    }
+
+    #[test]
+    fn a_neighbour_cannot_stop_the_client_with_an_odd_option() {
+        let plain = offer(|_| {});
+        let with = |option: &[u8]| [&plain[..plain.len() - 1], option, &[option::END]].concat();
+        // A rapid commit with a value is ill formed, but none of this client's business.
+        assert!(decode(&with(&[80, 1, 0]), MAC, 7).is_ok());
+        assert!(matches!(decode(&with(&[option::MASK, 1, 0]), MAC, 7), Err(AnswerError::Refused(_))));
+        assert!(matches!(decode(&with(&[80, 200, 0]), MAC, 7), Err(AnswerError::Form(_))));
+        assert!(matches!(decode(&plain[..plain.len() - 1], MAC, 7), Err(AnswerError::Form(_))));
     }
 
     #[test]

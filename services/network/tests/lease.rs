@@ -149,7 +149,7 @@ fn client() -> ! {
             });
             std::future::pending::<()>().await;
         };
-        tokio::join!(keeper.keep(|has| eprintln!("{has:?}")), watch_carrier, change_settings);
+        tokio::join!(keeper.keep(|_| ()), watch_carrier, change_settings);
     });
     unreachable!("the client works until it is stopped");
 }
