@@ -31,29 +31,50 @@ struct Part {
 #[derive(Default)]
 struct Parts(Vec<Part>);
 
+/// What property tests draw their inputs from.
+#[derive(Debug, Clone, Copy)]
+enum Draws {
+    /// The same inputs each time: the verdict is about the change, never about luck.
+    Fixed,
+    /// New ones each time, this many for each property: this is how faults are found.
+    Fresh(u32),
+}
+
 /// Format, lints, unit tests, house rules.
 pub(crate) fn check() -> Result<()> {
     let mut parts = Parts::default();
-    quick(&mut parts);
+    quick(&mut parts, Draws::Fresh(256));
     parts.summary()
 }
 
 /// Everything that continuous integration asks.
 pub(crate) fn test(scenarios: Scenarios) -> Result<()> {
+    let draws = match scenarios {
+        Scenarios::Ci => Draws::Fixed,
+        Scenarios::All => Draws::Fresh(5000),
+    };
     let mut parts = Parts::default();
-    quick(&mut parts);
+    quick(&mut parts, draws);
     // Tests that start confined processes need root and say so themselves when they are not given it.
-    parts.run("program tests", || cargo().args(["test", "--quiet", "--workspace", "--tests"]).shown());
+    parts.run("program tests", || tests(draws).arg("--tests").shown());
     parts.run("machines", || machine::test(scenarios));
     parts.summary()
 }
 
-fn quick(parts: &mut Parts) {
+fn quick(parts: &mut Parts, draws: Draws) {
     parts.run("format", || cargo().args(["fmt", "--all", "--check"]).shown());
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     parts.run("lints", || cargo().args(lints).shown());
-    parts.run("unit tests", || cargo().args(["test", "--quiet", "--workspace", "--lib", "--bins"]).shown());
+    parts.run("unit tests", || tests(draws).args(["--lib", "--bins"]).shown());
     parts.run("tidy", || tidy::run(tidy::Graph::Compare));
+}
+
+fn tests(draws: Draws) -> Tool {
+    let tests = cargo().args(["test", "--quiet", "--workspace"]);
+    match draws {
+        Draws::Fixed => tests.env("PROPTEST_RNG_SEED", "1"),
+        Draws::Fresh(cases) => tests.env("PROPTEST_CASES", cases.to_string()),
+    }
 }
 
 impl Parts {
