@@ -36,7 +36,9 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         println!("  up         {} s; boot {}", system.uptime_s, system.boot_id);
         println!("  root       verified, {}…; secure boot {}", short(&system.root_hash), on_off(system.secure_boot));
         let ready = services.iter().filter(|s| matches!(s.state, ServiceState::Ready | ServiceState::Finished)).count();
-        println!("  services   {ready} of {} ready or done", services.len());
+        // An agent that nobody started is no fault, so the rest is told apart.
+        let stopped = services.iter().filter(|s| s.state == ServiceState::Stopped).count();
+        println!("  services   {ready} of {} ready or done, {stopped} stopped", services.len() - stopped);
         println!("  policy     {}", or_why(policy.map(|p| p["text"].as_str().unwrap_or_default().to_owned())));
         println!(
             "  evidence   {}",
