@@ -32,7 +32,8 @@ pub(super) fn policy(stage: &Stage<'_>) -> Result<(), Failure> {
     services::all_ready(&mut aios)?;
     policy::permitted(&mut aios)?;
     policy::refused(&mut aios)?;
-    policy::rejected_by_a_person(&mut aios)
+    policy::rejected_by_a_person(&mut aios)?;
+    policy::cancelled(&mut aios)
 }
 
 pub(super) fn actions(stage: &Stage<'_>) -> Result<(), Failure> {

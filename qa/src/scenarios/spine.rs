@@ -11,6 +11,7 @@ pub(super) fn spine(stage: &Stage<'_>) -> Result<(), Failure> {
     policy::permitted(&mut aios)?;
     policy::refused(&mut aios)?;
     policy::rejected_by_a_person(&mut aios)?;
+    policy::cancelled(&mut aios)?;
     actions::nothing_escapes(&mut aios)?;
     store::from_a_foreign_cache(&mut aios, stage)?;
     agent::behind_its_door(&mut aios)?;

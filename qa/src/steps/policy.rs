@@ -48,6 +48,18 @@ pub(crate) fn rejected_by_a_person(aios: &mut Aios) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A cancelled action's request is not shown to anybody as waiting, and approving it is refused.
+pub(crate) fn cancelled(aios: &mut Aios) -> Result<(), Failure> {
+    let (action, approval) = waiting(aios, "action submit node.reboot --reason mistaken")?;
+    aios.ok(&format!("action cancel {action}"))?;
+    let shown = aios.json(&format!("approval show {approval}"))?;
+    ensure!(shown["state"]["state"] == "expired", "the request of a cancelled action stands: {shown:#}");
+    aios.ends(&format!("approval approve {approval}"), Status::Failed)?;
+    let view = aios.json(&format!("action show {action}"))?;
+    ensure!(view["state"]["state"] == "cancelled", "the action ended as {view:#}");
+    Ok(())
+}
+
 /// Submits something that needs a person. Gives the action's id and the request's.
 pub(crate) fn waiting(aios: &mut Aios, line: &str) -> Result<(String, String), Failure> {
     let view = aios.json_of(line, Status::Waits)?;

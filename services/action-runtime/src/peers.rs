@@ -106,6 +106,15 @@ pub(crate) async fn consume(
     within(POLICY, "accept the approval", LIMIT, call).await
 }
 
+/// Nobody is to be asked about this any more.
+pub(crate) async fn withdraw(approval: &ApprovalId) -> Result<(), PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(POLICY).await?;
+        Policy1Proxy::new(&connection).await?.withdraw(approval.as_str()).await
+    };
+    within(POLICY, "withdraw the request", LIMIT, call).await
+}
+
 /// Appends a record; it is durable when this returns.
 pub(crate) async fn append(kind: &str, action: &str, payload: &Value) -> Result<u64, PeerError> {
     let payload = payload.to_string();

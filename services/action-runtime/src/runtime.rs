@@ -211,12 +211,19 @@ impl Runtime {
 
     /// Takes back what waits. A person may take back any action; the agents' door only those of agents.
     pub(crate) async fn cancel(&self, id: &ActionId, by: &Peer) -> Result<(), JournalError> {
-        let is_of_agent = self.show(id)?.subject.starts_with("agent:");
+        let before = self.show(id)?;
+        let is_of_agent = before.subject.starts_with("agent:");
         if !is_of_agent && !matches!(by, Peer::Operator { .. }) {
             return Err(JournalError::Unknown(id.clone()));
         }
         let entry = self.advance(id, Event::Cancelled, |_| {})?;
         perform::record_result(self, &entry, serde_json::json!({"cancelled-by": by.to_string()})).await;
+        // The action has ended, so a request that stays is of no use to anybody; it only counts and takes up a line.
+        if let State::Waiting { approval } = before.state
+            && let Err(error) = peers::withdraw(&approval).await
+        {
+            eprintln!("{id} is cancelled, and {approval} is not withdrawn: {}", error_chain(&error));
+        }
         Ok(())
     }
 }
@@ -265,6 +272,10 @@ async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: Approval
             return;
         }
     };
+    // A cancelled action's request is withdrawn, which is no answer.
+    if runtime.show(&id).is_ok_and(|view| view.state.is_final()) {
+        return;
+    }
     let denied = |reason: &str, text: String| Event::Denied { reason: reason.into(), text };
     let event = match said.state {
         ApprovalState::Granted { .. } => Event::Approved,

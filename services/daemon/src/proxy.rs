@@ -32,6 +32,7 @@ pub trait Policy1 {
     fn reject(&self, id: &str, reason: &str) -> zbus::Result<()>;
     fn await_approval(&self, id: &str) -> zbus::Result<String>;
     fn consume(&self, approval: &str, digest: &str, epoch: &str, action: &str) -> zbus::Result<String>;
+    fn withdraw(&self, approval: &str) -> zbus::Result<()>;
     fn login(&self, name: &str, pass_phrase: &str, terminal: &str) -> zbus::Result<()>;
     fn show(&self) -> zbus::Result<String>;
 }

@@ -76,6 +76,12 @@ impl Policy1 {
         Ok(token.to_string())
     }
 
+    /// The action that this was asked for is cancelled: nobody is asked any more.
+    async fn withdraw(&self, approval: &str) -> fdo::Result<()> {
+        self.require("withdraw")?;
+        self.kernel.withdraw(approval).await.map_err(told)
+    }
+
     /// Checks a person's pass phrase and has PID 1 start their session on `terminal`.
     async fn login(&self, name: &str, pass_phrase: &str, terminal: &str) -> fdo::Result<()> {
         self.require("login")?;

@@ -238,6 +238,14 @@ impl Kernel {
         self.answer("approval-rejected", &id.parse()?, &change, by).await
     }
 
+    /// The action was cancelled. The runtime records that with who did it, so there is no record of its own here.
+    pub(crate) async fn withdraw(&self, id: &str) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        self.approvals.change(&id.parse()?, &Change::Withdraw, self.now())?;
+        self.tell_change();
+        Ok(())
+    }
+
     async fn confirm(&self, by: &Peer, pass_phrase: &str) -> Result<()> {
         let Peer::Operator { name, strength: SessionStrength::PassPhrase } = by else { return Ok(()) };
         let result = self.login.check(name, pass_phrase).await;

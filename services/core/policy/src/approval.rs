@@ -6,6 +6,7 @@
 //! | waiting | reject | rejected | an operator |
 //! | granted | consume | consumed | same envelope, action, policy epoch and boot |
 //! | consumed | consume | consumed | the very same use: the answer is the same token |
+//! | waiting, granted | withdraw | expired | its action was cancelled |
 //! | waiting, granted | end | expired | its policy is gone, or its boot once it was granted |
 //!
 //! An agent never grants and never rejects, whatever the table of peers or a bundle says.
@@ -31,6 +32,8 @@ pub enum Change {
     },
     /// The runtime starts the action with it.
     Consume(Use),
+    /// The action will never run: nobody is to be asked any more.
+    Withdraw,
 }
 
 /// What an approval is used for; all of it must be what was approved.
@@ -120,6 +123,12 @@ pub fn after(approval: &Approval, change: &Change, now: Now<'_>) -> Result<Appro
             Ok(ApprovalState::Rejected { by: by.clone(), reason: reason.clone() })
         }
         Change::Consume(wanted) => consume(approval, wanted, now),
+        Change::Withdraw => match &approval.state {
+            ApprovalState::Waiting | ApprovalState::Granted { .. } | ApprovalState::Expired => {
+                Ok(ApprovalState::Expired)
+            }
+            other => Err(Refusal::AlreadyAnswered { id: approval.id.clone(), state: word(other) }),
+        },
     }
 }
 
@@ -252,6 +261,23 @@ mod tests {
         assert_eq!(code(&|wanted| wanted.epoch = "2-b".into(), Now { epoch: "2-b", ..NOW }), "EpochMismatch");
         assert_eq!(code(&|_| (), Now { epoch: "2-b", ..NOW }), "EpochMismatch");
         assert_eq!(code(&|_| (), Now { boot: "boot-2", ..NOW }), "BootMismatch");
+    }
+
+    #[test]
+    fn a_withdrawn_request_can_be_neither_granted_nor_used_and_a_used_one_not_withdrawn() {
+        for before in [waiting(), granted()] {
+            let withdrawn = changed(&before, &Change::Withdraw, NOW).expect("it is not used");
+            assert_eq!(withdrawn.state, ApprovalState::Expired);
+            assert_eq!(changed(&withdrawn, &Change::Withdraw, NOW), Ok(withdrawn.clone()));
+            assert!(matches!(
+                after(&withdrawn, &Change::Grant { by: person() }, NOW),
+                Err(Refusal::AlreadyAnswered { .. })
+            ));
+            let used = after(&withdrawn, &Change::Consume(the_use()), NOW);
+            assert!(matches!(used, Err(Refusal::NotGranted { .. })), "{used:?}");
+        }
+        let used = changed(&granted(), &Change::Consume(the_use()), NOW).expect("granted");
+        assert!(matches!(after(&used, &Change::Withdraw, NOW), Err(Refusal::AlreadyAnswered { .. })));
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub enum ApprovalState {
         /// What the runtime's `started` record carries.
         token: Digest,
     },
-    /// It can no longer be used: its boot or its policy is gone.
+    /// It can no longer be used: its boot or its policy is gone, or its action was cancelled.
     Expired,
 }
 
