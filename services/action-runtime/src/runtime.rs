@@ -252,6 +252,8 @@ pub(crate) fn go_on(runtime: &Arc<Runtime>, left: Vec<Left>) {
 
 /// Waits until a person has said, however often the policy kernel restarts meanwhile, and goes on.
 async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: ApprovalId) {
+    // Cancelled meanwhile: its request is withdrawn, which is no answer.
+    let has_ended = || runtime.show(&id).is_ok_and(|view| view.state.is_final());
     let mut refusals = 0;
     let said = loop {
         match peers::await_approval(&approval).await {
@@ -268,12 +270,11 @@ async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: Approval
             }
         }
         tokio::time::sleep(AGAIN).await;
-        if runtime.show(&id).is_ok_and(|view| view.state.is_final()) {
+        if has_ended() {
             return;
         }
     };
-    // A cancelled action's request is withdrawn, which is no answer.
-    if runtime.show(&id).is_ok_and(|view| view.state.is_final()) {
+    if has_ended() {
         return;
     }
     let denied = |reason: &str, text: String| Event::Denied { reason: reason.into(), text };
