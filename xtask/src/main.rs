@@ -7,6 +7,7 @@ mod cache;
 mod check;
 mod disk;
 mod error;
+mod esp;
 mod files_list;
 mod firmware;
 mod host;
