@@ -21,8 +21,14 @@ use crate::medium::Medium;
 use crate::release::{self, Release, ReleaseError, ReleaseKey};
 use crate::slot::{self, SlotError};
 
-/// Sectors of a disk image.
-const SECTOR: u32 = 512;
+/// The disk that an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Its bytes.
+    pub bytes: u64,
+    /// Bytes in its sectors, 512 or 4096: a table made for one is unreadable on a disk of the other.
+    pub sector: u32,
+}
 
 /// The verified files of a release.
 #[derive(Debug, Clone)]
@@ -155,19 +161,19 @@ pub fn table(layout: &Layout, payload: &Payload, seed: &[u8; 32]) -> Table {
     table
 }
 
-/// Writes an installed disk of `bytes` bytes to `out`. `seed` decides every identifier on it: the same seed, release
+/// Writes an installed disk of this size to `out`. `seed` decides every identifier on it: the same seed, release
 /// and files give the same image.
 pub fn assemble(
     out: &Path,
-    bytes: u64,
+    size: Size,
     payload: &Payload,
     files: &[SeedFile],
     seed: &[u8; 32],
 ) -> Result<(), DiskError> {
-    let layout = Layout::plan(bytes, SECTOR)?;
+    let layout = Layout::plan(size.bytes, size.sector)?;
     let at = |source| DiskError::File { path: out.to_owned(), source };
     let file = File::options().read(true).write(true).create(true).truncate(true).open(out).map_err(at)?;
-    file.set_len(bytes).map_err(at)?;
+    file.set_len(size.bytes).map_err(at)?;
     write_release(&file, &layout, payload, seed, |_| ())?;
     data::make(out, layout.place(Part::Data), data_uuid(seed), files)?;
     Ok(table(&layout, payload, seed).write(&file, layout.geometry, Write::New)?)

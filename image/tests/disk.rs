@@ -6,19 +6,19 @@ use std::path::Path;
 use std::process::Command;
 
 use aios_image::data::{self, SeedFile, Template};
-use aios_image::disk::{Payload, assemble};
+use aios_image::disk::{self, Payload, Size, assemble};
 use aios_image::esp;
 use aios_image::fat::FatError;
 use aios_image::guid::Guid;
 use aios_image::layout::{Layout, Part, Place};
 use aios_image::release::{Description, FileEntry, Files, Release, ReleaseError, ReleaseKey};
-use aios_image::slot;
+use aios_image::{second_reader, slot};
 use aios_slots::Slot;
 use aios_verity::{BLOCK, Tree};
 use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 
-const DISK: u64 = 2 << 30;
+const DISK: Size = Size { bytes: 2 << 30, sector: 512 };
 
 fn key() -> (SigningKey, ReleaseKey) {
     let signing = SigningKey::from_bytes(&[3; 32]);
@@ -80,27 +80,36 @@ fn an_assembled_disk_is_what_others_expect_and_always_the_same() {
         eprintln!("skipped: e2fsprogs is not installed");
         return;
     }
-    assemble(&image, DISK, &payload, &files, &[9; 32]).expect("assembled");
-    let layout = Layout::plan(DISK, 512).expect("large enough");
-    accepts(Command::new("sgdisk").arg("-v").arg(&image));
-    let esp_image = folder.path().join("esp.img");
-    extract(&image, layout.place(Part::Esp), &esp_image);
-    accepts(Command::new("fsck.vfat").arg("-n").arg(&esp_image));
-    let data_image = folder.path().join("data.img");
-    extract(&image, layout.place(Part::Data), &data_image);
-    accepts(Command::new("e2fsck").args(["-f", "-n"]).arg(&data_image));
-    let stat = Command::new("debugfs").args(["-R", "stat aios/system/policy/x.json"]).arg(&data_image).output();
-    let stat = String::from_utf8(stat.expect("debugfs").stdout).expect("text");
-    assert!(stat.contains("Mode:  0600") && stat.contains("User:   102"), "{stat}");
+    for size in [DISK, Size { sector: 4096, ..DISK }] {
+        assemble(&image, size, &payload, &files, &[9; 32]).expect("assembled");
+        let disk = File::open(&image).expect("the image");
+        let layout = Layout::plan(size.bytes, size.sector).expect("large enough");
+        second_reader::check(&disk, layout.geometry, &disk::table(&layout, &payload, &[9; 32]))
+            .expect("the same table");
+        if size.sector == 512 {
+            accepts(Command::new("sgdisk").arg("-v").arg(&image));
+        }
+        let esp_image = folder.path().join("esp.img");
+        extract(&image, layout.place(Part::Esp), &esp_image);
+        accepts(Command::new("fsck.vfat").arg("-n").arg(&esp_image));
+        let data_image = folder.path().join("data.img");
+        extract(&image, layout.place(Part::Data), &data_image);
+        accepts(Command::new("e2fsck").args(["-f", "-n"]).arg(&data_image));
+        let stat = Command::new("debugfs").args(["-R", "stat aios/system/policy/x.json"]).arg(&data_image).output();
+        let stat = String::from_utf8(stat.expect("debugfs").stdout).expect("text");
+        assert!(stat.contains("Mode:  0600") && stat.contains("User:   102"), "{stat}");
 
-    let disk = File::open(&image).expect("the image");
-    let tree = Tree::read(description.root_hash, 300, fs::read(folder.path().join("root.verity")).expect("the tree"));
-    let (root, hashes) = (layout.place(Part::Root(Slot::A)), layout.place(Part::Tree(Slot::A)));
-    slot::check(&disk, root, hashes, &tree.expect("a tree")).expect("slot a holds the release");
+        let tree = fs::read(folder.path().join("root.verity")).expect("the tree");
+        let tree = Tree::read(description.root_hash, 300, tree).expect("a tree");
+        let (root, hashes) = (layout.place(Part::Root(Slot::A)), layout.place(Part::Tree(Slot::A)));
+        slot::check(&disk, root, hashes, &tree).expect("slot a holds the release");
 
-    let again = folder.path().join("again.img");
-    assemble(&again, DISK, &payload, &files, &[9; 32]).expect("assembled");
-    assert!(Command::new("cmp").args([&image, &again]).status().expect("cmp").success(), "equal inputs, equal images");
+        let again = folder.path().join("again.img");
+        assemble(&again, size, &payload, &files, &[9; 32]).expect("assembled");
+        let compared = Command::new("cmp").args([&image, &again]).status().expect("cmp");
+        assert!(compared.success(), "equal inputs, equal images");
+    }
+    assert!(assemble(&image, Size { sector: 520, ..DISK }, &payload, &files, &[9; 32]).is_err());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod common;
 
 use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aios_ids::Digest;
@@ -51,20 +52,53 @@ fn sgdisk_finds_no_fault_and_sees_the_ids() {
         eprintln!("skipped: sgdisk is not installed");
         return;
     }
-    let (image, ..) = written(4 * GIB, 512);
-    let sgdisk = |arguments: &[&str]| {
-        let output = Command::new("sgdisk").args(arguments).arg(image.path()).output().expect("sgdisk runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    };
-    let verdict = sgdisk(&["-v"]);
-    assert!(verdict.contains("No problems found"), "{verdict}");
-    let root = sgdisk(&["-i", "3"]);
-    for expected in ["E3B0C442-98FC-1C14-9AFB-F4C8996FB924", "4F68BCE3", "'aios_1.2.3'"] {
-        assert!(root.contains(expected), "{expected}: {root}");
+    for sector in [512, 4096] {
+        let (image, ..) = written(4 * GIB, sector);
+        // On a file sgdisk takes sectors of 512 bytes for granted; other sizes it believes of devices only.
+        let device = match sector {
+            512 => None,
+            _ => match LoopDevice::over(image.path(), sector) {
+                None => return eprintln!("skipped: loop devices need root"),
+                device => device,
+            },
+        };
+        let disk = device.as_ref().map_or(image.path(), |device| &device.0);
+        let sgdisk = |arguments: &[&str]| {
+            let output = Command::new("sgdisk").args(arguments).arg(disk).output().expect("sgdisk runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let verdict = sgdisk(&["-v"]);
+        assert!(verdict.contains("No problems found"), "{verdict}");
+        let root = sgdisk(&["-i", "3"]);
+        for expected in ["E3B0C442-98FC-1C14-9AFB-F4C8996FB924", "4F68BCE3", "'aios_1.2.3'"] {
+            assert!(root.contains(expected), "{expected}: {root}");
+        }
+        let tree = sgdisk(&["-i", "4"]);
+        assert!(
+            tree.contains("27AE41E4-649B-934C-A495-991B7852B855") && tree.contains("'aios_1.2.3_verity'"),
+            "{tree}"
+        );
     }
-    let tree = sgdisk(&["-i", "4"]);
-    assert!(tree.contains("27AE41E4-649B-934C-A495-991B7852B855") && tree.contains("'aios_1.2.3_verity'"), "{tree}");
+}
+
+/// A file as a disk whose sectors have another size; it goes away with the test.
+struct LoopDevice(PathBuf);
+
+impl LoopDevice {
+    /// `None` without the right to make one.
+    fn over(image: &Path, sector: u32) -> Option<Self> {
+        let sector = sector.to_string();
+        let output = Command::new("losetup").args(["--find", "--show", "--sector-size", &sector]).arg(image).output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        Some(Self(String::from_utf8(output.stdout).expect("a path").trim().into()))
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+    }
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// The disk's size
     #[arg(long, default_value = "8G", value_parser = qa::vm::parse_size)]
     size: u64,
+    /// Bytes in its sectors: 512, or 4096 as some NVMe disks have
+    #[arg(long, default_value_t = 512, value_parser = sector)]
+    sector: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -75,7 +78,8 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, options: &Options) -> Result<Path
         let failed = |source| Error::library(format!("{} cannot be made", out.display()), source);
         let payload = Payload::open(&folder, &key).map_err(failed)?;
         let seed = *aios_ids::Digest::of(SEED).as_bytes();
-        let assemble = |raw: &Path| disk::assemble(raw, options.size, &payload, &first_files, &seed).map_err(failed);
+        let size = disk::Size { bytes: options.size, sector: options.sector };
+        let assemble = |raw: &Path| disk::assemble(raw, size, &payload, &first_files, &seed).map_err(failed);
         if options.format == Format::Raw {
             assemble(&out)?;
         } else {
@@ -86,6 +90,14 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, options: &Options) -> Result<Path
         crate::cache::remove_tree(&folder)
     })?;
     Ok(out)
+}
+
+fn sector(text: &str) -> std::result::Result<u32, String> {
+    match text {
+        "512" => Ok(512),
+        "4096" => Ok(4096),
+        _ => Err("sectors have 512 or 4096 bytes".to_owned()),
+    }
 }
 
 /// What the services find at the first start.
