@@ -28,6 +28,28 @@ pub fn listening_socket() -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
+/// The number of the kernel's audit records, behind the listening socket.
+pub const AUDIT: i32 = 4;
+
+/// The kernel's audit records, which PID 1 passes to the one service that reads them. It can be taken once.
+pub fn audit_records() -> io::Result<crate::audit::AuditReader> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if std::env::var("AIOS_AUDIT").ok().as_deref() != Some("4") {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "no audit records were passed (AIOS_AUDIT is not 4); either the unit does not ask for them or the kernel has none",
+        ));
+    }
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the audit records were taken before"));
+    }
+    crate::attempt::open_descriptor(AUDIT)?;
+    // SAFETY: PID 1 gives the service descriptor 4 as its own, it is open, and `TAKEN` lets only one owner have it.
+    let records = unsafe { OwnedFd::from_raw_fd(AUDIT) };
+    rustix::io::fcntl_setfd(&records, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(crate::audit::AuditReader::new(records))
+}
+
 /// Descriptor 3 of a program in an action sandbox: the one resource it was given. It can be taken once.
 pub fn resource() -> io::Result<OwnedFd> {
     static TAKEN: AtomicBool = AtomicBool::new(false);

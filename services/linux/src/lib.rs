@@ -6,6 +6,7 @@
 //! callers bring finished descriptions. A layer of protection that the kernel lacks is an error here, never skipped.
 
 pub mod attempt;
+pub mod audit;
 pub mod block;
 pub mod calls;
 pub mod ext4;
