@@ -12,6 +12,8 @@ use std::fmt::Write as _;
 
 use seccompiler::{BpfProgram, TargetArch};
 
+use crate::filter::{Stopped, install};
+
 /// A compiled allow list.
 #[derive(Clone)]
 pub struct CallFilter {
@@ -88,14 +90,11 @@ impl CallFilter {
 
     /// Puts the calling thread under the filter, for good.
     pub(crate) fn apply(&self) -> std::io::Result<()> {
-        // The list comes last: it need not allow a second filter.
-        for program in self.not_implemented.iter().chain([&self.allowed]) {
-            seccompiler::apply_filter(program).map_err(|error| match error {
-                seccompiler::Error::Prctl(source) | seccompiler::Error::Seccomp(source) => source,
-                other => std::io::Error::other(other),
-            })?;
+        if let Some(program) = &self.not_implemented {
+            install(program, Stopped::Unrecorded)?;
         }
-        Ok(())
+        // The list comes last: it need not allow a second filter.
+        install(&self.allowed, Stopped::Recorded)
     }
 }
 

@@ -39,7 +39,9 @@ pub(crate) fn domain(rules: &PathRules) -> Result<Domain, (String, io::Error)> {
     if rules.tcp == Tcp::Refused {
         ruleset = ruleset.handle_access(AccessNet::from_all(ABI)).map_err(failed("Landlock of this kernel"))?;
     }
-    let mut created = ruleset.create().map_err(failed("Landlock"))?;
+    // The domain is entered before the program is executed, so what the program is refused comes after "an execution".
+    let created = ruleset.create().and_then(|created| created.log_new_exec(true));
+    let mut created = created.map_err(failed("Landlock"))?;
 
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     // Executing a program needs reading it too: the kernel opens it.
