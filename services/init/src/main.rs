@@ -19,6 +19,7 @@ mod identity;
 mod machine;
 mod output;
 mod power;
+mod refusals;
 mod ring;
 mod start;
 mod supervisor;

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use aios_linux::calls::{CallFilter, Otherwise};
+use aios_linux::inherited::AUDIT;
 use aios_linux::sandbox::{
     Allow, Capability, Identity, Mount, Namespace, PathRules, Reach, Resource, Sandbox, Tcp, Terminal as Session, View,
 };
@@ -22,6 +23,7 @@ use crate::data;
 use crate::failure::{Failure, at};
 use crate::machine::SOCKETS;
 use crate::output::Output;
+use crate::refusals::Refusals;
 use crate::terminals::Terminal;
 use crate::unit_files::Users;
 
@@ -76,14 +78,25 @@ impl Starter {
     }
 
     /// Starts `unit` in `cgroup`; what it prints goes to `output`, or to its terminal if it has one.
-    pub(crate) fn start(&mut self, unit: &Unit, cgroup: Cgroup, output: &mut Output) -> Result<Running, Failure> {
+    pub(crate) fn start(
+        &mut self,
+        unit: &Unit,
+        cgroup: Cgroup,
+        output: &mut Output,
+        refusals: &Refusals,
+    ) -> Result<Running, Failure> {
         let uid = self.users.id(&unit.user)?;
-        let sandbox = self.sandbox(unit, uid)?;
+        let mut sandbox = self.sandbox(unit, uid)?;
+        let records = refusals.descriptor().filter(|_| unit.audit);
+        if records.is_some() {
+            sandbox.environment.push(("AIOS_AUDIT".into(), AUDIT.to_string().into()));
+        }
         let terminal = unit.terminal.as_ref().map(|name| Terminal { name: name.clone() });
         let listener = self.sockets.get(unit.name.as_str()).map(AsFd::as_fd);
         let streams = Streams::open(terminal.as_ref(), uid, output)?;
         let mut descriptors = streams.descriptors();
         descriptors.extend(listener.map(|socket| (socket, 3)));
+        descriptors.extend(records.map(|records| (records, AUDIT)));
         let arguments: Vec<_> = unit.args.iter().map(Into::into).collect();
         let program = Program {
             path: Path::new(&unit.program),

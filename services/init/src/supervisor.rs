@@ -27,6 +27,7 @@ use crate::identity::Owners;
 use crate::machine::{Machine, SOCKETS};
 use crate::output::Output;
 use crate::power;
+use crate::refusals::Refusals;
 use crate::ring::Ring;
 use crate::start::{Running, Starter};
 use crate::terminals::say_everywhere;
@@ -46,6 +47,7 @@ pub(crate) struct Supervisor {
     graph: Graph,
     events: VecDeque<Event>,
     starter: Starter,
+    refusals: Refusals,
     processes: BTreeMap<UnitName, Process>,
     outputs: BTreeMap<UnitName, Output>,
     owners: Owners,
@@ -75,12 +77,15 @@ struct Sessions {
 impl Supervisor {
     /// Opens everything that the loop reads from.
     pub(crate) fn new(machine: Machine) -> Result<Self, Failure> {
-        let Machine { system, users, peers, graph, session, notes } = machine;
+        let Machine { system, users, peers, graph, session, mut notes } = machine;
+        let (refusals, note) = Refusals::open(graph.units());
+        notes.extend(note);
         let own = [signals::CHILD, signals::INTERRUPT, signals::TERMINATE, signals::POWER];
         let notify = Path::new(SOCKETS).join("notify");
         let starter = Starter::new(users, system.boot_id.clone(), graph.units())?;
         let mut supervisor = Self {
             starter,
+            refusals,
             signals: Signals::open(&own).map_err(|error| Failure::new("cannot receive signals", error))?,
             notify: NotifySocket::bind(&notify).map_err(at("listen on", &notify))?,
             control: Control::open(Path::new(SOCKETS))?,
@@ -270,7 +275,7 @@ impl Supervisor {
         // Before the program runs: its first question may be who it is.
         self.owners.set(id, peer);
         let output = self.outputs.entry(name.clone()).or_default();
-        match self.starter.start(unit, cgroup, output) {
+        match self.starter.start(unit, cgroup, output, &self.refusals) {
             Ok(running) => {
                 self.processes.insert(name.clone(), Process { running, report: None });
                 Ok(())
@@ -375,7 +380,11 @@ impl Supervisor {
         let event = match request {
             Request::Status => return Reply::Status(self.status()),
             Request::Services => return Reply::Services { services: self.graph.services() },
-            Request::Events { after } => return self.ring.after(after),
+            Request::Events { after } => {
+                // Whoever takes the events also reads the kernel's records.
+                self.refusals.ask_for_losses(now_ms());
+                return self.ring.after(after);
+            }
             Request::Identify { cgroup } => return Reply::Identity { peer: self.owners.of(cgroup).cloned() },
             Request::Logs { name } => match unit(&name).map(|name| self.outputs.get(&name).map(Output::all)) {
                 Ok(Some(lines)) => return Reply::Logs { lines },

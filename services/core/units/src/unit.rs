@@ -40,6 +40,8 @@ pub struct Unit {
     pub readiness: Readiness,
     /// Whether PID 1 listens on `/run/aios/<name>` for it.
     pub socket: bool,
+    /// Whether it is given the kernel's records of what was refused, to read.
+    pub audit: bool,
     /// Whether the machine counts as ready only when this is.
     pub critical: bool,
     /// Whether actions and agents are frozen while this is not ready.
@@ -213,6 +215,8 @@ struct RawUnit {
     #[serde(default)]
     socket: bool,
     #[serde(default)]
+    audit: bool,
+    #[serde(default)]
     critical: bool,
     #[serde(default)]
     freezes_actions: bool,
@@ -271,8 +275,10 @@ impl Unit {
         if raw.session.is_some() && raw.kind != Kind::Terminal {
             return Err(value("session", "is only for a terminal unit".into()));
         }
-        if raw.freezes_actions && raw.kind != Kind::Service {
-            return Err(value("freezes-actions", "is only for a service".into()));
+        for (key, said) in [("freezes-actions", raw.freezes_actions), ("audit", raw.audit)] {
+            if said && raw.kind != Kind::Service {
+                return Err(value(key, "is only for a service".into()));
+            }
         }
         if raw.kind == Kind::Agent && (raw.critical || raw.socket || !raw.modes.is_empty() || !raw.published.is_empty())
         {
@@ -309,6 +315,7 @@ impl Unit {
             after: raw.after,
             readiness: raw.readiness.unwrap_or(default_readiness),
             socket: raw.socket,
+            audit: raw.audit,
             critical: raw.critical,
             freezes_actions: raw.freezes_actions,
             state: raw.state,
