@@ -7,6 +7,7 @@
 
 use std::io;
 
+use crate::bios;
 use crate::guid::Guid;
 use crate::medium::Medium;
 
@@ -287,9 +288,11 @@ fn fixed<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     taken
 }
 
-/// The record of one partition over the whole disk, in the way of tools that know no GPT.
+/// The record of one partition over the whole disk, in the way of tools that know no GPT, and what firmware that knows
+/// no GPT starts.
 fn protective_record(geometry: Geometry) -> Vec<u8> {
-    let mut record = vec![0; geometry.sector as usize];
+    let mut record = bios::boot_code();
+    record.resize(geometry.sector as usize, 0);
     let sectors = u32::try_from(geometry.sectors - 1).unwrap_or(u32::MAX);
     record[446..454].copy_from_slice(&[0x00, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff]);
     record[454..458].copy_from_slice(&1_u32.to_le_bytes());

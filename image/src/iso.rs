@@ -19,10 +19,13 @@ const ESP_TYPE: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 /// The same for every image: the medium is found by its volume name and proved by its root hash, never by this.
 const DISK_GUID: &str = "6f9d1c7e-3d0b-4c53-8a0e-61696f730001";
 
+/// The file of the tree that machines in legacy BIOS mode start: [`crate::bios::boot_image`].
+pub const LEGACY: &str = "legacy-bios.bin";
+
 /// What goes into an image and where it is written.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// A folder whose content becomes the ISO 9660 file system.
+    /// A folder whose content becomes the ISO 9660 file system. It has [`LEGACY`] in it.
     pub tree: PathBuf,
     /// The EFI system partition.
     pub esp: PathBuf,
@@ -41,8 +44,12 @@ impl Plan {
         fixed(&["--set_all_file_dates", &format!("={}", self.epoch)]);
         fixed(&["-append_partition", "2", ESP_TYPE]);
         arguments.push(self.esp.clone().into());
+        // The first sector, for sticks, and the catalogue's first entry, for CDs, are what a legacy BIOS starts.
+        arguments.push("-G".into());
+        arguments.push(self.tree.join(LEGACY).into());
         let mut fixed = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         fixed(&["-appended_part_as_gpt", "-c", "/boot.catalog"]);
+        fixed(&["-b", LEGACY, "-no-emul-boot", "-boot-load-size", "4", "-eltorito-alt-boot"]);
         fixed(&["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]);
         arguments.push("-o".into());
         arguments.push(self.output.clone().into());

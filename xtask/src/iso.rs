@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aios_image::iso::Plan;
+use aios_image::iso::{LEGACY, Plan};
 use aios_image::release;
 
 use crate::cache::{Cache, remove_tree, timed};
@@ -39,6 +39,8 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str) -> Result<Iso> {
         let folder = tree.join(FOLDER);
         fs::create_dir_all(&folder).on("make", &folder)?;
         system.write_release(keys, &folder)?;
+        let legacy = tree.join(LEGACY);
+        fs::write(&legacy, aios_image::bios::boot_image()).on("write", &legacy)?;
         // Programs of the firmware are in the partition; here they are only names for the same bytes.
         let mut shared = Vec::new();
         for name in [release::UKI, release::RECOVERY, release::LOADER] {
