@@ -3,6 +3,7 @@
 
 pub mod authenticode;
 pub mod bios;
+pub mod authenticode;
 pub mod cpio;
 pub mod data;
 pub mod disk;

@@ -1,7 +1,7 @@
 //! Unified kernel images: sections appended to a PE file, the systemd stub, and read back from one.
 //!
 //! The stub starts what it finds in sections `.linux`, `.initrd` and `.cmdline` of its own file, so one signature covers
-//! all of them. [`append`] keeps the stub's bytes as they are, gives each new section its own pages of the address space
+//! all of them. [`append`] keeps the stub's sections as they are, gives each new section its own pages of the address space
 //! and its own blocks of the file, and is deterministic. It does not sign, and it knows nothing of what the sections mean.
 //!
 //! Rule to remember: firmware trusts the header. Sections that overlap or pass `SizeOfImage` are loaded over each other.
@@ -83,6 +83,11 @@ pub fn append(stub: &[u8], added: &[(&str, &[u8])]) -> Result<Vec<u8>, PeError> 
     }
     let mut names: Vec<&str> = header.sections.iter().map(|section| section.name.as_str()).collect();
     let mut image = stub.to_vec();
+    // Symbols are for debuggers. Left where they are they would lie between sections, and what a signature covers there
+    // is read differently by different firmware.
+    image.truncate(header.raw.iter().map(|raw| raw.end).max().unwrap_or(image.len()));
+    put(&mut image, header.coff + 8, 0);
+    put(&mut image, header.coff + 12, 0);
     let mut address_end = header.sections.iter().map(|section| section.addresses.end).max().unwrap_or(0);
     let mut data_size = header.data_size;
     for (name, content) in added {
@@ -125,10 +130,47 @@ pub fn append(stub: &[u8], added: &[(&str, &[u8])]) -> Result<Vec<u8>, PeError> 
     Ok(image)
 }
 
-struct Header {
+/// The program without one of its sections; as it is when it has none of this name. Nothing may refer to the section.
+pub fn without(image: &[u8], name: &str) -> Result<Vec<u8>, PeError> {
+    let header = Header::read(image)?;
+    if header.signed {
+        return Err(PeError::Signed);
+    }
+    let Some(index) = header.sections.iter().position(|section| section.name == name) else {
+        return Ok(image.to_vec());
+    };
+    let gap = header.raw[index].clone();
+    let moved = |offset: usize| if offset >= gap.end { offset - gap.len() } else { offset };
+    let headers_end = header.table + header.sections.len() * SECTION_HEADER;
+    if !gap.is_empty() && gap.start < headers_end || gap.end > image.len() {
+        return Err(PeError::Malformed { why: "a section is outside the file or inside its header" });
+    }
+    if header.raw.iter().any(|raw| raw.start < gap.end && gap.start < raw.end && *raw != gap) {
+        return Err(PeError::Malformed { why: "two sections share a place in the file" });
+    }
+    let mut rest = [&image[..gap.start], &image[gap.end..]].concat();
+    let entry = |index: usize| header.table + index * SECTION_HEADER;
+    let count = header.sections.len();
+    rest.copy_within(entry(index + 1)..entry(count), entry(index));
+    rest[entry(count - 1)..entry(count)].fill(0);
+    for at in (0..count - 1).map(entry) {
+        let offset = get(&rest, at + 20).unwrap_or(0) as usize;
+        put(&mut rest, at + 20, moved(offset) as u32);
+    }
+    rest[header.coff + 2..header.coff + 4].copy_from_slice(&(count as u16 - 1).to_le_bytes());
+    // Symbols are for debuggers, and what pointed at them does not any more.
+    put(&mut rest, header.coff + 8, 0);
+    put(&mut rest, header.coff + 12, 0);
+    put(&mut rest, header.optional + 8, header.data_size.saturating_sub(gap.len() as u32));
+    Ok(rest)
+}
+
+/// What is read of a program's header before anything is done with it.
+pub(crate) struct Header {
     /// Offset of the COFF header, after the signature `PE\0\0`.
     coff: usize,
-    optional: usize,
+    /// Offset of the optional header.
+    pub(crate) optional: usize,
     table: usize,
     section_alignment: u32,
     file_alignment: usize,
@@ -137,10 +179,12 @@ struct Header {
     first_content: usize,
     signed: bool,
     sections: Vec<Section>,
+    /// Where each section is in the file, with its padding.
+    pub(crate) raw: Vec<Range<usize>>,
 }
 
 impl Header {
-    fn read(image: &[u8]) -> Result<Self, PeError> {
+    pub(crate) fn read(image: &[u8]) -> Result<Self, PeError> {
         let malformed = |why| PeError::Malformed { why };
         if image.len() > SIZE_LIMIT {
             return Err(PeError::Size { size: image.len() });
@@ -168,7 +212,7 @@ impl Header {
             }
         }
         let table = optional + optional_size;
-        let mut sections = Vec::new();
+        let (mut sections, mut raw) = (Vec::new(), Vec::new());
         let mut first_content = field(60)? as usize;
         for entry in (0..count).map(|index| table + index * SECTION_HEADER) {
             let name = image.get(entry..entry + 8).ok_or_else(short)?;
@@ -185,6 +229,7 @@ impl Header {
                 first_content = first_content.min(offset);
             }
             let name = String::from_utf8_lossy(name).into_owned();
+            raw.push(offset..offset + raw_size as usize);
             sections.push(Section { name, addresses: address..end, content: offset..offset + in_file });
         }
         // Data directory 4, the certificate table: present in the header since `optional_size` was checked.
@@ -201,11 +246,12 @@ impl Header {
             first_content: first_content.min(image.len()),
             signed,
             sections,
+            raw,
         })
     }
 }
 
-fn get(image: &[u8], offset: usize) -> Option<u32> {
+pub(crate) fn get(image: &[u8], offset: usize) -> Option<u32> {
     let bytes = image.get(offset..offset.checked_add(4)?)?;
     Some(u32::from_le_bytes(bytes.try_into().ok()?))
 }
@@ -215,17 +261,17 @@ fn get16(image: &[u8], offset: usize) -> Option<u16> {
     Some(u16::from_le_bytes(bytes.try_into().ok()?))
 }
 
-fn put(image: &mut [u8], offset: usize, value: u32) {
+pub(crate) fn put(image: &mut [u8], offset: usize, value: u32) {
     image[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// The smallest program with one section and room for four headers.
-    fn stub() -> Vec<u8> {
+    pub(crate) fn stub() -> Vec<u8> {
         let mut image = vec![0; 0x400];
         image[..2].copy_from_slice(b"MZ");
         put(&mut image, 0x3c, 0x40);
@@ -262,6 +308,20 @@ mod tests {
     }
 
     #[test]
+    fn a_section_is_taken_out_and_the_rest_stays() {
+        let long = vec![7; 5000];
+        let image = append(&stub(), &[(".sbat", b"old"), (".linux", &long)]).expect("fits");
+        let rest = without(&image, ".sbat").expect("taken out");
+        assert_eq!(rest.len(), image.len() - 0x200);
+        assert_eq!(section(&rest, ".sbat"), Ok(None));
+        assert_eq!(section(&rest, ".linux"), Ok(Some(&long[..])));
+        assert_eq!(section(&rest, ".text"), section(&stub(), ".text"));
+        let again = append(&rest, &[(".sbat", b"new and longer")]).expect("fits");
+        assert_eq!(section(&again, ".sbat"), Ok(Some(&b"new and longer"[..])));
+        assert_eq!(without(&image, ".none").as_deref(), Ok(&image[..]));
+    }
+
+    #[test]
     fn names_room_and_signatures_are_checked() {
         let name = |name: &str| PeError::Name { name: name.to_owned() };
         assert_eq!(append(&stub(), &[(".text", b"")]), Err(name(".text")));
@@ -291,6 +351,9 @@ mod tests {
             if let Ok(extended) = append(&image, &[(".cmdline", b"quiet")]) {
                 prop_assert_eq!(section(&extended, ".cmdline"), Ok(Some(&b"quiet"[..])));
             }
+            let _ = without(&image, ".text");
+            let _ = crate::authenticode::digest(&image);
+            let _ = crate::authenticode::signed_digests(&image);
         }
 
         #[test]
