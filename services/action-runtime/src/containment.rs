@@ -78,13 +78,14 @@ async fn probe(runtime: &Arc<Runtime>) -> Result<ProbeReport, String> {
         let launch = Launch {
             // No action: its id only names the cgroup.
             action: ActionId::new(0, random),
+            user: runtime.users.take()?,
             program: Program::Probe,
             args: Vec::new(),
             input: Vec::new(),
             resource: Given::Nothing,
             limits: LIMITS,
         };
-        launch::run(launcher, launch, &runtime.users)
+        launch::run(launcher, launch)
     });
     let finished = launched.await.map_err(|error| error.to_string())?.map_err(|error| error_chain(&error))?;
     if finished.exit.ending != Ending::Status(0) {

@@ -8,12 +8,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aios_ids::ActionId;
 use aios_linux::scm;
 use aios_wire::launch::{
-    Exit, LaunchFormatError, LaunchReply, LaunchRequest, Limits, Program, REPLY_SIZE, Resource, SANDBOXES,
+    Exit, FIRST_UID, LaunchFormatError, LaunchReply, LaunchRequest, Limits, Program, REPLY_SIZE, Resource, SANDBOXES,
 };
 use rustix::fs::MemfdFlags;
 
@@ -22,6 +22,8 @@ use rustix::fs::MemfdFlags;
 pub struct Launch {
     /// The action it runs for.
     pub action: ActionId,
+    /// The user it runs as.
+    pub user: User,
     /// The program.
     pub program: Program,
     /// Its arguments.
@@ -80,11 +82,10 @@ pub enum LaunchError {
 const KEPT: u64 = 256 * 1024;
 
 /// Has the launcher at `socket` run a program and waits for its end. Blocks.
-pub fn run(launcher: UnixStream, launch: Launch, users: &Users) -> Result<Finished, LaunchError> {
-    let user = users.take().ok_or(LaunchError::Full)?;
+pub fn run(launcher: UnixStream, launch: Launch) -> Result<Finished, LaunchError> {
     let request = LaunchRequest {
         action: launch.action,
-        uid_offset: user.offset,
+        uid_offset: launch.user.0.offset,
         program: launch.program,
         args: launch.args,
         resource: match launch.resource {
@@ -139,25 +140,37 @@ fn beginning(mut file: File) -> io::Result<Vec<u8>> {
 }
 
 /// The sandbox users that are taken.
-#[derive(Debug, Default)]
-pub struct Users(Mutex<BTreeSet<u16>>);
+#[derive(Debug, Clone, Default)]
+pub struct Users(Arc<Mutex<BTreeSet<u16>>>);
 
-/// One sandbox user, free again when dropped.
-struct User<'a> {
+/// One sandbox user, free again when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct User(Arc<Taken>);
+
+#[derive(Debug)]
+struct Taken {
     offset: u16,
-    users: &'a Users,
+    users: Users,
 }
 
 impl Users {
-    fn take(&self) -> Option<User<'_>> {
+    /// A user that no other sandbox has.
+    pub fn take(&self) -> Result<User, LaunchError> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let offset = (0..SANDBOXES).find(|offset| !taken.contains(offset))?;
+        let offset = (0..SANDBOXES).find(|offset| !taken.contains(offset)).ok_or(LaunchError::Full)?;
         taken.insert(offset);
-        Some(User { offset, users: self })
+        Ok(User(Arc::new(Taken { offset, users: self.clone() })))
     }
 }
 
-impl Drop for User<'_> {
+impl User {
+    /// Its number on the machine.
+    pub fn uid(&self) -> u32 {
+        FIRST_UID + u32::from(self.0.offset)
+    }
+}
+
+impl Drop for Taken {
     fn drop(&mut self) {
         self.users.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.offset);
     }
@@ -171,6 +184,7 @@ mod tests {
     fn launch() -> Launch {
         Launch {
             action: ActionId::new(0, [0; 10]),
+            user: Users::default().take().expect("free"),
             program: Program::Probe,
             args: vec![],
             input: b"input".to_vec(),
@@ -193,7 +207,7 @@ mod tests {
                 there.write_all(&reply.encode()).expect("sent");
             }
         });
-        let result = run(here, launch(), &Users::default());
+        let result = run(here, launch());
         other_end.join().expect("no panic");
         result
     }
@@ -218,9 +232,11 @@ mod tests {
         let users = Users::default();
         let first = users.take().expect("free");
         let second = users.take().expect("free");
-        assert_ne!(first.offset, second.offset);
-        let freed = first.offset;
+        assert_ne!(first.uid(), second.uid());
+        let (freed, clone) = (first.uid(), first.clone());
         drop(first);
-        assert_eq!(users.take().expect("free").offset, freed);
+        assert_ne!(users.take().expect("free").uid(), freed);
+        drop(clone);
+        assert_eq!(users.take().expect("free").uid(), freed);
     }
 }

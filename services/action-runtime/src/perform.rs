@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use action_runtime::journal::{Entry, JournalError};
-use action_runtime::launch::{self, Finished, Given, Launch, LaunchError};
+use action_runtime::launch::{self, Finished, Given, Launch, LaunchError, User};
 use action_runtime::task::{Report, Task, Undo};
 use aios_action::{ActionType, ActionView, Adapter, Envelope, Event, Receipt, State, find};
 use aios_daemon::error_chain;
@@ -72,21 +72,26 @@ pub(crate) async fn perform(runtime: Arc<Runtime>, entry: Entry) {
         None => None,
     };
     let id = entry.view.id.clone();
+    // One for the effect and for taking it back, so that what either is refused is found under the action.
+    let user = match runtime.users.take() {
+        Ok(user) => user,
+        Err(error) => return finish(&runtime, &id, Event::Failed(error_chain(&error))).await,
+    };
     let mut undo = None;
-    match steps(&runtime, entry, &mut undo).await {
+    match steps(&runtime, entry, &user, &mut undo).await {
         Ok(Came::Held) => finish(&runtime, &id, Event::Held).await,
         Ok(Came::ToTheNextBoot) => {}
         Err(error) => {
             let why = error_chain(&error);
             match undo.filter(|_| matches!(error, StepError::NotHeld(_))) {
-                Some(undo) => roll_back(&runtime, &id, undo, why).await,
+                Some(undo) => roll_back(&runtime, &id, &user, undo, why).await,
                 None => finish(&runtime, &id, Event::Failed(why)).await,
             }
         }
     }
 }
 
-async fn steps(runtime: &Arc<Runtime>, entry: Entry, undo: &mut Option<Undo>) -> Result<Came, StepError> {
+async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User, undo: &mut Option<Undo>) -> Result<Came, StepError> {
     let view = &entry.view;
     let id = &view.id;
     let action_type = find(&view.request.action_type).ok_or(StepError::Unknown)?;
@@ -118,7 +123,7 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, undo: &mut Option<Undo>) ->
         _ => None,
     };
     let given = resource::open(action_type).map_err(StepError::Resource)?;
-    let started = json!({"digest": view.digest, "token": token});
+    let started = json!({"digest": view.digest, "token": token, "uid": user.uid()});
     let started = peers::append("started", id.as_str(), &started).await.map_err(StepError::Started)?;
     note(runtime, id, "started", started)?;
 
@@ -128,7 +133,7 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, undo: &mut Option<Undo>) ->
         _ => task(&Task::Do(envelope)),
     };
     let limits = resource::limits(action_type);
-    let finished = launch(runtime, id.clone(), program, args, input, given, limits).await;
+    let finished = launch(user, id.clone(), program, args, input, given, limits).await;
     *undo = prepared;
     let (ran, observed) = came_of(action_type, finished)?;
     let before = handed_back(&before, &ran);
@@ -222,12 +227,12 @@ pub(crate) async fn measure_after_restart(runtime: &Arc<Runtime>, entry: Entry) 
 }
 
 /// Brings the state from before back, and only then says that the action failed: who waits for its end sees the whole.
-async fn roll_back(runtime: &Arc<Runtime>, id: &ActionId, undo: Undo, why: String) {
+async fn roll_back(runtime: &Arc<Runtime>, id: &ActionId, user: &User, undo: Undo, why: String) {
     let undone = async {
         let given = resource::open_for_undo(&undo).map_err(StepError::Resource)?;
         let (program, args) = resource::adapter();
         let input = task(&Task::Undo(undo));
-        let finished = launch(runtime, id.clone(), program, args, input, given, resource::CALL_LIMITS).await;
+        let finished = launch(user, id.clone(), program, args, input, given, resource::CALL_LIMITS).await;
         match serde_json::from_slice(&finished.map_err(StepError::Launch)?.output) {
             Ok(Report::Done(_)) => Ok(()),
             Ok(Report::Failed(text)) => Err(StepError::Adapter(text)),
@@ -247,7 +252,7 @@ async fn roll_back(runtime: &Arc<Runtime>, id: &ActionId, undo: Undo, why: Strin
 }
 
 async fn launch(
-    runtime: &Arc<Runtime>,
+    user: &User,
     action: ActionId,
     program: Program,
     args: Vec<Vec<u8>>,
@@ -255,10 +260,10 @@ async fn launch(
     resource: Given,
     limits: Limits,
 ) -> Result<Finished, LaunchError> {
-    let runtime = Arc::clone(runtime);
+    let user = user.clone();
     let launched = tokio::task::spawn_blocking(move || {
         let launcher = aios_daemon::open_socket("launcher").map_err(LaunchError::Reach)?;
-        launch::run(launcher, Launch { action, program, args, input, resource, limits }, &runtime.users)
+        launch::run(launcher, Launch { action, user, program, args, input, resource, limits })
     });
     launched.await.unwrap_or_else(|error| Err(LaunchError::Lost(io::Error::other(error))))
 }
