@@ -3,7 +3,6 @@
 
 pub mod authenticode;
 pub mod bios;
-pub mod authenticode;
 pub mod cpio;
 pub mod data;
 pub mod disk;
@@ -14,7 +13,9 @@ pub mod guid;
 pub mod iso;
 pub mod layout;
 pub mod medium;
+pub mod pcr;
 pub mod release;
+pub mod sbat;
 pub mod second_reader;
 pub mod slot;
 pub mod uki;

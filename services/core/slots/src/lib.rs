@@ -11,6 +11,7 @@
 extern crate alloc;
 
 mod name;
+pub mod phase;
 mod version;
 
 pub use name::{Counter, NameError, UkiName};
