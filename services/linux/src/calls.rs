@@ -8,11 +8,18 @@
 //! `clone3` is special: its flags lie in memory, where no filter can look. A list that does not name it makes it "not
 //! implemented", upon which C libraries start threads by `clone`, whose flags a line can narrow.
 
-use std::fmt::Write as _;
+mod numbers;
+mod tree;
 
-use seccompiler::{BpfProgram, TargetArch};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
 
 use crate::filter::{Stopped, install};
+use tree::Allowed;
 
 /// A compiled allow list.
 #[derive(Clone)]
@@ -26,6 +33,9 @@ impl std::fmt::Debug for CallFilter {
         write!(f, "CallFilter({} instructions)", self.allowed.len())
     }
 }
+
+/// The number of `clone3`.
+const CLONE3: u32 = 435;
 
 /// What happens to a call that is not on the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,42 +60,46 @@ pub enum CallListError {
         /// The line.
         text: String,
     },
+    /// A call that the kernel does not have.
+    #[error("line {line} of the system-call list: there is no system call '{name}' in Linux for x86-64")]
+    Unknown {
+        /// Counted from 1.
+        line: usize,
+        /// As written.
+        name: String,
+    },
     /// The list has no line.
     #[error("the system-call list is empty; a program cannot run without any call")]
     Empty,
-    /// An unknown call, or more lines than a filter can hold.
+    /// More than a filter can hold.
+    #[error("the system-call list is too long: a filter has room for about a thousand conditions")]
+    Long,
+    /// A line cannot be compiled.
     #[error("the system-call list cannot be compiled")]
-    Compile(#[from] seccompiler::Error),
+    Compile(#[from] seccompiler::BackendError),
 }
 
 impl CallFilter {
     /// Compiles a list.
     pub fn compile(list: &str, otherwise: Otherwise) -> Result<Self, CallListError> {
-        let action = match otherwise {
-            Otherwise::Fails => format!(r#"{{"errno":{}}}"#, libc::EPERM),
-            Otherwise::Kills => r#""kill_process""#.to_owned(),
-        };
-        let mut rules = Vec::new();
-        for (index, line) in list.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default().trim();
-            if !line.is_empty() {
-                let form = || CallListError::Form { line: index + 1, text: line.chars().take(80).collect() };
-                rules.push(rule(line).ok_or_else(form)?);
+        let mut allowed = read(list)?;
+        let not_implemented = match allowed.entry(CLONE3) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => {
+                // Of two filters the stricter answer counts, so the list has to let pass what the other one answers.
+                place.insert(Vec::new());
+                let only = BTreeMap::from([(i64::from(CLONE3), Vec::new())]);
+                let answer = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+                let filter = SeccompFilter::new(only, SeccompAction::Allow, answer, TargetArch::x86_64)?;
+                Some(filter.try_into()?)
             }
-        }
-        if rules.is_empty() {
-            return Err(CallListError::Empty);
-        }
-        let clone3 = r#"{"syscall":"clone3"}"#.to_owned();
-        let not_implemented = if rules.contains(&clone3) {
-            None
-        } else {
-            // Of two filters the stricter answer counts, so the list has to let pass what the other one answers.
-            rules.push(clone3.clone());
-            let action = format!(r#"{{"errno":{}}}"#, libc::ENOSYS);
-            Some(compile(r#""allow""#, &action, &clone3)?)
         };
-        Ok(Self { allowed: compile(&action, r#""allow""#, &rules.join(","))?, not_implemented })
+        let otherwise = match otherwise {
+            Otherwise::Fails => SeccompAction::Errno(libc::EPERM.unsigned_abs()),
+            Otherwise::Kills => SeccompAction::KillProcess,
+        };
+        let allowed = tree::program(&allowed, otherwise.into()).ok_or(CallListError::Long)?;
+        Ok(Self { allowed, not_implemented })
     }
 
     /// Puts the calling thread under the filter, for good.
@@ -98,35 +112,39 @@ impl CallFilter {
     }
 }
 
-fn compile(mismatch: &str, matched: &str, rules: &str) -> Result<BpfProgram, seccompiler::Error> {
-    let json = format!(r#"{{"all":{{"mismatch_action":{mismatch},"match_action":{matched},"filter":[{rules}]}}}}"#);
-    let mut programs = seccompiler::compile_from_json(json.as_bytes(), TargetArch::x86_64)?;
-    Ok(programs.remove("all").unwrap_or_default())
+/// The calls of a list with the conditions of each.
+fn read(list: &str) -> Result<Allowed, CallListError> {
+    let mut allowed = Allowed::new();
+    for (index, line) in list.lines().enumerate() {
+        let text = line.split('#').next().unwrap_or_default().trim();
+        let mut words = text.split_ascii_whitespace();
+        let Some(name) = words.next() else { continue };
+        let shown = |text: &str| text.chars().take(80).collect();
+        let form = || CallListError::Form { line: index + 1, text: shown(text) };
+        if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
+            return Err(form());
+        }
+        let conditions = words.map(condition).collect::<Option<Vec<_>>>().ok_or_else(form)?;
+        let unknown = || CallListError::Unknown { line: index + 1, name: shown(name) };
+        let number = numbers::number_of(name).ok_or_else(unknown)?;
+        if conditions.is_empty() {
+            // Whatever its arguments are; no other line takes that back.
+            allowed.insert(number, Vec::new());
+        } else if allowed.get(&number).is_none_or(|rules| !rules.is_empty()) {
+            allowed.entry(number).or_default().push(SeccompRule::new(conditions)?);
+        }
+    }
+    if allowed.is_empty() { Err(CallListError::Empty) } else { Ok(allowed) }
 }
 
-/// One line as a rule of the filter compiler's own JSON; only harmless characters get that far.
-fn rule(line: &str) -> Option<String> {
-    let mut words = line.split_ascii_whitespace();
-    let name = words.next()?;
-    if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
-        return None;
-    }
-    let mut conditions = String::new();
-    for word in words {
-        let (argument, value) = word.strip_prefix("arg")?.split_once("==")?;
-        let (argument, operator) = match argument.split_once('&') {
-            Some((argument, mask)) => (argument, format!(r#"{{"masked_eq":{}}}"#, number(mask)?)),
-            None => (argument, r#""eq""#.to_owned()),
-        };
-        let argument: u8 = argument.parse().ok().filter(|argument| *argument < 6)?;
-        let value = number(value)?;
-        let comma = if conditions.is_empty() { "" } else { "," };
-        write!(conditions, r#"{comma}{{"index":{argument},"type":"dword","op":{operator},"val":{value}}}"#).ok()?;
-    }
-    Some(match conditions.is_empty() {
-        true => format!(r#"{{"syscall":"{name}"}}"#),
-        false => format!(r#"{{"syscall":"{name}","args":[{conditions}]}}"#),
-    })
+/// `argN==VALUE` or `argN&MASK==VALUE`.
+fn condition(word: &str) -> Option<SeccompCondition> {
+    let (argument, value) = word.strip_prefix("arg")?.split_once("==")?;
+    let (argument, operator) = match argument.split_once('&') {
+        Some((argument, mask)) => (argument, SeccompCmpOp::MaskedEq(number(mask)?.into())),
+        None => (argument, SeccompCmpOp::Eq),
+    };
+    SeccompCondition::new(argument.parse().ok()?, SeccompCmpArgLen::Dword, operator, number(value)?.into()).ok()
 }
 
 fn number(text: &str) -> Option<u32> {
@@ -166,7 +184,8 @@ mod tests {
             assert!(error.contains(expected), "{error}");
             assert!(!error.contains('\u{1b}'));
         }
-        assert!(matches!(CallFilter::compile("no_such_call", Otherwise::Fails), Err(CallListError::Compile(_))));
+        let unknown = CallFilter::compile("read\nno_such_call", Otherwise::Fails).expect_err("unknown").to_string();
+        assert!(unknown.contains("line 2") && unknown.contains("no_such_call"), "{unknown}");
     }
 
     proptest::proptest! {
