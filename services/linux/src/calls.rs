@@ -19,6 +19,7 @@ use seccompiler::{
 };
 
 use crate::filter::{Stopped, install};
+pub use numbers::name_of;
 use tree::Allowed;
 
 /// A compiled allow list.

@@ -7,6 +7,11 @@ pub(crate) fn number_of(name: &str) -> Option<u32> {
     Some(CALLS[index].1)
 }
 
+/// The name of the call with a number.
+pub fn name_of(number: u64) -> Option<&'static str> {
+    CALLS.iter().find(|(_, known)| u64::from(*known) == number).map(|(name, _)| *name)
+}
+
 /// Sorted by name.
 #[rustfmt::skip]
 const CALLS: &[(&str, u32)] = &[
@@ -101,6 +106,7 @@ mod tests {
             assert_eq!(number_of(name).map(i64::from), Some(number), "{name}");
         }
         assert_eq!(number_of("no_such_call"), None);
+        assert_eq!((name_of(101), name_of(1_000_000)), (Some("ptrace"), None));
     }
 
     /// The filter compiler of another hand has a table too; every call that it knows has the same number there.
