@@ -9,13 +9,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 pub mod text;
 
-use text::AuditRecord;
+use text::{AuditRecord, Stamp};
 
 /// `linux/audit.h`.
 const GET: u16 = 1000;
@@ -95,13 +97,8 @@ pub struct AuditReader(OwnedFd);
 /// What came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
-    /// A record with its number. Numbers grow; records that are made at the same moment may change places.
-    Record {
-        /// Its number.
-        serial: u32,
-        /// What it says.
-        record: AuditRecord,
-    },
+    /// A record. Numbers grow; records that are made at the same moment may change places.
+    Record(Stamp, AuditRecord),
     /// How many records the kernel lost since it started, before any reader saw them.
     LostByKernel(u32),
     /// The socket was full and records after those that still wait on it are gone.
@@ -114,17 +111,18 @@ impl AuditReader {
         Self(socket)
     }
 
-    /// Waits for the next thing of interest.
-    pub fn next(&self) -> io::Result<Received> {
+    /// Waits for the next thing of interest, at most `wait`; none: nothing has come.
+    pub fn next(&self, wait: Option<Duration>) -> io::Result<Option<Received>> {
+        let timeout = wait.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
         let mut bytes = [0; MESSAGE_LIMIT];
         loop {
             let (length, sender) = match receive(&self.0, &mut bytes) {
                 Ok(received) => received,
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(Received::Overflow),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(Some(Received::Overflow)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let mut wait = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
-                    match rustix::event::poll(&mut wait, None) {
+                    match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], timeout.as_ref()) {
+                        Ok(0) => return Ok(None),
                         Ok(_) | Err(Errno::INTR) => continue,
                         Err(error) => return Err(error.into()),
                     }
@@ -136,7 +134,7 @@ impl AuditReader {
                 continue;
             }
             if let Some(received) = understand(&bytes[..length]) {
-                return Ok(received);
+                return Ok(Some(received));
             }
         }
     }
@@ -154,8 +152,8 @@ fn understand(message: &[u8]) -> Option<Received> {
         let lost = payload.get(LOST_WORD * 4..LOST_WORD * 4 + 4)?;
         return Some(Received::LostByKernel(u32::from_ne_bytes(lost.try_into().ok()?)));
     }
-    let (serial, record) = text::parse(kind, payload)?;
-    Some(Received::Record { serial, record })
+    let (stamp, record) = text::parse(kind, payload)?;
+    Some(Received::Record(stamp, record))
 }
 
 /// A request and the kernel's answer to it.

@@ -85,15 +85,27 @@ pub enum Call {
     Foreign(u64),
 }
 
-/// Reads a record's number and what it says; none when it is no audit record at all.
-pub fn parse(kind: u16, payload: &[u8]) -> Option<(u32, AuditRecord)> {
+/// Which record it is and when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its number.
+    pub serial: u32,
+    /// Milliseconds since 1970 by the machine's clock, up to one tick of the kernel early.
+    pub wall_ms: u64,
+}
+
+/// Reads a record's stamp and what it says; none when it is no audit record at all.
+pub fn parse(kind: u16, payload: &[u8]) -> Option<(Stamp, AuditRecord)> {
     let text = String::from_utf8_lossy(payload);
     let text = text.trim_end_matches(['\0', '\n', ' ']);
     let (stamp, rest) = text.strip_prefix("audit(")?.split_once("): ").or_else(|| {
         let stamp = text.strip_prefix("audit(")?.strip_suffix("):")?;
         Some((stamp, ""))
     })?;
-    let serial = stamp.rsplit_once(':')?.1.parse().ok()?;
+    let (time, serial) = stamp.rsplit_once(':')?;
+    let (seconds, milliseconds) = time.split_once('.')?;
+    let wall_ms = seconds.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(milliseconds.parse().ok()?)?;
+    let stamp = Stamp { serial: serial.parse().ok()?, wall_ms };
     let fields = Fields(rest);
     let record = match kind {
         LANDLOCK_ACCESS => refusal(&fields).map(AuditRecord::Refused),
@@ -101,7 +113,7 @@ pub fn parse(kind: u16, payload: &[u8]) -> Option<(u32, AuditRecord)> {
         SECCOMP => stopped_call(&fields).map(AuditRecord::Call),
         _ => None,
     };
-    Some((serial, record.unwrap_or(AuditRecord::Other)))
+    Some((stamp, record.unwrap_or(AuditRecord::Other)))
 }
 
 fn refusal(fields: &Fields<'_>) -> Option<Refusal> {
@@ -215,8 +227,8 @@ mod tests {
     use super::*;
 
     fn record(kind: u16, text: &str) -> AuditRecord {
-        let (serial, record) = parse(kind, text.as_bytes()).expect("an audit record");
-        assert_eq!(serial, 9);
+        let (stamp, record) = parse(kind, text.as_bytes()).expect("an audit record");
+        assert_eq!(stamp.serial, 9);
         record
     }
 
@@ -283,6 +295,9 @@ mod tests {
         assert_eq!(record(LANDLOCK_ACCESS, "audit(1.0:9): domain=zz blockers=fs"), AuditRecord::Other);
         assert_eq!(record(LANDLOCK_ACCESS, "audit(1.0:9):"), AuditRecord::Other);
         assert_eq!(parse(LANDLOCK_ACCESS, b"domain=5 blockers=fs.read_file"), None);
+        let far = parse(1305, b"audit(1790000000.123:9):").expect("an audit record").0;
+        assert_eq!(far.wall_ms, 1_790_000_000_123);
+        assert_eq!(parse(1305, b"audit(99999999999999999999.0:9): "), None);
     }
 
     proptest::proptest! {
