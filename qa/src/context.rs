@@ -12,6 +12,8 @@ pub struct Context {
     pub kernel: PathBuf,
     /// A variable store of the firmware with our keys enrolled.
     pub enrolled_vars: PathBuf,
+    /// The Python that has virt-firmware, which edits variable stores.
+    pub variable_editor: PathBuf,
     /// The folder of static programs built for the image; `aios` there also runs on this machine.
     pub programs: PathBuf,
     /// The repository.
@@ -20,6 +22,21 @@ pub struct Context {
     pub output: PathBuf,
     /// Makes an update repository; the text says why it could not.
     pub make_release: ReleaseMaker,
+    /// Makes the minimal Debian that measurements stand beside.
+    pub make_debian: Box<dyn Fn() -> Result<Debian, String>>,
+    /// Makes the kernel image that carries its own root, and starts with nothing else.
+    pub make_standalone: Box<dyn Fn() -> Result<PathBuf, String>>,
+}
+
+/// A minimal Debian. It says `console ready` and the seconds since its kernel's start when it would ask for a login.
+#[derive(Debug, Clone)]
+pub struct Debian {
+    /// Its own kernel.
+    pub kernel: PathBuf,
+    /// What that kernel starts with.
+    pub initrd: PathBuf,
+    /// Its root, without a partition table. Not to be written to.
+    pub disk: PathBuf,
 }
 
 /// Fills a folder with an update repository.

@@ -1,26 +1,43 @@
 //! Steps that are not done twice.
 //!
 //! A step is a name, a key (the hash of everything its result depends on) and a folder of results. The folder appears
-//! under its final name only when the step is complete, so an interrupted build leaves nothing that looks done. One lock
-//! makes builds wait for each other. The cache lies outside the tree; deleting it costs time only.
+//! under its final name only when the step is complete, so an interrupted build leaves nothing that looks done; sums of
+//! its files show when they have changed since. A result is locked while it is made and while it is used, so builds
+//! wait for each other only where they need the same. The cache lies outside the tree; deleting it costs time only.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use aios_ids::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, OnFile, Result};
+use crate::interrupt;
+use crate::lock::Lock;
+use crate::progress::{self, End, Step};
 
 /// Results kept of each step: enough to switch between a few branches, few enough to bound the disk.
 const KEPT: usize = 6;
 
-/// The cache folder, locked for this build.
+/// In each folder of results: a line of digest and name for each file.
+const SUMS: &str = ".sums";
+
+/// Counts the caches that this process opened.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// The cache folder. What it has given stays as long as this is open.
 pub(crate) struct Cache {
     root: PathBuf,
-    _lock: File,
+    /// This build's folder for work that is thrown away.
+    work: PathBuf,
+    work_lock: Option<Lock>,
+    /// Results that this build uses.
+    used: Mutex<Vec<Lock>>,
 }
 
 /// Everything a step's result depends on.
@@ -59,31 +76,31 @@ impl Key {
 }
 
 impl Cache {
-    /// Opens the cache, after any other build has ended.
+    /// Opens the cache of this user.
     pub(crate) fn open() -> Result<Self> {
         Self::open_at(folder()?)
     }
 
     fn open_at(root: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&root).on("make the cache folder", &root)?;
-        let path = root.join("lock");
-        let mut options = File::options();
-        let mut lock = options.read(true).write(true).create(true).truncate(false).open(&path).on("open", &path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                lock.read_to_string(&mut holder).on("read", &path)?;
-                eprintln!("waiting for another build to end (process {}, {})", holder.trim(), path.display());
-                lock.lock().on("lock", &path)?;
-            }
-            Err(fs::TryLockError::Error(source)) => {
-                return Err(Error::File { doing: "lock", path, source });
+        let works = root.join("work");
+        fs::create_dir_all(&works).on("make the cache folder", &works)?;
+        let locks = root.join("locks");
+        for entry in fs::read_dir(&works).on("list", &works)? {
+            let entry = entry.on("list", &works)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Work of a build that was ended without a chance to remove it.
+            if name.starts_with("build-")
+                && let Some(lock) = Lock::alone_now(&locks.join(&name))?
+            {
+                remove_tree(&entry.path())?;
+                lock.remove()?;
             }
         }
-        lock.set_len(0).and_then(|()| lock.rewind()).on("write", &path)?;
-        writeln!(lock, "{}", std::process::id()).on("write", &path)?;
-        Ok(Self { root, _lock: lock })
+        let name = format!("build-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let lock = Lock::alone(&locks.join(&name), "a work folder")?;
+        let work = works.join(name);
+        interrupt::litter(&work);
+        Ok(Self { root, work, work_lock: Some(lock), used: Mutex::default() })
     }
 
     /// Where the results of a step are or will be.
@@ -93,13 +110,13 @@ impl Cache {
 
     /// A folder for work that is thrown away, empty.
     pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
-        let path = self.root.join("work").join(name);
+        let path = self.work.join(name);
         remove_tree(&path)?;
         fs::create_dir_all(&path).on("make", &path)?;
         Ok(path)
     }
 
-    /// A folder for work that an interrupted build goes on with. It may not exist yet.
+    /// A folder for work that an interrupted build goes on with, in the step of this key. It may not exist yet.
     pub(crate) fn unfinished(&self, name: &str, key: &Key) -> PathBuf {
         self.root.join("work").join(format!("{name}-{}", key.folder()))
     }
@@ -107,45 +124,149 @@ impl Cache {
     /// The folder of results of a step, made now or earlier.
     pub(crate) fn step(&self, name: &str, key: &Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let place = self.place(name, key);
-        if place.is_dir() {
-            // Marks it as used, so that the oldest unused result is the one to go.
-            let _ = File::open(&place).and_then(|folder| folder.set_modified(SystemTime::now()));
-            eprintln!("step {name:<16} (cached)");
-            return Ok(place);
+        let lock_file = self.lock_of(name, &key.folder());
+        let what = format!("step {name}");
+        let mut make = Some(make);
+        loop {
+            let reader = Lock::with_readers(&lock_file, &what)?;
+            let just_made = make.is_none();
+            if place.is_dir() && (just_made || fault_of(&place)?.is_none()) {
+                // Marks it as used, so that the oldest unused result is the one to go.
+                let _ = File::open(&place).and_then(|folder| folder.set_modified(SystemTime::now()));
+                if !just_made {
+                    progress::cached(name);
+                }
+                self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(reader);
+                return Ok(place);
+            }
+            drop(reader);
+            let lock = Lock::alone(&lock_file, &what)?;
+            if place.is_dir() {
+                let Some(fault) = fault_of(&place)? else { continue };
+                progress::say(&format!("the cached result of step {name} is damaged: {fault}; it is made again"));
+                remove_tree(&place)?;
+            }
+            let Some(make) = make.take() else {
+                return Err(Error::refused(
+                    format!("the result of step {name} is gone right after it was made: {}", place.display()),
+                    "is something else removing files from the cache?",
+                ));
+            };
+            self.make(name, &place, make)?;
+            lock.let_readers_in()?;
+            self.drop_oldest(name)?;
         }
-        let started = Instant::now();
-        let unfinished = place.with_file_name(format!(".{}.new", key.folder()));
-        remove_tree(&unfinished)?;
-        fs::create_dir_all(&unfinished).on("make", &unfinished)?;
-        make(&unfinished)?;
-        fs::rename(&unfinished, &place).on("finish", &place)?;
-        eprintln!("step {name:<16} {:.1} s", started.elapsed().as_secs_f64());
-        self.drop_oldest(name)?;
-        Ok(place)
     }
 
+    fn make(&self, name: &str, place: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let step = Step::begin(name);
+        let result = (|| {
+            let key = place.file_name().unwrap_or_default().to_string_lossy();
+            let unfinished = place.with_file_name(format!(".{key}.new"));
+            remove_tree(&unfinished)?;
+            fs::create_dir_all(&unfinished).on("make", &unfinished)?;
+            make(&unfinished)?;
+            write_sums(&unfinished)?;
+            fs::rename(&unfinished, place).on("finish", place)
+        })();
+        step.end(if result.is_ok() { End::Made } else { End::Failed });
+        result
+    }
+
+    fn lock_of(&self, name: &str, key: &str) -> PathBuf {
+        self.root.join("locks").join(format!("{name}-{key}"))
+    }
+
+    /// Removes what is beyond [`KEPT`], and beginnings whose build is no more. What somebody makes or uses stays.
     fn drop_oldest(&self, name: &str) -> Result<()> {
         let folder = self.root.join(name);
         let mut results = Vec::new();
+        let mut beginnings = Vec::new();
         for entry in fs::read_dir(&folder).on("list", &folder)? {
             let entry = entry.on("list", &folder)?;
-            let used = entry.metadata().and_then(|metadata| metadata.modified()).on("look at", &entry.path())?;
-            results.push((used, entry.path()));
+            let file_name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(key) = file_name.strip_prefix('.').and_then(|name| name.strip_suffix(".new")) {
+                beginnings.push((key.to_owned(), entry.path()));
+            } else {
+                let used = entry.metadata().and_then(|metadata| metadata.modified()).on("look at", &entry.path())?;
+                results.push((used, file_name, entry.path()));
+            }
         }
         results.sort();
-        for (_, path) in &results[..results.len().saturating_sub(KEPT)] {
-            remove_tree(path)?;
+        results.truncate(results.len().saturating_sub(KEPT));
+        let oldest = results.into_iter().map(|(_, key, path)| (key, path));
+        for (key, path) in oldest.chain(beginnings) {
+            if let Some(lock) = Lock::alone_now(&self.lock_of(name, &key))? {
+                remove_tree(&path)?;
+                lock.remove()?;
+            }
         }
         Ok(())
     }
 }
 
-/// Does one thing that is not cached, with the same line as a step.
+impl Drop for Cache {
+    fn drop(&mut self) {
+        let _ = remove_tree(&self.work);
+        interrupt::no_litter(&self.work);
+        if let Some(lock) = self.work_lock.take() {
+            let _ = lock.remove();
+        }
+    }
+}
+
+/// Writes down what the files of a finished step are.
+fn write_sums(folder: &Path) -> Result<()> {
+    let mut sums = BTreeMap::new();
+    sums_below(folder, "", &mut sums)?;
+    let text: String = sums.iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect();
+    let path = folder.join(SUMS);
+    fs::write(&path, text).on("write", &path)
+}
+
+fn sums_below(folder: &Path, prefix: &str, sums: &mut BTreeMap<String, Digest>) -> Result<()> {
+    for entry in fs::read_dir(folder).on("list", folder)? {
+        let entry = entry.on("list", folder)?;
+        let kind = entry.file_type().on("look at", &entry.path())?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if kind.is_dir() {
+            sums_below(&entry.path(), &format!("{name}/"), sums)?;
+        } else if kind.is_file() && name != SUMS {
+            sums.insert(name, digest_of(&entry.path())?);
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a folder of results, if something is. Files that came later do not matter.
+fn fault_of(place: &Path) -> Result<Option<String>> {
+    let sums = place.join(SUMS);
+    let text = match fs::read_to_string(&sums) {
+        Ok(text) => text,
+        // It was put here by other means than a step, such as by hand from another machine's cache: good from now on.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return write_sums(place).map(|()| None),
+        Err(source) => return Err(Error::File { doing: "read", path: sums, source }),
+    };
+    for line in text.lines() {
+        let parts = line.split_once("  ").and_then(|(digest, name)| Some((digest.parse::<Digest>().ok()?, name)));
+        let Some((expected, name)) = parts else { return Ok(Some(format!("its sums are not understood at {line:?}"))) };
+        let path = place.join(name);
+        if !path.is_file() {
+            return Ok(Some(format!("{} is missing", path.display())));
+        }
+        if digest_of(&path)? != expected {
+            return Ok(Some(format!("{} has changed", path.display())));
+        }
+    }
+    Ok(None)
+}
+
+/// Does one thing that is not cached, with the same lines as a step.
 pub(crate) fn timed<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let started = Instant::now();
-    let result = work()?;
-    eprintln!("step {name:<16} {:.1} s", started.elapsed().as_secs_f64());
-    Ok(result)
+    let step = Step::begin(name);
+    let result = work();
+    step.end(if result.is_ok() { End::Made } else { End::Failed });
+    result
 }
 
 /// The SHA-256 of a file.
@@ -243,6 +364,7 @@ mod tests {
         let keys: Vec<Key> = (0..KEPT + 3).map(|number| Key::new(&number.to_string())).collect();
         for key in &keys {
             cache.step("made", key, |_| Ok(())).expect("made");
+            cache.used.lock().expect("the list").clear();
             std::thread::sleep(std::time::Duration::from_millis(3));
         }
         let left: Vec<bool> = keys.iter().map(|key| cache.place("made", key).exists()).collect();
@@ -251,11 +373,85 @@ mod tests {
     }
 
     #[test]
-    fn the_second_build_waits() {
+    fn what_a_build_uses_stays() {
+        let (folder, cache) = opened();
+        let other = Cache::open_at(folder.path().join("cache")).expect("a cache");
+        let old = Key::new("old");
+        other.step("made", &old, |_| Ok(())).expect("made");
+        for number in 0..KEPT + 3 {
+            cache.step("made", &Key::new(&number.to_string()), |_| Ok(())).expect("made");
+        }
+        assert!(cache.place("made", &old).exists());
+        drop(other);
+        cache.step("made", &Key::new("one more"), |_| Ok(())).expect("made");
+        assert!(!cache.place("made", &old).exists());
+    }
+
+    #[test]
+    fn the_same_step_of_two_builds_is_done_once_and_another_goes_on() {
+        let (folder, cache) = opened();
+        let other = Cache::open_at(folder.path().join("cache")).expect("a cache");
+        let runs = AtomicU32::new(0);
+        let (begun, wait) = std::sync::mpsc::channel();
+        let count = |_: &Path| {
+            runs.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let slow = |out: &Path| {
+                    begun.send(()).expect("the test listens");
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                    count(out)
+                };
+                cache.step("slow", &Key::new("a"), slow).expect("made");
+            });
+            wait.recv().expect("begun");
+            other.step("slow", &Key::new("b"), count).expect("another result is made meanwhile");
+            assert_eq!(runs.load(Ordering::SeqCst), 1);
+            other.step("slow", &Key::new("a"), count).expect("the same result is waited for");
+        });
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_damaged_result_is_made_again() {
         let (_folder, cache) = opened();
-        let second = File::open(cache.root.join("lock")).expect("the lock file");
-        assert!(matches!(second.try_lock(), Err(fs::TryLockError::WouldBlock)));
+        let key = Key::new("a");
+        let make = |out: &Path| {
+            fs::create_dir(out.join("deep")).on("make", out)?;
+            fs::write(out.join("deep/result"), "good").on("write", out)
+        };
+        let place = cache.step("made", &key, make).expect("made");
+        for damage in ["changed", "missing", "wrong sums"] {
+            match damage {
+                "changed" => fs::write(place.join("deep/result"), "bad!"),
+                "missing" => fs::remove_file(place.join("deep/result")),
+                _ => fs::write(place.join(SUMS), "deep/result\n"),
+            }
+            .expect("damaged");
+            // A later build: this one still uses what it was given.
+            cache.used.lock().expect("the list").clear();
+            cache.step("made", &key, make).expect("made again");
+            assert_eq!(fs::read_to_string(place.join("deep/result")).expect("read"), "good", "{damage}");
+        }
+        fs::remove_file(place.join(SUMS)).expect("removed");
+        cache.step("made", &key, |_| panic!("a result from elsewhere is taken as it is")).expect("cached");
+        assert!(place.join(SUMS).exists());
+        fs::write(place.join("deep/later"), "").expect("written");
+        cache.step("made", &key, |_| panic!("a file that came later is no damage")).expect("cached");
+    }
+
+    #[test]
+    fn work_of_a_build_that_is_no_more_goes() {
+        let (folder, cache) = opened();
+        let left = folder.path().join("cache/work/build-1-1");
+        fs::create_dir_all(left.join("root")).expect("made");
+        let kept = cache.scratch("root").expect("a folder");
+        let second = Cache::open_at(folder.path().join("cache")).expect("a cache");
+        assert!(!left.exists() && kept.exists());
         drop(cache);
-        second.try_lock().expect("free after the first build");
+        assert!(!kept.exists());
+        drop(second);
     }
 }

@@ -13,6 +13,7 @@ use installer::seed::{self, Users};
 use crate::cache::{Cache, timed};
 use crate::error::{Error, OnFile, Result};
 use crate::keys::Keys;
+use crate::output::whole;
 use crate::project;
 use crate::system::{Order, System};
 
@@ -80,13 +81,14 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, options: &Options) -> Result<Path
         let seed = *aios_ids::Digest::of(SEED).as_bytes();
         let size = disk::Size { bytes: options.size, sector: options.sector };
         let assemble = |raw: &Path| disk::assemble(raw, size, &payload, &first_files, &seed).map_err(failed);
-        if options.format == Format::Raw {
-            assemble(&out)?;
-        } else {
+        whole(&out, |out| {
+            if options.format == Format::Raw {
+                return assemble(out);
+            }
             let raw = folder.join("disk.raw");
             assemble(&raw)?;
-            disk::convert(&raw, format, &out).map_err(failed)?;
-        }
+            disk::convert(&raw, format, out).map_err(failed)
+        })?;
         crate::cache::remove_tree(&folder)
     })?;
     Ok(out)

@@ -21,6 +21,9 @@ pub(crate) enum Error {
     /// One of our libraries refused its input.
     #[error("{what}")]
     Library { what: String, source: Box<dyn std::error::Error + Send + Sync> },
+    /// A folder of outputs cannot be used.
+    #[error("{what}")]
+    Unwritable { what: String, hint: String, source: io::Error },
     /// A promise of the tree does not hold, or something is missing.
     #[error("{what}")]
     Refused { what: String, hint: String },
@@ -41,7 +44,8 @@ impl Error {
     /// What to try, when there is something.
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
-            Self::Refused { hint, .. } if !hint.is_empty() => Some(hint),
+            Self::Refused { hint, .. } | Self::Unwritable { hint, .. } if !hint.is_empty() => Some(hint),
+            Self::File { source, .. } => of_file(source),
             Self::Start { .. } => Some("is it installed? `cargo xtask iso` installs what Debian has"),
             _ => None,
         }
@@ -58,6 +62,21 @@ impl Error {
         if let Some(hint) = self.hint() {
             eprintln!("  hint: {hint}");
         }
+    }
+}
+
+/// What to try when a file cannot be used, where that is not plain from the cause.
+fn of_file(source: &io::Error) -> Option<&'static str> {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+            "make room on that disk and repeat the command: what was complete is kept; AIOS_CACHE and CARGO_TARGET_DIR \
+             may name folders on another disk",
+        ),
+        io::ErrorKind::FileTooLarge => Some("this user may not write files of that size: see `ulimit -f`"),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Some("AIOS_CACHE, AIOS_KEYS and CARGO_TARGET_DIR may name folders that this user may write")
+        }
+        _ => None,
     }
 }
 

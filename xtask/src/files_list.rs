@@ -226,6 +226,43 @@ impl FilesList {
     }
 }
 
+/// Below `rootfs/`, what is no file of an image but decides what is in one: the lists, what the policy is made of,
+/// and the templates that the settings service holds in itself.
+const NOT_LISTED: [&str; 5] =
+    ["rootfs/files.toml", "rootfs/initramfs.toml", "rootfs/recovery.toml", "rootfs/policy/", "rootfs/templates/"];
+
+/// A file in `rootfs/` that no list names would look as if it shipped.
+pub(crate) fn check_all_listed(lists: &[&FilesList]) -> Result<()> {
+    let mut present = BTreeSet::new();
+    files_below("rootfs", &mut present)?;
+    check_listed(&present, &lists.iter().flat_map(|list| list.sources()).collect())
+}
+
+fn check_listed(present: &BTreeSet<String>, listed: &BTreeSet<&str>) -> Result<()> {
+    let named =
+        |path: &&String| listed.contains(path.as_str()) || NOT_LISTED.iter().any(|known| path.starts_with(known));
+    let unnamed: Vec<&str> = present.iter().filter(|path| !named(path)).map(String::as_str).collect();
+    if unnamed.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("no list names {}", unnamed.join(", ")),
+        "name each in rootfs/files.toml, initramfs.toml or recovery.toml, or remove it: nothing else ships",
+    ))
+}
+
+fn files_below(relative: &str, files: &mut BTreeSet<String>) -> Result<()> {
+    for name in project::list(relative)? {
+        let path = format!("{relative}/{name}");
+        if project::path(&path).is_dir() {
+            files_below(&path, files)?;
+        } else {
+            files.insert(path);
+        }
+    }
+    Ok(())
+}
+
 /// Every folder on the way to `path`, without `/`.
 fn folders_of(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at]).filter(|folder| !folder.is_empty())
@@ -318,6 +355,22 @@ mod tests {
         let list = FilesList::parse("files.toml", text).expect("a list");
         let error = list.stage(&Programs::none(), &Made::new()).expect_err("missing");
         assert!(error.to_string().contains("rootfs/no-such-file"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_no_list_names_is_an_error() {
+        let present = ["rootfs/files.toml", "rootfs/policy/a.cedar", "rootfs/units/a.toml", "rootfs/units/a.toml~"];
+        let present = present.map(str::to_owned).into();
+        let listed = ["rootfs/units/a.toml"].into();
+        let error = check_listed(&present, &listed).expect_err("one is too many");
+        assert!(error.to_string().ends_with("no list names rootfs/units/a.toml~"), "{error}");
+    }
+
+    #[test]
+    fn the_lists_of_this_tree_name_every_file() {
+        let lists = ["rootfs/files.toml", "rootfs/initramfs.toml", "rootfs/recovery.toml"];
+        let lists = lists.map(|name| FilesList::read(name).expect(name));
+        check_all_listed(&[&lists[0], &lists[1], &lists[2]]).expect("all listed");
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! `cargo xtask iso`: the whole system as one signed hybrid image, with its sums and its manifest.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +10,10 @@ use aios_image::release;
 use crate::cache::{Cache, remove_tree, timed};
 use crate::error::{Error, OnFile, Result};
 use crate::esp;
+use crate::format::{self, Format};
 use crate::keys::Keys;
 use crate::manifest::Manifest;
+use crate::output::Draft;
 use crate::project::{self, EPOCH};
 use crate::system::System;
 use crate::tool::Tool;
@@ -24,16 +27,18 @@ const FOLDER: &str = "aios";
 /// The image of a version and all that is published beside it.
 pub(crate) struct Iso {
     pub(crate) path: PathBuf,
+    /// The image and its other forms.
+    pub(crate) published: Vec<PathBuf>,
     pub(crate) system: System,
 }
 
 /// Builds what is missing and writes `target/aios`.
-pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str) -> Result<Iso> {
+pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str, formats: &[Format]) -> Result<Iso> {
     let system = System::build(cache, keys, &crate::system::Order::working(version))?;
     let esp = esp::make(cache, &system)?;
     let name = format!("aios-{version}-x86_64.iso");
-    let output = project::output()?;
-    let path = output.join(&name);
+    let draft = Draft::begin()?;
+    let path = draft.folder().join(&name);
     timed("iso", || {
         let tree = cache.scratch("iso")?;
         let folder = tree.join(FOLDER);
@@ -48,22 +53,30 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str) -> Result<Iso> {
             shared.push((name, fs::read(&path).on("read", &path)?));
             fs::write(&path, "").on("write", &path)?;
         }
-        let unfinished = output.join(format!(".{name}.new"));
-        let plan = Plan { tree: tree.clone(), esp: esp.clone(), output: unfinished.clone(), epoch: EPOCH };
+        let plan = Plan { tree: tree.clone(), esp: esp.clone(), output: path.clone(), epoch: EPOCH };
         let (variable, date) = plan.environment();
         Tool::new("xorriso").env(variable, date).args(plan.arguments()).run()?;
-        let mut image = fs::read(&unfinished).on("read", &unfinished)?;
+        let mut image = fs::read(&path).on("read", &path)?;
         let shared: Vec<(&str, &[u8])> = shared.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         aios_image::iso::share(&mut image, FOLDER, &shared)
             .map_err(|source| Error::library("the release on the ISO would be incomplete", source))?;
-        fs::write(&unfinished, image).on("write", &unfinished)?;
-        check_budget(&unfinished, &folder, &esp)?;
-        fs::rename(&unfinished, &path).on("finish", &path)?;
+        fs::write(&path, image).on("write", &path)?;
+        check_budget(&path, &folder, &esp)?;
         remove_tree(&tree)
     })?;
-    let manifest = Manifest::of(&system, keys, &[&path])?;
-    manifest.write(keys, &output)?;
-    Ok(Iso { path, system })
+    let mut published = vec![path];
+    for format in formats.iter().collect::<BTreeSet<_>>() {
+        match format {
+            Format::Iso => {}
+            Format::Uki => published.push(format::standalone(cache, keys, &system, draft.folder())?),
+        }
+    }
+    let manifest = Manifest::of(&system, keys, &published)?;
+    manifest.write(keys, draft.folder())?;
+    draft.finish()?;
+    let output = project::output()?;
+    let published = published.iter().filter_map(|path| path.file_name()).map(|name| output.join(name)).collect();
+    Ok(Iso { path: output.join(name), published, system })
 }
 
 fn check_budget(iso: &Path, folder: &Path, esp: &Path) -> Result<()> {

@@ -1,5 +1,7 @@
 //! `cargo xtask run`, `vm`, `qa` and `bench`: hands what was built to the crate `qa`.
 
+use std::path::PathBuf;
+
 use qa::vm::{Options, SecureBoot};
 use qa::{Context, Payload, ReleaseOrder, Scenario, Set};
 
@@ -8,17 +10,17 @@ use crate::check::Scenarios;
 use crate::error::{Error, Result};
 use crate::iso::{self, Iso};
 use crate::keys::Keys;
+use crate::output::Draft;
 use crate::programs::Programs;
-use crate::system::{Order, Start};
-use crate::{firmware, project, release};
+use crate::system::{Order, Start, System};
+use crate::{firmware, format, peers, project, release};
 
 /// Boots the live ISO, or what the options name.
 pub(crate) fn vm(mut options: Options) -> Result<()> {
+    let (cache, keys) = (Cache::open()?, Keys::open()?);
     {
-        // The lock is given back before the machine starts: it may run for hours.
-        let (cache, keys) = (Cache::open()?, Keys::open()?);
         if options.iso.is_none() && options.disk.is_empty() && options.direct.is_none() {
-            options.iso = Some(iso::make(&cache, &keys, project::VERSION)?.path);
+            options.iso = Some(iso::make(&cache, &keys, project::VERSION, &[])?.path);
         }
         if options.secure_boot != SecureBoot::Off {
             options.enrolled_vars = Some(firmware::enrolled(&cache, &keys)?);
@@ -38,7 +40,7 @@ pub(crate) fn list() {
 /// Runs the scenarios with these names, or all of them.
 pub(crate) fn run_named(names: &[String], all: bool) -> Result<()> {
     for name in names {
-        if !qa::scenarios().iter().any(|scenario| scenario.name == name) {
+        if !qa::scenarios().any(|scenario| scenario.name == name) {
             return Err(Error::refused(
                 format!("there is no scenario {name}"),
                 "`cargo xtask qa list` shows the scenarios",
@@ -61,7 +63,7 @@ pub(crate) fn bench(names: &[String]) -> Result<()> {
 }
 
 fn run(wanted: impl Fn(&Scenario) -> bool) -> Result<()> {
-    let scenarios: Vec<&Scenario> = qa::scenarios().iter().filter(|scenario| wanted(scenario)).collect();
+    let scenarios: Vec<&Scenario> = qa::scenarios().filter(|scenario| wanted(scenario)).collect();
     if scenarios.is_empty() {
         return Err(Error::refused("no scenario was named", "name some, or give --all"));
     }
@@ -77,17 +79,29 @@ fn run(wanted: impl Fn(&Scenario) -> bool) -> Result<()> {
 
 fn context() -> Result<Context> {
     let (cache, keys) = (Cache::open()?, Keys::open()?);
-    let Iso { path, system } = iso::make(&cache, &keys, project::VERSION)?;
+    let Iso { path, system, .. } = iso::make(&cache, &keys, project::VERSION, &[])?;
     Ok(Context {
         version: system.version,
         iso: path,
         kernel: system.kernel.image,
         enrolled_vars: firmware::enrolled(&cache, &keys)?,
+        variable_editor: firmware::editor(&cache)?,
         programs: Programs::folder(),
         workspace: project::root().to_owned(),
         output: project::output()?,
         make_release: Box::new(|order| make_release(order).map_err(|error| error.to_string())),
+        make_debian: Box::new(|| Cache::open().and_then(|cache| peers::debian(&cache)).map_err(|e| e.to_string())),
+        make_standalone: Box::new(|| make_standalone().map_err(|error| error.to_string())),
     })
+}
+
+fn make_standalone() -> Result<PathBuf> {
+    let (cache, keys) = (Cache::open()?, Keys::open()?);
+    let system = System::build(&cache, &keys, &Order::working(project::VERSION))?;
+    let draft = Draft::begin()?;
+    let path = format::standalone(&cache, &keys, &system, draft.folder())?;
+    draft.finish()?;
+    Ok(project::output()?.join(path.file_name().unwrap_or_default()))
 }
 
 fn make_release(order: &ReleaseOrder) -> Result<()> {

@@ -10,13 +10,19 @@ mod error;
 mod esp;
 mod files_list;
 mod firmware;
+mod format;
 mod host;
+mod interrupt;
 mod iso;
 mod kernel;
 mod keys;
+mod lock;
 mod machine;
 mod manifest;
+mod output;
+mod peers;
 mod programs;
+mod progress;
 mod project;
 mod release;
 mod root;
@@ -64,7 +70,11 @@ enum Command {
     /// The quick loop: format, lints, unit tests, house rules.
     Check,
     /// Writes the ISO, its sums and its manifest to target/aios.
-    Iso,
+    Iso {
+        /// Other forms of the live system to write as well; may be repeated.
+        #[arg(long, value_enum)]
+        format: Vec<format::Format>,
+    },
     /// Makes an installed disk as an image file.
     Disk(disk::Options),
     /// Boots an image or a disk; without one, the live ISO.
@@ -110,9 +120,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    let args = Args::parse();
+    match interrupt::watch().and_then(|()| run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            interrupt::stop_if_coming();
             error.report();
             ExitCode::FAILURE
         }
@@ -126,7 +138,10 @@ fn run(args: Args) -> Result<()> {
         Command::Run { options } | Command::Vm { options } => machine::vm(options),
         Command::Test { long } => check::test(if long { Scenarios::All } else { Scenarios::Ci }),
         Command::Check => check::check(),
-        Command::Iso => show(&iso::make(&Cache::open()?, &Keys::open()?, project::VERSION)?.path),
+        Command::Iso { format } => iso::make(&Cache::open()?, &Keys::open()?, project::VERSION, &format)?
+            .published
+            .iter()
+            .try_for_each(|path| show(path)),
         Command::Disk(options) => show(&disk::make(&Cache::open()?, &Keys::open()?, &options)?),
         Command::Qa { names, all: false } if names == ["list"] => {
             machine::list();
@@ -149,7 +164,7 @@ impl Command {
     fn need(&self) -> Need {
         match self {
             Self::Check | Self::Tidy { .. } => Need::Nothing,
-            Self::Iso | Self::Disk(_) | Self::Release { .. } | Self::Keys | Self::Kernel { .. } => Need::Build,
+            Self::Iso { .. } | Self::Disk(_) | Self::Release { .. } | Self::Keys | Self::Kernel { .. } => Need::Build,
             Self::Run { .. } | Self::Test { .. } | Self::Vm { .. } | Self::Qa { .. } | Self::Bench { .. } => {
                 Need::Machine
             }

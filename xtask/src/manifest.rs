@@ -1,7 +1,7 @@
 //! `manifest.json`, `SHA256SUMS` and its signature: what was built, and from what.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aios_ids::Digest;
 use ed25519_dalek::{Signer, SigningKey};
@@ -42,13 +42,13 @@ struct Line {
 }
 
 impl Manifest {
-    pub(crate) fn of(system: &System, keys: &Keys, outputs: &[&Path]) -> Result<Self> {
+    pub(crate) fn of(system: &System, keys: &Keys, outputs: &[PathBuf]) -> Result<Self> {
         let commit = Tool::new("git")
             .args(["describe", "--always", "--dirty", "--abbrev=40"])
             .directory(crate::project::root())
             .output()
             .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned());
-        let output = |path: &&Path| {
+        let output = |path: &PathBuf| {
             let size = fs::metadata(path).on("look at", path)?.len();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             Ok(Line { path: name, size, sha256: digest_of(path)?, made_from: "the tree".to_owned() })

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::error::{Error, OnFile, Result};
+use crate::lock::Lock;
+use crate::progress;
 use crate::project;
 use crate::tool::Tool;
 
@@ -17,6 +19,8 @@ const NEVER_SHIP: [&str; 2] = ["xtask", "qa"];
 /// Built programs.
 pub(crate) struct Programs {
     folder: PathBuf,
+    /// Another build does not replace them while this one reads them.
+    _lock: Option<Lock>,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +44,10 @@ impl Programs {
     /// Builds these programs.
     pub(crate) fn build(wanted: &BTreeSet<&str>) -> Result<Self> {
         let known = names()?;
-        let mut cargo = cargo().args(["build", "--quiet", "--release", "--target", project::TARGET]);
+        let mut cargo = cargo().args(["build", "--release", "--target", project::TARGET]);
+        if !progress::is_terminal() {
+            cargo = cargo.arg("--quiet");
+        }
         for (variable, _) in std::env::vars_os().filter(|(name, _)| changes_programs(name)) {
             cargo = cargo.without_env(&variable);
         }
@@ -56,8 +63,9 @@ impl Programs {
         for package in packages {
             cargo = cargo.arg("--package").arg(package);
         }
+        let lock = Lock::alone(&project::output()?.join(".programs"), "programs")?;
         cargo.shown()?;
-        Ok(Self { folder: Self::folder() })
+        Ok(Self { folder: Self::folder(), _lock: Some(lock) })
     }
 
     /// Where they are.
@@ -72,7 +80,7 @@ impl Programs {
 
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self { folder: PathBuf::from("/nonexistent") }
+        Self { folder: PathBuf::from("/nonexistent"), _lock: None }
     }
 }
 

@@ -1,16 +1,18 @@
 //! `cargo xtask release`: an update repository, a folder of files to serve as they are.
 
-use std::fs;
 use std::path::Path;
 
 use crate::cache::Cache;
-use crate::error::{Error, OnFile, Result};
+use crate::error::{Error, Result};
 use crate::keys::Keys;
+use crate::output::Draft;
 use crate::system::{Order, System};
 
 /// Builds the ordered system and fills `out`.
 pub(crate) fn write(cache: &Cache, keys: &Keys, order: &Order, out: &Path) -> Result<()> {
     order.version.parse::<aios_slots::Version>().map_err(|source| Error::library("no release is made", source))?;
-    fs::create_dir_all(out).on("make", out)?;
-    System::build(cache, keys, order)?.write_release(keys, out)
+    let system = System::build(cache, keys, order)?;
+    let draft = Draft::begin_in(out.to_owned())?;
+    system.write_release(keys, draft.folder())?;
+    draft.finish().map(|_| ())
 }

@@ -1,15 +1,16 @@
 //! One version of the whole system: kernel, root, and what firmware starts.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aios_image::release::{self, Description, FileEntry, Files};
+use aios_image::release::{self, Description, FileEntry};
 use aios_slots::Version;
 use ed25519_dalek::SigningKey;
 
 use crate::cache::{self, Cache, timed};
 use crate::error::{Error, OnFile, Result};
-use crate::files_list::{FilesList, Made, Staged};
+use crate::files_list::{self, FilesList, Made, Staged};
 use crate::kernel::{self, Kernel};
 use crate::keys::Keys;
 use crate::programs::Programs;
@@ -43,6 +44,8 @@ pub(crate) struct System {
     pub(crate) root: Root,
     /// Every file of the root.
     pub(crate) files: Vec<Staged>,
+    /// Every file that the kernel unpacks first.
+    pub(crate) initramfs_files: Vec<Staged>,
     /// Every file of the recovery image.
     pub(crate) recovery_files: Vec<Staged>,
     /// The signed kernel image of the release.
@@ -51,6 +54,44 @@ pub(crate) struct System {
     pub(crate) recovery: PathBuf,
     /// The signed loader.
     pub(crate) loader: PathBuf,
+}
+
+/// What ships, by list.
+struct Lists {
+    root: FilesList,
+    initramfs: FilesList,
+    recovery: FilesList,
+}
+
+/// The files of the lists.
+struct Files {
+    root: Vec<Staged>,
+    initramfs: Vec<Staged>,
+    recovery: Vec<Staged>,
+}
+
+impl Lists {
+    fn read() -> Result<Self> {
+        let lists = Self {
+            root: FilesList::read("rootfs/files.toml")?,
+            initramfs: FilesList::read("rootfs/initramfs.toml")?,
+            recovery: FilesList::read("rootfs/recovery.toml")?,
+        };
+        files_list::check_all_listed(&[&lists.root, &lists.initramfs, &lists.recovery])?;
+        Ok(lists)
+    }
+
+    fn programs(&self) -> BTreeSet<&str> {
+        [&self.root, &self.initramfs, &self.recovery].into_iter().flat_map(FilesList::programs).collect()
+    }
+
+    fn stage(&self, programs: &Programs, made: &Made, start: Start) -> Result<Files> {
+        let initramfs = match start {
+            Start::Works => self.initramfs.stage(programs, made)?,
+            Start::Panics => Vec::new(),
+        };
+        Ok(Files { root: self.root.stage(programs, made)?, initramfs, recovery: self.recovery.stage(programs, made)? })
+    }
 }
 
 impl Order {
@@ -65,35 +106,24 @@ impl System {
     pub(crate) fn build(cache: &Cache, keys: &Keys, order: &Order) -> Result<Self> {
         let version = order.version.as_str();
         let kernel = kernel::build(cache)?;
-        let root_list = FilesList::read("rootfs/files.toml")?;
-        let initramfs_list = FilesList::read("rootfs/initramfs.toml")?;
-        let recovery_list = FilesList::read("rootfs/recovery.toml")?;
-        let wanted = [&root_list, &initramfs_list, &recovery_list].into_iter().flat_map(FilesList::programs).collect();
-        let programs = timed("programs", || Programs::build(&wanted))?;
-        let mut made = Made::new();
-        made.insert("policy-bundle", policy_bundle(keys)?);
-        made.insert("os-release", uki::os_release(version).into_bytes());
-        for (name, key) in [("release-key", "release"), ("policy-key", "policy")] {
-            let path = keys.public(key);
-            made.insert(name, fs::read(&path).on("read", &path)?);
-        }
-        made.insert("data-template", data_template(cache)?);
-        let files = root_list.stage(&programs, &made)?;
-        let root = root::make(cache, &files)?;
-        let initramfs = match order.start {
-            Start::Works => initramfs_list.stage(&programs, &made)?,
-            Start::Panics => Vec::new(),
+        let lists = Lists::read()?;
+        let made = made(cache, keys, version)?;
+        let Files { root: files, initramfs: initramfs_files, recovery: recovery_files } = {
+            // While the programs are read, no other build replaces them.
+            let programs = timed("programs", || Programs::build(&lists.programs()))?;
+            lists.stage(&programs, &made, order.start)?
         };
+        let root = root::make(cache, &files)?;
         let os_release = uki::os_release(version);
-        let initramfs = uki::initramfs(&initramfs)?;
+        let initramfs = uki::initramfs(&initramfs_files)?;
         let line = uki::release_line(&root, version);
         let uki = uki::seal(cache, keys, "uki", &kernel, &line, &initramfs, &os_release)?;
-        let recovery_files = recovery_list.stage(&programs, &made)?;
         let line = uki::recovery_line(version);
         let initramfs = uki::initramfs(&recovery_files)?;
         let recovery = uki::seal(cache, keys, "recovery", &kernel, &line, &initramfs, &os_release)?;
         let loader = uki::loader(cache, keys)?;
-        Ok(Self { version: version.to_owned(), kernel, root, files, recovery_files, uki, recovery, loader })
+        let version = version.to_owned();
+        Ok(Self { version, kernel, root, files, initramfs_files, recovery_files, uki, recovery, loader })
     }
 
     /// Fills `folder` with the release: its files, their description and its signature.
@@ -104,7 +134,7 @@ impl System {
             fs::write(&to, &bytes).on("write", &to)?;
             Ok(FileEntry::of(&bytes))
         };
-        let files = Files {
+        let files = release::Files {
             root: entry(release::ROOT, &self.root.image)?,
             tree: entry(release::TREE, &self.root.tree)?,
             uki: entry(release::UKI, &self.uki)?,
@@ -125,6 +155,19 @@ impl System {
         }
         Ok(())
     }
+}
+
+/// What lists call `made`.
+fn made(cache: &Cache, keys: &Keys, version: &str) -> Result<Made> {
+    let mut made = Made::new();
+    made.insert("policy-bundle", policy_bundle(keys)?);
+    made.insert("os-release", uki::os_release(version).into_bytes());
+    for (name, key) in [("release-key", "release"), ("policy-key", "policy")] {
+        let path = keys.public(key);
+        made.insert(name, fs::read(&path).on("read", &path)?);
+    }
+    made.insert("data-template", data_template(cache)?);
+    Ok(made)
 }
 
 /// The empty file system for data partitions.

@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, OnFile, Result};
+use crate::{interrupt, progress};
 
 /// How many of the last lines of a failed program's output are shown.
 const LAST_LINES: usize = 25;
@@ -51,6 +52,7 @@ impl Tool {
     /// Runs it and gives what it printed; shows the end of its output only when it fails.
     pub(crate) fn output(mut self) -> Result<String> {
         let output = self.command.output().map_err(|source| self.not_started(source))?;
+        interrupt::stop_if_coming();
         let standard = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(standard);
@@ -66,30 +68,37 @@ impl Tool {
 
     /// Runs it on this terminal, for programs with a progress display of their own.
     pub(crate) fn shown(mut self) -> Result<()> {
-        let status = self.command.status().map_err(|source| self.not_started(source))?;
+        let status = progress::without_bars(|| self.command.status()).map_err(|source| self.not_started(source))?;
+        interrupt::stop_if_coming();
         if status.success() { Ok(()) } else { Err(self.failed(status.to_string(), "")) }
     }
 
-    /// Runs something long: all output goes to `log`, and a terminal sees how many lines came so far.
+    /// Runs something long: all output goes to `log`, and a terminal sees how far it is.
     pub(crate) fn logged(mut self, log: &Path) -> Result<()> {
         let mut file = File::create(log).on("write", log)?;
         let errors = file.try_clone().on("write", log)?;
         self.command.stdout(Stdio::piped()).stderr(errors);
         let mut child = self.command.spawn().map_err(|source| self.not_started(source))?;
         let output = child.stdout.take().expect("stdout was set to a pipe above");
-        let terminal = std::io::stderr().is_terminal();
-        for (number, line) in BufReader::new(output).split(b'\n').enumerate() {
-            let mut line = line.on("read the output that goes to", log)?;
-            if terminal && number % 20 == 0 {
-                eprint!("\r  {number} lines: {:.60}\x1b[K", String::from_utf8_lossy(&line).trim());
+        let bar = progress::lines(log);
+        let copied = (|| {
+            for line in BufReader::new(output).split(b'\n') {
+                let mut line = line.on("read the output that goes to", log)?;
+                bar.set_message(String::from_utf8_lossy(&line).trim().to_owned());
+                bar.inc(1);
+                line.push(b'\n');
+                file.write_all(&line).on("write", log)?;
             }
-            line.push(b'\n');
-            file.write_all(&line).on("write", log)?;
-        }
-        if terminal {
-            eprint!("\r\x1b[K");
+            Ok(())
+        })();
+        bar.finish_and_clear();
+        if copied.is_err() {
+            // Its log cannot be kept: nobody waits for the rest of it.
+            let _ = child.kill();
         }
         let status = child.wait().map_err(|source| self.not_started(source))?;
+        interrupt::stop_if_coming();
+        copied?;
         if status.success() {
             return Ok(());
         }
