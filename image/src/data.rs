@@ -127,7 +127,10 @@ impl<'a> Template<'a> {
         let field = |range: std::ops::Range<usize>| {
             superblock[range].iter().rev().fold(0_u32, |value, byte| value << 8 | u32::from(*byte))
         };
-        if field(EXT4_MAGIC) != 0xef53 || field(BLOCK_COUNT) != blocks || field(CHECKSUM) != crc32c(superblock) {
+        if field(EXT4_MAGIC) != 0xef53
+            || field(BLOCK_COUNT) != blocks
+            || field(CHECKSUM) != crc32c(&superblock[..CHECKSUM.start])
+        {
             return Err(wrong("its superblock is not whole"));
         }
         if field(FEATURES_INCOMPATIBLE) & CHECKSUM_SEED_STORED == 0 {
@@ -169,14 +172,14 @@ fn number(record: &[u8]) -> u32 {
 
 fn rename(superblock: &mut [u8], uuid: Guid) {
     superblock[UUID].copy_from_slice(&uuid.text_order());
-    let checksum = crc32c(superblock);
+    let checksum = crc32c(&superblock[..CHECKSUM.start]);
     superblock[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// ext4's checksum of a superblock: CRC-32C without the final inversion, up to the field that holds it.
-fn crc32c(superblock: &[u8]) -> u32 {
+/// CRC-32C without the final inversion, over a few kilobytes, so without a table.
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     let step = |value: u32, _| if value & 1 == 1 { value >> 1 ^ 0x82f6_3b78 } else { value >> 1 };
-    superblock[..CHECKSUM.start].iter().fold(!0, |value, byte| (0..8).fold(value ^ u32::from(*byte), step))
+    bytes.iter().fold(!0, |value, byte| (0..8).fold(value ^ u32::from(*byte), step))
 }
 
 /// Makes the template with the build machine's `mke2fs`; `scratch` is a folder for the image.
