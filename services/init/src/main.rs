@@ -17,6 +17,7 @@ mod efi;
 mod failure;
 mod identity;
 mod machine;
+mod memory;
 mod output;
 mod power;
 mod refusals;
