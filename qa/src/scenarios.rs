@@ -4,14 +4,15 @@ mod boot;
 mod fixture;
 mod installed;
 mod live;
+mod machines;
 mod spine;
+mod tamper;
 
 use crate::scenario::{Scenario, Set};
 
 /// Every scenario, in the order in which they run.
-#[must_use]
-pub fn scenarios() -> &'static [Scenario] {
-    ALL
+pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
+    ALL.iter().chain(machines::ALL).chain(tamper::ALL)
 }
 
 const ALL: &[Scenario] = &[
@@ -49,13 +50,6 @@ const ALL: &[Scenario] = &[
         set: Set::Ci,
         boots: 1,
         show: boot::unsigned,
-    },
-    Scenario {
-        name: "tampered-root",
-        promise: "one flipped bit in the root file system is an error, never a running system",
-        set: Set::Ci,
-        boots: 1,
-        show: boot::tampered_root,
     },
     Scenario {
         name: "services",

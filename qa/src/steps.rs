@@ -86,18 +86,38 @@ impl Aios {
     /// Boots a machine and logs in.
     pub(crate) fn boot(stage: &Stage<'_>, name: &str, options: Options, login: Login) -> Result<Self, Failure> {
         let menu = if options.direct.is_some() { Menu::None } else { Menu::Shown };
+        let mut aios = Self::start(stage, name, options, login)?;
+        match menu {
+            Menu::Shown => aios.enter_again(BOOT)?,
+            Menu::None => aios.enter(BOOT)?,
+        }
+        Ok(aios)
+    }
+
+    /// Boots a kernel image that no loader starts, and logs in.
+    pub(crate) fn boot_alone(stage: &Stage<'_>, name: &str, options: Options, login: Login) -> Result<Self, Failure> {
+        let mut aios = Self::start(stage, name, options, login)?;
+        aios.enter(BOOT)?;
+        Ok(aios)
+    }
+
+    /// Boots a machine on which not everything gets ready, and logs in.
+    pub(crate) fn boot_damaged(stage: &Stage<'_>, name: &str, options: Options, login: Login) -> Result<Self, Failure> {
+        let mut aios = Self::start(stage, name, options, login)?;
+        aios.machine.console.wait_for(MENU, BOOT)?;
+        aios.machine.console.forget_marks();
+        aios.login.enter(&mut aios.machine, BOOT)?;
+        Ok(aios)
+    }
+
+    fn start(stage: &Stage<'_>, name: &str, options: Options, login: Login) -> Result<Self, Failure> {
         let options = Options {
             enrolled_vars: Some(stage.context.enrolled_vars.clone()),
             timeout: options.timeout.max(900),
             ..options
         };
         let machine = Machine::start(options, &stage.log(name), Echo::Hidden)?;
-        let mut aios = Self { machine, login };
-        match menu {
-            Menu::Shown => aios.enter_again(BOOT)?,
-            Menu::None => aios.enter(BOOT)?,
-        }
-        Ok(aios)
+        Ok(Self { machine, login })
     }
 
     /// Logs in once the machine, which is about to start again, has done so.

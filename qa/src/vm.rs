@@ -7,12 +7,14 @@
 mod console;
 mod error;
 mod firmware;
+mod keyboard;
 mod marks;
 mod monitor;
 mod options;
 mod play;
 pub(crate) mod process;
 mod qemu;
+pub mod screen;
 pub mod script;
 
 use std::fs::File;
@@ -22,7 +24,10 @@ use std::time::{Duration, Instant};
 
 pub use console::{Console, Echo, Output};
 pub use error::VmError;
-pub use options::{Bus, Chipset, DirectKernel, DirectStart, Medium, Options, SecureBoot, parse_size};
+pub use options::{
+    Bus, Chipset, Consoles, DirectKernel, DirectStart, Firmware, Medium, NetworkBoot, Options, Sector, SecureBoot,
+    parse_size,
+};
 pub use play::{Login, play, vm};
 
 use monitor::Monitor;
@@ -86,6 +91,21 @@ impl Machine {
     /// Saves a picture of the screen in the portable pixmap format.
     pub fn screenshot(&mut self, to: &Path) -> Result<(), VmError> {
         self.monitor.execute("screendump", serde_json::json!({ "filename": to }))?;
+        Ok(())
+    }
+
+    /// Types on the machine's keyboard. The last line's end is typed as well.
+    pub fn type_on_keyboard(&mut self, text: &str) -> Result<(), VmError> {
+        for character in text.chars() {
+            let keys = keyboard::keys(character).ok_or_else(|| VmError::Options {
+                what: format!("the keyboard has no key for {character:?}"),
+                hint: "type letters, digits and common signs only",
+            })?;
+            let keys: Vec<_> = keys.iter().map(|key| serde_json::json!({ "type": "qcode", "data": key })).collect();
+            self.monitor.execute("send-key", serde_json::json!({ "keys": keys, "hold-time": 40 }))?;
+            // A keyboard holds few keys that nobody has read.
+            std::thread::sleep(Duration::from_millis(120));
+        }
         Ok(())
     }
 
@@ -155,6 +175,8 @@ fn launch(
 fn prepare(options: &Options, folder: &Folder, console: ConsoleUser) -> Result<(Prepared, Option<Child>), VmError> {
     let firmware = match &options.direct {
         Some(direct) if direct.start == DirectStart::Alone => None,
+        // The emulator's own.
+        _ if options.firmware == Firmware::Bios => None,
         _ => Some(firmware::prepare(options, &folder.path)?),
     };
     let mut disks = options.disk.clone();

@@ -38,6 +38,8 @@ pub enum Partition {
     BootState = 2,
     /// The root of slot a.
     RootA = 3,
+    /// Its hash tree.
+    TreeA = 4,
     /// The root of slot b.
     RootB = 5,
     /// What outlives every release.

@@ -11,8 +11,9 @@ use crate::vm::process::output;
 const SECTOR: u64 = 512;
 /// The type of an EFI system partition, `C12A7328-F81F-11D2-BA4B-00A0C93EC93B`, as it lies on disk.
 const ESP: [u8; 16] = [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
-const EROFS_MAGIC: [u8; 4] = [0xe2, 0xe1, 0xf5, 0xe0];
-const EROFS_SUPERBLOCK: u64 = 1024;
+const CD_SECTOR: u64 = 2048;
+/// The root file system of the release on the ISO.
+pub const ROOT_NAME: &str = "aios/root.erofs";
 
 /// A copy of an ISO, to be changed.
 #[derive(Debug)]
@@ -45,16 +46,31 @@ impl IsoCopy {
         Ok(images)
     }
 
-    /// Changes one bit of the root file system, in its superblock: the one place that every start reads.
-    pub fn flip_root_bit(&self) -> Result<u64, Failure> {
-        let root = self.root_offset()?;
-        // The volume's name: the kernel would mount the file system just as well if nothing checked it.
-        let at = root + EROFS_SUPERBLOCK + 64;
-        flip(&self.path, at)?;
-        Ok(at)
+    /// Copies a file of the ISO 9660 file system, such as `aios/root.erofs`, into a folder.
+    pub fn extract(&self, name: &str, folder: &Path) -> Result<PathBuf, Failure> {
+        let to = folder.join(name.rsplit('/').next().unwrap_or(name));
+        let from = format!("/{name}");
+        let words = ["-osirrox", "on", "-indev"].map(Into::into).into_iter();
+        let rest = ["-extract".into(), from.into(), to.clone().into()];
+        let arguments: Vec<_> = words.chain([self.path.clone().into()]).chain(rest).collect();
+        output("xorriso", "xorriso", &arguments)?;
+        Ok(to)
     }
 
-    fn esp(&self) -> Result<Fat, Failure> {
+    /// Where a file of the ISO 9660 file system begins in the image.
+    pub fn offset_of(&self, name: &str) -> Result<u64, Failure> {
+        let arguments = ["-indev".into(), self.path.clone().into(), "-find".into(), format!("/{name}").into()];
+        let arguments: Vec<_> = arguments.into_iter().chain(["-exec", "report_lba", "--"].map(Into::into)).collect();
+        let report = String::from_utf8_lossy(&output("xorriso", "xorriso", &arguments)?).into_owned();
+        // `File data lba:  0 ,     1234 ,     5678 , 11627008 , '/aios/root.erofs'`
+        let line = report.lines().find(|line| line.starts_with("File data lba:"));
+        let sector = line.and_then(|line| line.split(',').nth(1)?.trim().parse::<u64>().ok());
+        let sector = sector.ok_or_else(|| Failure::broken(format!("{} has no {name}", self.path.display())))?;
+        Ok(sector * CD_SECTOR)
+    }
+
+    /// The EFI system partition's file system.
+    pub fn esp(&self) -> Result<Fat, Failure> {
         let table = self.read(2 * SECTOR, 128 * 128)?;
         let entry = table.chunks_exact(128).find(|entry| entry[..16] == ESP);
         let Some(entry) = entry else {
@@ -62,21 +78,6 @@ impl IsoCopy {
         };
         let first = u64::from_le_bytes(entry[32..40].try_into().expect("eight bytes"));
         Ok(Fat::within(&self.path, first * SECTOR))
-    }
-
-    fn root_offset(&self) -> Result<u64, Failure> {
-        let mut file = File::open(&self.path).map_err(Failure::file("open", &self.path))?;
-        let size = file.metadata().map_err(Failure::file("look at", &self.path))?.len();
-        let mut magic = [0; 4];
-        for offset in (0..size.saturating_sub(EROFS_SUPERBLOCK + 4)).step_by(2048) {
-            file.seek(SeekFrom::Start(offset + EROFS_SUPERBLOCK))
-                .and_then(|_| file.read_exact(&mut magic))
-                .map_err(Failure::file("read", &self.path))?;
-            if magic == EROFS_MAGIC {
-                return Ok(offset);
-            }
-        }
-        Err(Failure::broken(format!("{} holds no EROFS file system", self.path.display())))
     }
 
     fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, Failure> {

@@ -45,17 +45,7 @@ pub(super) fn unsigned(stage: &Stage<'_>) -> Result<(), Failure> {
     never_runs(&mut machine)
 }
 
-pub(super) fn tampered_root(stage: &Stage<'_>) -> Result<(), Failure> {
-    let copy = IsoCopy::make(&stage.context.iso, &stage.folder.join("tampered.iso"))?;
-    copy.flip_root_bit()?;
-    let options = Options { iso: Some(copy.path.clone()), ..live(stage) };
-    let mut machine = start(stage, "tampered", options)?;
-    machine.console.wait_for("does not have the hash", BOOT)?;
-    machine.console.wait_for("cannot start this system", BOOT)?;
-    never_runs(&mut machine)
-}
-
-fn live(stage: &Stage<'_>) -> Options {
+pub(super) fn live(stage: &Stage<'_>) -> Options {
     Options {
         iso: Some(stage.context.iso.clone()),
         enrolled_vars: Some(stage.context.enrolled_vars.clone()),
@@ -63,12 +53,12 @@ fn live(stage: &Stage<'_>) -> Options {
     }
 }
 
-fn start(stage: &Stage<'_>, name: &str, options: Options) -> Result<Machine, Failure> {
+pub(super) fn start(stage: &Stage<'_>, name: &str, options: Options) -> Result<Machine, Failure> {
     Ok(Machine::start(options, &stage.log(name), Echo::Hidden)?)
 }
 
 /// Listens for longer than a good image takes to its console.
-fn never_runs(machine: &mut Machine) -> Result<(), Failure> {
+pub(super) fn never_runs(machine: &mut Machine) -> Result<(), Failure> {
     machine.console.listen(Duration::from_secs(15))?;
     let said = machine.console.said();
     ensure!(!said.contains("aios: console ready"), "it runs although it must not");
@@ -77,7 +67,7 @@ fn never_runs(machine: &mut Machine) -> Result<(), Failure> {
 }
 
 /// The console is on the screen as well: there is something light on it.
-fn screen_is_used(machine: &mut Machine, picture: &Path) -> Result<(), Failure> {
+pub(super) fn screen_is_used(machine: &mut Machine, picture: &Path) -> Result<(), Failure> {
     machine.screenshot(picture)?;
     let pixels = std::fs::read(picture).map_err(Failure::file("read", picture))?;
     // A header of a few bytes does not matter against thousands of pixels of text.

@@ -1,12 +1,13 @@
 //! The firmware (OVMF) for a machine, and the choice of what runs its instructions.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::VmError;
-use super::options::{Chipset, Options, SecureBoot};
-use super::process::{Child, Invocation, Streams};
+use super::options::{Chipset, NetworkBoot, Options, SecureBoot};
+use super::process::{Child, Invocation, Streams, output};
 use super::qemu::Accelerator;
 
 /// Where distributions put the firmware.
@@ -33,8 +34,20 @@ pub(super) fn prepare(options: &Options, folder: &Path) -> Result<(PathBuf, Path
         (SecureBoot::Off | SecureBoot::Setup, _) => find("OVMF_VARS_4M.fd")?,
     };
     let variables = folder.join("variables.fd");
-    fs::copy(&template, &variables).map_err(VmError::file("copy", &template))?;
+    match &options.network_boot {
+        Some(boot) => add_boot_entry(boot, &template, &variables)?,
+        None => drop(fs::copy(&template, &variables).map_err(VmError::file("copy", &template))?),
+    }
     Ok((code, variables))
+}
+
+/// Copies a variable store and adds the order to start, once, a program of the network.
+fn add_boot_entry(boot: &NetworkBoot, template: &Path, variables: &Path) -> Result<(), VmError> {
+    let mut arguments: Vec<OsString> = ["-m", "virt.firmware.vars", "--input"].map(Into::into).into();
+    arguments.extend([template.into(), "--set-boot-uri".into(), (&boot.url).into()]);
+    arguments.extend(["--output".into(), variables.into()]);
+    output(&boot.editor.to_string_lossy(), "python3", &arguments)?;
+    Ok(())
 }
 
 fn find(name: &str) -> Result<PathBuf, VmError> {

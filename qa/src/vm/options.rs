@@ -28,6 +28,18 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = Bus::Virtio)]
     pub bus: Bus,
 
+    /// Bytes in the sectors of disks
+    #[arg(long, value_enum, default_value_t = Sector::Bytes512, value_name = "BYTES")]
+    pub sector: Sector,
+
+    /// What starts the machine
+    #[arg(long, value_enum, default_value_t = Firmware::Uefi)]
+    pub firmware: Firmware,
+
+    /// What a person can sit at
+    #[arg(long, value_enum, default_value_t = Consoles::Both)]
+    pub consoles: Consoles,
+
     /// The chipset
     #[arg(long, value_enum, default_value_t = Chipset::Q35)]
     pub machine: Chipset,
@@ -39,6 +51,10 @@ pub struct Options {
     /// The firmware's variable store with our keys; its copy is used
     #[arg(skip)]
     pub enrolled_vars: Option<PathBuf>,
+
+    /// Has the firmware fetch and start the program at this address
+    #[arg(skip)]
+    pub network_boot: Option<NetworkBoot>,
 
     /// Memory in MiB
     #[arg(long, default_value_t = 512, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
@@ -83,6 +99,15 @@ pub struct Options {
     /// The machine may not reach anything but servers of this fixture
     #[arg(skip)]
     pub closed_network: bool,
+}
+
+/// A program that the firmware fetches by itself.
+#[derive(Debug, Clone)]
+pub struct NetworkBoot {
+    /// Where it is, as the machine sees it.
+    pub url: String,
+    /// The Python that has virt-firmware, which writes the boot entry.
+    pub editor: PathBuf,
 }
 
 /// A kernel that the emulator hands over, for measurements and for tests of the fixture.
@@ -131,6 +156,37 @@ pub enum Bus {
     Scsi,
 }
 
+/// Bytes in the sectors of disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sector {
+    /// What most disks show
+    #[value(name = "512")]
+    Bytes512,
+    /// What some NVMe and SCSI disks show
+    #[value(name = "4096")]
+    Bytes4096,
+}
+
+/// What starts the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Firmware {
+    /// OVMF
+    Uefi,
+    /// SeaBIOS: a legacy BIOS
+    Bios,
+}
+
+/// What a person can sit at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Consoles {
+    /// A serial line, and a screen with a keyboard
+    Both,
+    /// A serial line
+    Serial,
+    /// A screen with a keyboard
+    Screen,
+}
+
 /// The chipset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Chipset {
@@ -159,6 +215,10 @@ impl Default for Options {
             disk: Vec::new(),
             new_disk: None,
             bus: Bus::Virtio,
+            sector: Sector::Bytes512,
+            firmware: Firmware::Uefi,
+            consoles: Consoles::Both,
+            network_boot: None,
             machine: Chipset::Q35,
             secure_boot: SecureBoot::Off,
             enrolled_vars: None,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::options::{Bus, Chipset, Medium, Options, SecureBoot};
+use super::options::{Bus, Chipset, Consoles, Medium, Options, Sector, SecureBoot};
 
 /// The files and sockets of one machine.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub(super) enum ConsoleUser {
 pub(super) fn arguments(options: &Options, prepared: &Prepared) -> Vec<OsString> {
     let mut line = Line::default();
     board(&mut line, options, prepared);
-    console(&mut line, prepared);
+    console(&mut line, options, prepared);
     network(&mut line, options);
     if options.iso_as == Medium::Usb && options.iso.is_some() || options.bus == Bus::Usb {
         line.add("-device", "qemu-xhci,id=xhci");
@@ -97,7 +97,11 @@ fn board(line: &mut Line, options: &Options, prepared: &Prepared) {
     line.0.push("-nodefaults".into());
     line.0.push("-no-user-config".into());
     line.add("-name", "aios");
-    line.add("-machine", format!("{chipset},accel={accelerator}"));
+    let (keyboard, screen) = match options.consoles {
+        Consoles::Both | Consoles::Screen => ("", "std"),
+        Consoles::Serial => (",i8042=off", "none"),
+    };
+    line.add("-machine", format!("{chipset},accel={accelerator}{keyboard}"));
     let cpu = match prepared.accelerator {
         Accelerator::Kvm => "host",
         Accelerator::Tcg => "max",
@@ -106,7 +110,7 @@ fn board(line: &mut Line, options: &Options, prepared: &Prepared) {
     line.add("-smp", options.cpus.to_string());
     line.add("-m", options.memory.to_string());
     line.add("-display", "none");
-    line.add("-vga", "std");
+    line.add("-vga", screen);
     line.add("-device", "virtio-rng-pci");
     if let Some((code, variables)) = &prepared.firmware {
         if options.machine == Chipset::Q35 && options.secure_boot != SecureBoot::Off {
@@ -124,7 +128,7 @@ fn board(line: &mut Line, options: &Options, prepared: &Prepared) {
     }
 }
 
-fn console(line: &mut Line, prepared: &Prepared) {
+fn console(line: &mut Line, options: &Options, prepared: &Prepared) {
     match prepared.console {
         ConsoleUser::Fixture => line.add("-chardev", "stdio,id=console,signal=off"),
         // The multiplexer gives Ctrl-A its meaning: X leaves, C reaches the monitor.
@@ -133,7 +137,9 @@ fn console(line: &mut Line, prepared: &Prepared) {
             line.add("-mon", "chardev=console,mode=readline");
         }
     }
-    line.add("-serial", "chardev:console");
+    if options.consoles != Consoles::Screen {
+        line.add("-serial", "chardev:console");
+    }
     line.add("-qmp", format!("unix:{},server=on,wait=off", escaped(&prepared.monitor)));
 }
 
@@ -181,7 +187,11 @@ fn attach(line: &mut Line, options: &Options, number: usize, disk: &Path) {
         (Bus::Ahci, Chipset::Q35) => format!("ide-hd,bus=ide.{}", number + 1),
         (Bus::Ahci, Chipset::Pc) => format!("ide-hd,bus=sata.{number}"),
     };
-    line.add("-device", format!("{device},drive=disk{number},serial=disk{number},bootindex={}", number + 1));
+    let sector = match options.sector {
+        Sector::Bytes512 => "",
+        Sector::Bytes4096 => ",logical_block_size=4096,physical_block_size=4096",
+    };
+    line.add("-device", format!("{device},drive=disk{number},serial=disk{number}{sector},bootindex={}", number + 1));
 }
 
 /// A path within an option: commas are doubled there.
@@ -223,6 +233,21 @@ mod tests {
         assert!(line.contains("usb-storage,bus=xhci.0,drive=iso,removable=on,bootindex=0"), "{line}");
         assert!(line.contains("drive=disk0,serial=disk0,bootindex=1"), "{line}");
         assert!(line.contains("format=qcow2,discard=unmap,file=b.qcow2"), "{line}");
+    }
+
+    #[test]
+    fn a_machine_has_only_the_consoles_that_are_asked_for() {
+        let serial = line(&Options { consoles: Consoles::Serial, ..Options::default() });
+        assert!(serial.contains("-vga none") && serial.contains("i8042=off"), "{serial}");
+        assert!(serial.contains("-serial chardev:console"), "{serial}");
+        let screen = line(&Options { consoles: Consoles::Screen, ..Options::default() });
+        assert!(screen.contains("-vga std") && !screen.contains("-serial"), "{screen}");
+    }
+
+    #[test]
+    fn disks_show_the_sectors_that_are_asked_for() {
+        let line = line(&Options { sector: Sector::Bytes4096, bus: Bus::Nvme, ..Options::default() });
+        assert!(line.contains("nvme,drive=disk0,serial=disk0,logical_block_size=4096"), "{line}");
     }
 
     #[test]

@@ -21,12 +21,14 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
     let evidence = evidence::head().await;
     let hostname = hostname().await;
     let memory = memory_used();
+    let cards = network_cards();
     let shown = json!({
         "system": system,
         "hostname": hostname.as_ref().ok(),
         "services": {"total": services.len(), "attention": not_ready},
         "policy": policy.as_ref().ok(),
         "evidence": evidence.as_ref().ok(),
+        "network": {"cards": cards},
         "memory_used_mib": memory,
     });
     format.print(&shown, |_| {
@@ -44,6 +46,11 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
             "  evidence   {}",
             or_why(evidence.map(|head| format!("{} records, root {}…", head.size, short(&head.root))))
         );
+        match cards.as_deref() {
+            Some([]) => println!("  network    this machine has no network card"),
+            Some(cards) => println!("  network    {}", cards.join(", ")),
+            None => println!("  network    the kernel does not say which cards there are"),
+        }
         if let Some(memory) = memory {
             println!("  memory     {memory} MiB used");
         }
@@ -93,6 +100,15 @@ async fn policy_line() -> Result<Value, Failure> {
 async fn hostname() -> Result<String, Failure> {
     let value: Value = read("settings", &settings::connect().await?.get("hostname").await?)?;
     Ok(value.as_str().unwrap_or_default().to_owned())
+}
+
+/// The machine's network cards by the kernel's names; unknown when the kernel does not show them.
+fn network_cards() -> Option<Vec<String>> {
+    let listed = std::fs::read_dir("/sys/class/net").ok()?;
+    let names = listed.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut cards: Vec<_> = names.filter(|name| name != "lo").collect();
+    cards.sort();
+    Some(cards)
 }
 
 /// Memory that is not available to programs, in MiB.
