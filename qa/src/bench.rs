@@ -5,6 +5,7 @@
 
 mod boot;
 mod launch;
+mod others;
 mod work;
 
 use std::fmt;

@@ -1,5 +1,7 @@
 //! What the build machine must have. Named in one line when missing, and installed when we may.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -21,6 +23,8 @@ pub(crate) enum Need {
     Build,
     /// To run machines as well.
     Machine,
+    /// To measure beside other systems.
+    Bench,
 }
 
 /// A sign that a package is there (a program, or an absolute path) and the package.
@@ -56,23 +60,81 @@ const PACKAGES: &[(Need, &str, &str)] = &[
     (Need::Machine, "veritysetup", "cryptsetup-bin"),
     (Need::Machine, "fsck.vfat", "dosfstools"),
     (Need::Machine, "bwrap", "bubblewrap"),
+    (Need::Bench, "mmdebstrap", "mmdebstrap"),
 ];
+
+/// A program that is of use from some version on, how it says its version, that version, and its package.
+const VERSIONS: &[(Need, &[&str], &[u32], &str)] = &[
+    // What linux 7.2 asks for.
+    (Need::Build, &["gcc", "--version"], &[8, 1], "build-essential"),
+    (Need::Build, &["ld", "--version"], &[2, 30], "build-essential"),
+    (Need::Build, &["make", "--version"], &[4, 0], "build-essential"),
+    (Need::Build, &["bison", "--version"], &[2, 0], "bison"),
+    (Need::Build, &["flex", "--version"], &[2, 5, 35], "flex"),
+    // Clusters of 64 KiB in deterministic images.
+    (Need::Build, &["mkfs.erofs", "-V"], &[1, 5], "erofs-utils"),
+    // An appended partition that El Torito and the GPT share.
+    (Need::Build, &["xorriso", "-version"], &[1, 5], "xorriso"),
+    // Dates from SOURCE_DATE_EPOCH.
+    (Need::Build, &["mcopy", "--version"], &[4, 0, 26], "mtools"),
+    // Ed25519 on raw input.
+    (Need::Build, &["openssl", "version"], &[3, 0], "openssl"),
+    (Need::Build, &["python3", "--version"], &[3, 9], "python3"),
+    // The oldest that our scenarios ran with.
+    (Need::Machine, &["qemu-system-x86_64", "--version"], &[7, 2], "qemu-system-x86"),
+    (Need::Machine, &["swtpm", "--version"], &[0, 7], "swtpm"),
+];
+
+/// What keeps this machine from being used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Lack {
+    Missing { sign: &'static str, package: &'static str },
+    TooOld { program: &'static str, package: &'static str, found: Vec<u32>, wanted: &'static [u32] },
+}
+
+impl Lack {
+    fn package(&self) -> &'static str {
+        match self {
+            Self::Missing { package, .. } | Self::TooOld { package, .. } => package,
+        }
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { sign, package } if package == sign => formatter.write_str(package),
+            Self::Missing { sign, package } => write!(formatter, "{package} ({sign})"),
+            Self::TooOld { program, found, wanted, .. } => {
+                write!(formatter, "{program} {} or newer (here is {})", dotted(wanted), dotted(found))
+            }
+        }
+    }
+}
 
 /// Makes sure that everything is there.
 pub(crate) fn prepare(need: Need, install: Install) -> Result<()> {
-    let mut missing: Vec<&str> = PACKAGES
-        .iter()
-        .filter(|(wanted, sign, _)| *wanted <= need && !present(sign))
-        .map(|(_, _, package)| *package)
-        .collect();
-    missing.dedup();
-    if missing.is_empty() {
+    let lacks = lacks(need, present, said_version);
+    if lacks.is_empty() {
         return Ok(());
     }
-    let line = format!("apt-get install --no-install-recommends {}", missing.join(" "));
-    eprintln!("this machine lacks: {}", missing.join(" "));
-    let Some(prefix) = root_prefix().filter(|_| install == Install::Allowed && present("apt-get")) else {
-        return Err(Error::refused("packages are missing on this machine", format!("run as root: {line}")));
+    let named = listed(&lacks);
+    let packages: Vec<&str> = lacks.iter().map(Lack::package).collect::<BTreeSet<_>>().into_iter().collect();
+    let line = format!("apt-get install --no-install-recommends {}", packages.join(" "));
+    if install == Install::ReportOnly {
+        return Err(Error::refused(format!("this machine lacks {named}"), format!("run as root: {line}")));
+    }
+    if !present("apt-get") {
+        return Err(Error::refused(
+            format!("this machine lacks {named}"),
+            format!("it has no apt-get; install what Debian calls {}", packages.join(" ")),
+        ));
+    }
+    let Some(prefix) = root_prefix() else {
+        return Err(Error::refused(
+            format!("this machine lacks {named}, and this user may not install"),
+            format!("run as root: {line}"),
+        ));
     };
     let apt = |words: &[&str]| {
         let mut all: Vec<&str> = prefix.to_vec();
@@ -80,20 +142,56 @@ pub(crate) fn prepare(need: Need, install: Install) -> Result<()> {
         all.extend(words);
         Tool::new(all[0]).args(&all[1..])
     };
-    eprintln!("installing them: {line}");
+    eprintln!("this machine lacks {named}; installing: {line}");
     let mut words = vec!["install", "--no-install-recommends"];
-    words.extend(&missing);
+    words.extend(&packages);
     // A fresh machine has no package lists, an old one may name versions that are gone: fetch the lists, then once more.
     if apt(&words).run().is_err() {
         apt(&["update"]).run()?;
         apt(&words).run()?;
     }
-    match PACKAGES.iter().find(|(wanted, sign, _)| *wanted <= need && !present(sign)) {
-        None => Ok(()),
-        Some((_, sign, package)) => {
-            Err(Error::refused(format!("package {package} is installed and {sign} is still not there"), ""))
-        }
+    let left = self::lacks(need, present, said_version);
+    if left.is_empty() {
+        return Ok(());
     }
+    Err(Error::refused(
+        format!("after `{line}` this machine still lacks {}", listed(&left)),
+        "its release of Debian or Ubuntu may be too old: Debian 12 has everything",
+    ))
+}
+
+fn listed(lacks: &[Lack]) -> String {
+    lacks.iter().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// What is missing or too old. A program that does not say a version is taken as it is.
+fn lacks(need: Need, present: impl Fn(&str) -> bool, said_version: impl Fn(&[&str]) -> Option<Vec<u32>>) -> Vec<Lack> {
+    let wanted = PACKAGES.iter().filter(|(wanted, ..)| *wanted <= need);
+    let missing = wanted.filter(|(_, sign, _)| !present(sign));
+    let mut lacks: Vec<Lack> = missing.map(|(_, sign, package)| Lack::Missing { sign, package }).collect();
+    let versions = VERSIONS.iter().filter(|(wanted, words, ..)| *wanted <= need && present(words[0]));
+    lacks.extend(versions.filter_map(|(_, words, wanted, package)| {
+        let found = said_version(words)?;
+        (found.as_slice() < *wanted).then_some(Lack::TooOld { program: words[0], package, found, wanted })
+    }));
+    lacks
+}
+
+fn said_version(words: &[&str]) -> Option<Vec<u32>> {
+    version_in(&Tool::new(words[0]).args(&words[1..]).said()?)
+}
+
+/// The first number with a dot in it, such as in `xorriso 1.5.4 : RockRidge`.
+fn version_in(text: &str) -> Option<Vec<u32>> {
+    let words = text.split(|letter: char| !letter.is_ascii_digit() && letter != '.');
+    words
+        .map(|word| word.trim_matches('.'))
+        .filter(|word| word.contains('.'))
+        .find_map(|word| word.split('.').map(|part| part.parse().ok()).collect())
+}
+
+fn dotted(version: &[u32]) -> String {
+    version.iter().map(ToString::to_string).collect::<Vec<_>>().join(".")
 }
 
 /// Whether a program is on the path, or an absolute path exists.
@@ -115,5 +213,46 @@ fn root_prefix() -> Option<&'static [&'static str]> {
         Some(&["sudo", "-n"])
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn versions_are_read_as_programs_say_them() {
+        let check = |text: &str, expected: &[u32]| assert_eq!(version_in(text).as_deref(), Some(expected), "{text}");
+        check("gcc (Debian 12.2.0-14+deb12u1) 12.2.0\nCopyright (C) 2022", &[12, 2, 0]);
+        check("GNU ld (GNU Binutils for Debian) 2.40\n", &[2, 40]);
+        check("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)\n", &[7, 2, 22]);
+        check("mkfs.erofs 1.5\n", &[1, 5]);
+        check("*** Zstandard CLI (64-bit) v1.5.4, by Yann Collet ***", &[1, 5, 4]);
+        assert_eq!(version_in("usage: a FILE..."), None);
+    }
+
+    #[test]
+    fn missing_and_old_programs_are_named() {
+        assert_eq!(lacks(Need::Bench, |_| true, |_| None), []);
+        let lacks = lacks(
+            Need::Build,
+            |sign| sign != "xorriso",
+            |words| Some(if words[0] == "mkfs.erofs" { vec![1, 4, 9] } else { vec![99, 0] }),
+        );
+        assert_eq!(listed(&lacks), "mkfs.erofs 1.5 or newer (here is 1.4.9), xorriso");
+    }
+
+    #[test]
+    fn what_only_machines_need_is_not_asked_for_a_build() {
+        let lacks = lacks(Need::Build, |sign| !sign.starts_with("qemu"), |_| None);
+        assert_eq!(lacks, []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_of_a_program_panics(text in "[0-9. v()-]{0,40}") {
+            let _ = version_in(&text);
+        }
     }
 }

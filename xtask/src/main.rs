@@ -20,12 +20,15 @@ mod lock;
 mod machine;
 mod manifest;
 mod output;
+mod pcr;
 mod peers;
 mod programs;
 mod progress;
 mod project;
 mod release;
 mod root;
+mod signer;
+mod sums;
 mod system;
 mod tidy;
 mod tool;
@@ -103,9 +106,15 @@ enum Command {
         /// The folder to fill.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        /// Also with keys that were made for development, for tests.
+        #[arg(long)]
+        development: bool,
     },
-    /// Makes the signing keys if there are none, and shows them.
-    Keys,
+    /// Makes the signing keys if there are none, shows them, or changes one.
+    Keys {
+        #[command(subcommand)]
+        command: Option<keys::Command>,
+    },
     /// Shows, checks, builds the kernel.
     Kernel {
         #[command(subcommand)]
@@ -149,11 +158,15 @@ fn run(args: Args) -> Result<()> {
         }
         Command::Qa { names, all } => machine::run_named(&names, all),
         Command::Bench { names } => machine::bench(&names),
-        Command::Release { version, out } => {
-            release::write(&Cache::open()?, &Keys::open()?, &Order::working(&version), &out)?;
+        Command::Release { version, out, development } => {
+            let keys = Keys::open()?;
+            if !development {
+                release::check_purpose(keys.purpose())?;
+            }
+            release::write(&Cache::open()?, &keys, &Order::working(&version), &out)?;
             show(&out)
         }
-        Command::Keys => keys::run(),
+        Command::Keys { command } => keys::run(command),
         Command::Kernel { command } => kernel::run(command, &Cache::open()?),
         Command::Tidy { write } => tidy::run(if write { tidy::Graph::Write } else { tidy::Graph::Compare }),
     }
@@ -164,10 +177,11 @@ impl Command {
     fn need(&self) -> Need {
         match self {
             Self::Check | Self::Tidy { .. } => Need::Nothing,
-            Self::Iso { .. } | Self::Disk(_) | Self::Release { .. } | Self::Keys | Self::Kernel { .. } => Need::Build,
-            Self::Run { .. } | Self::Test { .. } | Self::Vm { .. } | Self::Qa { .. } | Self::Bench { .. } => {
-                Need::Machine
+            Self::Iso { .. } | Self::Disk(_) | Self::Release { .. } | Self::Keys { .. } | Self::Kernel { .. } => {
+                Need::Build
             }
+            Self::Run { .. } | Self::Test { .. } | Self::Vm { .. } | Self::Qa { .. } => Need::Machine,
+            Self::Bench { .. } => Need::Bench,
         }
     }
 }

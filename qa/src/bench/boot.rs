@@ -1,12 +1,13 @@
 //! Time from the kernel's start to the console and to the whole system, beside the same kernel on the same machine,
-//! started by the same firmware, whose first process ends at once. The medium is in the drive of both: a kernel has
-//! its disks found before it starts a first process, and that takes as long as the drive does.
+//! started by the same firmware, whose first process ends at once, and beside other systems. The medium is in the drive of
+//! all: a kernel has its disks found before it starts a first process, and that takes as long as the drive does.
 
 use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::others::{Systemd, login_ms};
 use super::{Peer, Row, live};
 use crate::host::initramfs::Initramfs;
 use crate::scenario::{Failure, Stage};
@@ -20,21 +21,30 @@ const EXIT: [u8; 132] = exit_program();
 const ROUNDS: usize = 3;
 
 pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
-    let (mut fastest, mut bare): (Option<Milestones>, f64) = (None, f64::INFINITY);
+    let debian = (stage.context.make_debian)().map_err(Failure::broken)?;
+    let mut fastest: Option<Milestones> = None;
+    let [mut bare, mut ours, mut theirs] = [f64::INFINITY; 3];
     for _ in 0..ROUNDS {
         let milestones = Milestones::of(&mut live(stage, "boot")?)?;
         if fastest.as_ref().is_none_or(|before| milestones.system < before.system) {
             fastest = Some(milestones);
         }
         bare = bare.min(bare_kernel(stage)?);
+        ours = ours.min(login_ms(stage, &debian, Systemd::OnOurKernel)?);
+        theirs = theirs.min(login_ms(stage, &debian, Systemd::OnItsOwn)?);
     }
     let Milestones { init, console, system, memory } = fastest.expect("there was at least one round");
-    let peer = || Some(Peer { name: "the kernel alone", value: bare });
-    let row = |name, value, limit| Row { name, value, unit: "ms", peer: peer(), limit };
+    let row = |name, value, peer, limit| Row { name, value, unit: "ms", peer: Some(peer), limit };
+    let bare = || Peer { name: "the kernel alone", value: bare };
+    let ours = Peer { name: "systemd on our kernel, to the login", value: ours };
+    let theirs = Peer { name: "minimal Debian, to the login", value: theirs };
+    let (third, eighth) = (ours.value / 3.0, theirs.value / 8.0);
     Ok(vec![
-        row("kernel start to PID 1", init, None),
-        row("kernel start to console", console, Some(bare * 1.3)),
-        row("kernel start to system ready", system, Some(bare * 2.0)),
+        row("kernel start to PID 1", init, bare(), None),
+        row("kernel start to console", console, bare(), Some(bare().value * 1.3)),
+        row("kernel start to console", console, ours, Some(third)),
+        row("kernel start to console", console, theirs, Some(eighth)),
+        row("kernel start to system ready", system, bare(), Some(bare().value * 2.0)),
         Row { name: "memory at ready", value: memory, unit: "MiB", peer: None, limit: Some(128.0) },
     ])
 }
