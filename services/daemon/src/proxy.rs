@@ -16,6 +16,7 @@ use zbus::{Fd, OwnedFd};
 pub trait Evidence1 {
     fn append(&self, kind: &str, action: &str, payload: &str) -> zbus::Result<u64>;
     fn query(&self, filter: &str) -> zbus::Result<String>;
+    fn subscribe(&self, filter: &str) -> zbus::Result<String>;
     fn show(&self, index: u64) -> zbus::Result<String>;
     fn prove(&self, index: u64) -> zbus::Result<String>;
     fn checkpoint(&self) -> zbus::Result<String>;
@@ -27,6 +28,7 @@ pub trait Evidence1 {
 pub trait Policy1 {
     fn decide(&self, envelope: &str, subject: Fd<'_>) -> zbus::Result<String>;
     fn explain(&self, envelope: &str, subject: Fd<'_>) -> zbus::Result<String>;
+    fn decide_again(&self, envelope: &str, subject: &str) -> zbus::Result<String>;
     fn approvals(&self) -> zbus::Result<String>;
     fn approve(&self, id: &str, pass_phrase: &str) -> zbus::Result<()>;
     fn reject(&self, id: &str, reason: &str) -> zbus::Result<()>;

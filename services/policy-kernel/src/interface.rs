@@ -43,6 +43,15 @@ impl Policy1 {
         json(self.kernel.explain(envelope, &subject))
     }
 
+    /// What would be decided now on an envelope and a subject that are in the evidence log. Nothing is recorded, and nothing
+    /// can be approved: the subject is a record's word here, which is good enough for a comparison and for nothing else.
+    async fn decide_again(&self, envelope: &str, subject: &str) -> fdo::Result<String> {
+        self.require("decide-again")?;
+        let subject = serde_json::from_str(subject)
+            .map_err(|error| fdo::Error::InvalidArgs(format!("the subject is no peer: {error}")))?;
+        json(self.kernel.explain(envelope, &subject))
+    }
+
     /// Every request for approval that is kept, oldest first.
     async fn approvals(&self) -> fdo::Result<String> {
         self.require("approvals")?;
