@@ -9,9 +9,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use aios_evidence::scan::{Place, scan, tail};
-use aios_evidence::segment::{Damage, Refusal, Verdict, judge};
+use aios_evidence::segment::{Damage, FRAME_LIMIT, Frame, HEADER, Next, Refusal, Verdict, judge};
 use aios_evidence::{
     Checkpoint, CheckpointError, NoteError, Record, ResourcePath, TILE_WIDTH, Tree, VerifierKey, encode_bundle_entry,
+    leaf_hash,
 };
 
 /// The file that the log is.
@@ -26,9 +27,9 @@ const HEAD_LIMIT: u64 = 96 * 1024;
 pub(crate) enum LogError {
     #[error("cannot read {}", path.display())]
     Access { path: PathBuf, source: io::Error },
-    #[error("{} is no log of version 1", path.display())]
+    #[error("{} is no log of version 2", path.display())]
     Version { path: PathBuf },
-    #[error("the first record does not name the key that signs the log")]
+    #[error("the first record does not name the keys that sign the log")]
     NoKey,
     #[error("the key in the first record is wrong")]
     Key(#[source] NoteError),
@@ -63,32 +64,26 @@ impl Log {
         let path = folder.join(SEGMENT);
         let segment = File::open(&path).map_err(access(&path))?;
         let length = segment.metadata().map_err(access(&path))?.len();
-        let mut places = Vec::new();
         let read_at = |offset, bytes: &mut [u8]| segment.read_at(bytes, offset);
-        let scanned = scan(read_at, |_, _, place| places.push(place)).map_err(access(&path))?;
+        let (key, note, head) = match read_first(read_at).map_err(access(&path))? {
+            First::Version => return Err(LogError::Version { path }),
+            First::Nothing(damage) => return Err(damage.map_or(LogError::NoKey, LogError::NothingWhole)),
+            First::Record(first) => signed_head(folder, &first)?,
+        };
+        let (mut tree, mut places) = (Tree::default(), Vec::new());
+        let scanned = scan(read_at, head.size, |hash, place| {
+            tree.push(hash);
+            places.push(place);
+        });
+        let scanned = scanned.map_err(access(&path))?;
         let mut scanned = scanned.ok_or_else(|| LogError::Version { path: path.clone() })?;
         let tail = tail(read_at, &scanned, length).map_err(access(&path))?;
-
-        let Some(first) = places.first() else {
-            return Err(scanned.damage.take().map_or(LogError::NoKey, LogError::NothingWhole));
-        };
-        let first = read_entry(&segment, *first).map_err(access(&path))?;
-        let first = Record::decode(&first).map_err(|_| LogError::NoKey)?;
-        let line = first.payload.get("key").and_then(|key| key.as_str()).ok_or(LogError::NoKey)?;
-        let key: VerifierKey = line.parse().map_err(LogError::Key)?;
-
-        let path = folder.join(CHECKPOINT);
-        let mut note = Vec::new();
-        let opened = File::open(&path).and_then(|file| file.take(HEAD_LIMIT + 1).read_to_end(&mut note));
-        opened.map_err(access(&path))?;
-        let head = Checkpoint::open(&note, &key).map_err(LogError::Head)?;
         let verdict = judge(&scanned.replay, Some(&head), &tail, scanned.damage.take()).map_err(LogError::Damaged)?;
         let unfinished = match verdict {
             Verdict::Whole => 0,
             Verdict::CutTail => length - scanned.end,
         };
-        scanned.replay.drop_uncommitted();
-        Ok(Self { segment, tree: scanned.replay.tree, places, key: key.to_string(), note, head, unfinished })
+        Ok(Self { segment, tree, places, key: key.to_string(), note, head, unfinished })
     }
 
     /// How many records the stored head has.
@@ -116,14 +111,54 @@ impl Log {
                 let begin = begin.ok_or_else(missing)?;
                 let places = self.places.get(begin..begin.saturating_add(tile.width as usize)).ok_or_else(missing)?;
                 let mut bundle = Vec::new();
-                for place in places {
+                for (index, place) in (begin as u64..).zip(places) {
                     let entry = read_entry(&self.segment, *place).map_err(|error| error.to_string())?;
-                    encode_bundle_entry(&entry, &mut bundle);
+                    // What was removed when its time was over is an entry without bytes.
+                    let whole = self.tree.subtree(0, index) == Some(leaf_hash(&entry));
+                    let gone = !whole && entry.iter().all(|byte| *byte == 0);
+                    encode_bundle_entry(if gone { &[] } else { &entry }, &mut bundle);
                 }
                 Ok(bundle)
             }
         }
     }
+}
+
+/// What a segment begins with.
+enum First {
+    Version,
+    Nothing(Option<Damage>),
+    Record(Box<Record>),
+}
+
+/// Reads the first group only: the record in it names the keys, without which the head cannot be read.
+fn read_first(read_at: impl Fn(u64, &mut [u8]) -> io::Result<usize>) -> io::Result<First> {
+    let mut bytes = vec![0; HEADER.len() + FRAME_LIMIT];
+    let mut have = 0;
+    while have < bytes.len() {
+        match read_at(have as u64, &mut bytes[have..])? {
+            0 => break,
+            got => have += got,
+        }
+    }
+    let Some(frames) = bytes[..have].strip_prefix(HEADER) else { return Ok(First::Version) };
+    let Next::Frame(Frame::Entry { hash, entry }, _) = Frame::read(frames) else { return Ok(First::Nothing(None)) };
+    if leaf_hash(entry) != hash {
+        return Ok(First::Nothing(Some(Damage::Entry { index: 0 })));
+    }
+    Ok(Record::decode(entry).map_or(First::Nothing(None), |record| First::Record(Box::new(record))))
+}
+
+/// The keys that the first record names, and the stored head that they signed.
+fn signed_head(folder: &Path, first: &Record) -> Result<(VerifierKey, Vec<u8>, Checkpoint), LogError> {
+    let line = |field: &str| first.payload.get(field).and_then(|line| line.as_str()).ok_or(LogError::NoKey);
+    let key: VerifierKey = format!("{}\n{}", line("key")?, line("key_ml_dsa")?).parse().map_err(LogError::Key)?;
+    let path = folder.join(CHECKPOINT);
+    let mut note = Vec::new();
+    let opened = File::open(&path).and_then(|file| file.take(HEAD_LIMIT + 1).read_to_end(&mut note));
+    opened.map_err(|source| LogError::Access { path, source })?;
+    let head = Checkpoint::open(&note, &key).map_err(LogError::Head)?;
+    Ok((key, note, head))
 }
 
 fn read_entry(segment: &File, place: Place) -> io::Result<Vec<u8>> {

@@ -9,7 +9,7 @@ use crate::log::{AppendRefused, Draft, Log, QueryError};
 use crate::writer::now;
 
 /// Who the log's own records are from.
-const SELF: &str = "service:evidence-log";
+pub(crate) const SELF: &str = "service:evidence-log";
 
 /// The boot was not begun in the log.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,8 @@ pub(crate) fn begin(log: &Log, system: &System, cut: u64) -> Result<(), BootErro
             "root_hash": system.root_hash,
             "secure_boot": system.secure_boot,
             "boot": system.boot_id,
-            "key": log.key_line(),
+            "key": log.key().ed25519_line(),
+            "key_ml_dsa": log.key().ml_dsa_line(),
         });
         drafts.push(draft(Kind::Boot, payload));
     }
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn each_boot_is_begun_once_and_a_repair_is_recorded() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (log, _) = open(folder.path(), || Ok([7; 32])).expect("a new log");
+        let (log, _) = open(folder.path(), || Ok([7; 96])).expect("a new log");
         begin(&log, &system("one"), 0).expect("begun");
         begin(&log, &system("one"), 0).expect("goes on");
         begin(&log, &system("one"), 40).expect("goes on after a repair");

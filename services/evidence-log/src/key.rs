@@ -1,13 +1,23 @@
-//! The log's key: 32 random bytes made at the first start, readable by this service only.
+//! The log's secrets: 96 random bytes made at the first start, readable by this service only: a seed for each of the two
+//! signing keys, and the key of commitments to what is withheld.
 
 use std::io;
 use std::path::Path;
 
-use aios_evidence::SigningKey;
+use aios_evidence::{CommitmentKey, SigningKey};
 
 use crate::open::OpenError;
 
 const FILE: &str = "signing-key";
+
+/// How many random bytes the secrets are made of.
+pub(crate) const SEED: usize = 96;
+
+/// What the log signs and commits with.
+pub(crate) struct Secrets {
+    pub(crate) signing: SigningKey,
+    pub(crate) commitment: CommitmentKey,
+}
 
 /// Whether a log was already begun with a key that must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +29,8 @@ pub(crate) enum Expect {
 }
 
 /// Random bytes from the kernel.
-pub(crate) fn random_seed() -> io::Result<[u8; 32]> {
-    let mut seed = [0; 32];
+pub(crate) fn random_seed() -> io::Result<[u8; SEED]> {
+    let mut seed = [0; SEED];
     getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(seed)
 }
@@ -29,12 +39,12 @@ pub(crate) fn random_seed() -> io::Result<[u8; 32]> {
 pub(crate) fn load(
     folder: &Path,
     expect: Expect,
-    new_seed: impl FnOnce() -> io::Result<[u8; 32]>,
-) -> Result<SigningKey, OpenError> {
+    new_seed: impl FnOnce() -> io::Result<[u8; SEED]>,
+) -> Result<Secrets, OpenError> {
     let path = folder.join(FILE);
     let failed = |source| OpenError::Access { path: path.clone(), source };
     let seed = match std::fs::read(&path) {
-        Ok(bytes) => <[u8; 32]>::try_from(bytes).map_err(|bytes| OpenError::KeyForm { path, found: bytes.len() })?,
+        Ok(bytes) => <[u8; SEED]>::try_from(bytes).map_err(|bytes| OpenError::KeyForm { path, found: bytes.len() })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound && expect == Expect::NewLog => {
             let seed = new_seed().map_err(failed)?;
             aios_store::replace(&path, &seed, 0o600)?;
@@ -43,7 +53,11 @@ pub(crate) fn load(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::KeyGone { path }),
         Err(error) => return Err(failed(error)),
     };
-    Ok(SigningKey::from_seed(&seed, origin)?)
+    let (mut signing, mut commitment) = ([0; 64], [0; 32]);
+    signing.copy_from_slice(&seed[..64]);
+    commitment.copy_from_slice(&seed[64..]);
+    let signing = SigningKey::from_seed(&signing, origin)?;
+    Ok(Secrets { signing, commitment: CommitmentKey::new(commitment) })
 }
 
 /// The log's name: unique because the key is.

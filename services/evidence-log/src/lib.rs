@@ -5,6 +5,7 @@
 //! makes the log read-only and the service never ready, so that no action can run without evidence.
 
 mod boot;
+mod denials;
 mod door;
 mod events;
 mod key;
@@ -43,6 +44,11 @@ pub async fn run() -> Result<(), Fatal> {
     };
     let appends = writer::start(Arc::clone(&log), boot.clone())?;
     if log.closed().is_none() {
+        match aios_linux::inherited::audit_records() {
+            Ok(records) => denials::start(records, Arc::clone(&log), appends.clone(), boot.clone())?,
+            // The kernel refuses all the same; who reads the log finds that it is silent, and why.
+            Err(error) => eprintln!("what the kernel refuses is not recorded: {error}"),
+        }
         events::start(Arc::clone(&log), appends.clone(), boot)?;
     }
     let served = aios_daemon::serve("/org/aios/Evidence1", move |caller| {

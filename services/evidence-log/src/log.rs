@@ -15,11 +15,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use aios_evidence::scan::Place;
 use aios_evidence::segment::{Frame, GROUP_LIMIT};
 use aios_evidence::{
-    Checkpoint, Fault, Filter, InclusionBundle, KeySource, Kind, RECORD_LIMIT, Record, RecordError, Report,
-    ResourcePath, SigningKey, TILE_WIDTH, Tree, TreeError, encode_bundle_entry, leaf_hash, verify_export,
+    Checkpoint, Clock, CommitmentKey, Fault, Filter, Frontier, InclusionBundle, KeySource, Kind, Parts, RECORD_LIMIT,
+    Record, RecordError, Report, ResourcePath, SigningKey, TILE_WIDTH, Tree, TreeError, VerifierKey, canonical_text,
+    clear, encode_bundle_entry, leaf_hash, verify_export,
 };
 use aios_store::{AppendError, AppendFile, ReplaceError};
 
+use crate::key::Secrets;
 use crate::open::CHECKPOINT;
 
 /// One answer to a query is at most this long, so that it passes every limit on the way.
@@ -51,6 +53,8 @@ pub struct Stamp {
     pub at_ms: u64,
     /// Milliseconds since 1970.
     pub wall: u64,
+    /// What that is worth.
+    pub clock: Clock,
 }
 
 /// A record was not written.
@@ -137,6 +141,7 @@ struct View {
 pub struct Log {
     folder: PathBuf,
     key: SigningKey,
+    commitment: CommitmentKey,
     segment: Mutex<AppendFile>,
     reader: File,
     view: RwLock<View>,
@@ -145,16 +150,17 @@ pub struct Log {
 impl Log {
     pub(crate) fn new(
         folder: &Path,
-        key: SigningKey,
+        secrets: Secrets,
         segment: AppendFile,
         reader: File,
         tree: Tree,
         index: Index,
         closed: Option<String>,
     ) -> Self {
+        let Secrets { signing: key, commitment } = secrets;
         let head = head_of(&key, &tree);
         let view = RwLock::new(View { tree, index, head, closed });
-        Self { folder: folder.to_owned(), key, segment: Mutex::new(segment), reader, view }
+        Self { folder: folder.to_owned(), key, commitment, segment: Mutex::new(segment), reader, view }
     }
 
     /// Why nothing can be appended, if so.
@@ -167,9 +173,9 @@ impl Log {
         self.view().tree.size()
     }
 
-    /// The public half of the log's key, as a line without its newline.
-    pub fn key_line(&self) -> String {
-        self.key.public().to_string()
+    /// The public halves of the log's keys.
+    pub fn key(&self) -> &VerifierKey {
+        self.key.public()
     }
 
     /// Writes records in order, as few syncs as their size allows; each gets its own answer. Durable on return.
@@ -194,7 +200,9 @@ impl Log {
         if let Some(reason) = self.closed() {
             return drafts.iter().map(|_| Err(AppendRefused::Closed(reason.clone()))).collect();
         }
-        let mut tree = self.view().tree.frontier();
+        let view = self.view();
+        let mut tree = Frontier::of(&view.tree, view.tree.size()).expect("a tree has its own hashes");
+        drop(view);
         let mut bytes = Vec::new();
         let mut written = Vec::new();
         let mut answers = Vec::new();
@@ -203,7 +211,7 @@ impl Log {
                 break;
             }
             let index = tree.size();
-            answers.push(encode(draft, stamp, index).map(|line| {
+            answers.push(encode(draft, stamp, &self.commitment, index).map(|line| {
                 let hash = leaf_hash(line.as_bytes());
                 Frame::Entry { hash, entry: line.as_bytes() }.write(&mut bytes);
                 let offset = segment.length() + (bytes.len() - line.len()) as u64;
@@ -262,7 +270,7 @@ impl Log {
         let missing = |size| QueryError::NoResource { path: path.to_string(), size };
         match path {
             ResourcePath::Checkpoint => Ok(self.checkpoint().into_bytes()),
-            ResourcePath::Key => Ok(format!("{}\n", self.key_line()).into_bytes()),
+            ResourcePath::Key => Ok(format!("{}\n", self.key()).into_bytes()),
             ResourcePath::Hashes { level, tile } => {
                 let view = self.view();
                 let size = view.tree.size();
@@ -294,7 +302,7 @@ impl Log {
                 path => self.resource(path).map_err(|error| aios_daemon::error_chain(&error)),
             }
         };
-        verify_export(&read, KeySource::Pinned(self.key.public()))
+        verify_export(&read, KeySource::Pinned(&self.key().ed25519_line()))
     }
 
     /// The lines of the records that a filter asks for, oldest first.
@@ -391,16 +399,20 @@ fn head_of(key: &SigningKey, tree: &Tree) -> String {
     Checkpoint { origin: key.public().name().to_owned(), size: tree.size(), root: tree.root() }.sign(key)
 }
 
-fn encode(draft: &Draft, stamp: &Stamp, index: u64) -> Result<String, AppendRefused> {
-    let record = Record {
-        index,
+fn encode(draft: &Draft, stamp: &Stamp, key: &CommitmentKey, index: u64) -> Result<String, AppendRefused> {
+    let cleared = clear(draft.kind, Record::payload_from(&draft.payload)?, key);
+    let parts = Parts {
         kind: draft.kind,
-        action: draft.action.clone(),
-        writer: draft.writer.clone(),
-        boot: stamp.boot.clone(),
+        writer: &draft.writer,
+        subject: cleared.subject.as_deref().unwrap_or(&draft.writer),
+        action: &draft.action,
+        digest: cleared.digest,
+        epoch: cleared.epoch.as_deref().unwrap_or("none"),
+        boot: &stamp.boot,
         at_ms: stamp.at_ms,
         wall: stamp.wall,
-        payload: Record::payload_from(&draft.payload)?,
+        clock: stamp.clock,
+        payload: &canonical_text(&cleared.payload),
     };
-    Ok(record.encode()?)
+    Ok(parts.line(index)?)
 }

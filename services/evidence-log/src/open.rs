@@ -5,12 +5,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use aios_evidence::scan::{scan, tail};
+use aios_evidence::scan::{Place, scan, tail};
 use aios_evidence::segment::{self, Damage, Replay, Verdict};
-use aios_evidence::{Checkpoint, NoteError, VerifierKey};
+use aios_evidence::{Checkpoint, CheckpointError, Line, NoteError, Tree};
 use aios_store::{AppendError, AppendFile, ReplaceError};
 
-use crate::key::{self, Expect};
+use crate::key::{self, Expect, SEED};
 use crate::log::{Index, Log};
 
 pub(crate) const SEGMENT: &str = "segment";
@@ -56,7 +56,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The key has another form.
-    #[error("the key {} has {found} bytes instead of 32", path.display())]
+    #[error("the key {} has {found} bytes instead of 96", path.display())]
     KeyForm {
         /// Where.
         path: PathBuf,
@@ -73,7 +73,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Written by another version, or not a log.
-    #[error("{} is no log of version 1", path.display())]
+    #[error("{} is no log of version 2; a log of an earlier build is not read: move its folder away to begin a new one", path.display())]
     Version {
         /// Which file.
         path: PathBuf,
@@ -81,7 +81,7 @@ pub enum OpenError {
 }
 
 /// Opens the log in `folder`, or begins one there. `new_seed` gives the key of a new log.
-pub fn open(folder: &Path, new_seed: impl FnOnce() -> io::Result<[u8; 32]>) -> Result<(Log, Opened), OpenError> {
+pub fn open(folder: &Path, new_seed: impl FnOnce() -> io::Result<[u8; SEED]>) -> Result<(Log, Opened), OpenError> {
     let access = |path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::Access { path, source }
@@ -106,13 +106,19 @@ pub fn open(folder: &Path, new_seed: impl FnOnce() -> io::Result<[u8; 32]>) -> R
 
     let mut file = AppendFile::open(&segment_path)?;
     let reader = file.reader()?;
-    let mut index = Index::default();
+    let (mut tree, mut places) = (Tree::default(), Vec::new());
     let read_at = |offset, bytes: &mut [u8]| reader.read_at(bytes, offset);
-    let found = scan(read_at, |kind, action, place| index.push(kind, action, place)).map_err(access(&segment_path))?;
+    let signed = signed.map(|note| Checkpoint::open(&note, key.signing.public())).transpose();
+    let watch = signed.as_ref().ok().and_then(Option::as_ref).map_or(0, |head| head.size);
+    let found = scan(read_at, watch, |hash, place| {
+        tree.push(hash);
+        places.push(place);
+    });
+    let found = found.map_err(access(&segment_path))?;
     let Some(mut read) = found else { return Err(OpenError::Version { path: segment_path }) };
 
     let tail = tail(read_at, &read, file.length()).map_err(access(&segment_path))?;
-    let opened = match judge(&read.replay, signed.as_deref(), key.public(), &tail, read.damage.take()) {
+    let opened = match judge(&read.replay, signed, &tail, read.damage.take()) {
         Ok(Verdict::Whole) => Opened::Ready { cut: 0 },
         Ok(Verdict::CutTail) => {
             let cut = file.length() - read.end;
@@ -121,12 +127,15 @@ pub fn open(folder: &Path, new_seed: impl FnOnce() -> io::Result<[u8; 32]>) -> R
         }
         Err(reason) => Opened::ReadOnly { reason },
     };
-    read.replay.drop_uncommitted();
+    let mut index = Index::default();
+    for place in places {
+        index_entry(&mut index, &reader, place).map_err(access(&segment_path))?;
+    }
     let closed = match &opened {
         Opened::Ready { .. } => None,
         Opened::ReadOnly { reason } => Some(reason.clone()),
     };
-    let log = Log::new(folder, key, file, reader, read.replay.tree, index, closed);
+    let log = Log::new(folder, key, file, reader, tree, index, closed);
     if matches!(opened, Opened::Ready { .. }) {
         // A crash may have left the checkpoint one append behind.
         log.store_checkpoint()?;
@@ -136,14 +145,20 @@ pub fn open(folder: &Path, new_seed: impl FnOnce() -> io::Result<[u8; 32]>) -> R
 
 fn judge(
     replay: &Replay,
-    signed: Option<&[u8]>,
-    key: &VerifierKey,
+    signed: Result<Option<Checkpoint>, CheckpointError>,
     tail: &[u8],
     damage: Option<Damage>,
 ) -> Result<Verdict, String> {
-    let signed = signed.map(|note| Checkpoint::open(note, key)).transpose();
     // The checkpoint is replaced as a whole, so no crash leaves a broken one.
     let signed =
         signed.map_err(|error| format!("the stored checkpoint is wrong: {}", aios_daemon::error_chain(&error)))?;
     segment::judge(replay, signed.as_ref(), tail, damage).map_err(|refusal| aios_daemon::error_chain(&refusal))
+}
+
+fn index_entry(index: &mut Index, reader: &std::fs::File, place: Place) -> io::Result<()> {
+    let mut entry = vec![0; place.length as usize];
+    reader.read_exact_at(&mut entry, place.offset)?;
+    let line = Line::parse(&entry).map_err(io::Error::other)?;
+    index.push(line.kind, line.action, place);
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aios_evidence::Clock;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 
@@ -81,5 +82,6 @@ pub(crate) fn now(boot: &str) -> Stamp {
         boot: boot.to_owned(),
         at_ms: since_boot.tv_sec.unsigned_abs() * 1000 + since_boot.tv_nsec.unsigned_abs() / 1_000_000,
         wall: wall.as_millis() as u64,
+        clock: Clock::Local,
     }
 }

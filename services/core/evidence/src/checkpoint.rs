@@ -4,7 +4,8 @@ use aios_ids::Digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::note::{Note, NoteError, SigningKey, VerifierKey};
+use crate::keys::{SigningKey, VerifierKey};
+use crate::note::{Note, NoteError};
 
 /// The head of the tree at one size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,15 +43,17 @@ impl Checkpoint {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.as_bytes()))
     }
 
-    /// The head as a note with the log's signature.
+    /// The head as a note with the log's two signatures.
     pub fn sign(&self, key: &SigningKey) -> String {
-        key.sign(&self.text())
+        key.sign(self)
     }
 
-    /// Reads a note that `key`, and so the log of that name, has signed.
+    /// Reads a note that both keys of the log have signed; one signature is not enough.
     pub fn open(note: &[u8], key: &VerifierKey) -> Result<Self, CheckpointError> {
         let note = Note::parse(note)?;
-        let checkpoint = Self::parse(note.verify(key)?)?;
+        let checkpoint = Self::parse(note.verify(&key.ed25519)?)?;
+        let second = &key.ml_dsa;
+        note.check(second.name(), second.id(), "ML-DSA-44", |signature| second.accepts(&checkpoint, signature))?;
         if checkpoint.origin != key.name() {
             return Err(CheckpointError::Origin { found: checkpoint.origin, expected: key.name().to_owned() });
         }

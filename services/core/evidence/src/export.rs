@@ -1,24 +1,30 @@
 //! Checks a whole log as it is exported: the signed head, every entry, every tile, every record.
 //!
-//! It reads files by their C2SP names through a function, so an export in a folder, a log over D-Bus and a damaged copy in
-//! a test are the same to it. It stops at the first thing that is wrong and names it.
+//! It reads files by their C2SP names through a function, so an export in a folder, a log that is being written and a
+//! damaged copy in a test are the same to it. It stops at the first thing that is wrong and names it, and needs the same
+//! little memory for a log of any size.
 
 use std::collections::BTreeMap;
 
 use aios_ids::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::bundles::{self, CheckedBundle};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::note::{NoteError, VerifierKey};
-use crate::record::{Kind, Record, RecordError};
-use crate::tile::{ResourcePath, TILE_WIDTH, split_bundle, tiles_of};
-use crate::tree::{Tree, leaf_hash};
+use crate::keys::VerifierKey;
+use crate::kind::Kind;
+use crate::levels::Levels;
+use crate::note::NoteError;
+use crate::record::RecordError;
+use crate::runs::Runs;
+use crate::tile::{ResourcePath, TILE_WIDTH, row_tiles};
+use crate::tree::Frontier;
 
 /// Where the verifier's trust in the key comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum KeySource<'a> {
-    /// The key is known from elsewhere: a forged log is found.
-    Pinned(&'a VerifierKey),
+    /// The Ed25519 line is known from elsewhere, and the first record binds the other key to it: a forged log is found.
+    Pinned(&'a str),
     /// The key that lies with the export and stands in its first record: changes are found, a forgery of the whole is not.
     Export,
 }
@@ -28,7 +34,7 @@ pub enum KeySource<'a> {
 pub struct Report {
     /// The log.
     pub origin: String,
-    /// The key that signed, as a line.
+    /// The Ed25519 key that signed, as a line.
     pub key: String,
     /// How many entries.
     pub size: u64,
@@ -38,6 +44,9 @@ pub struct Report {
     pub kinds: BTreeMap<Kind, u64>,
     /// How many boots wrote to it.
     pub boots: u64,
+    /// How many entries' bytes were removed when their time was over.
+    #[serde(default)]
+    pub pruned: u64,
     /// How many files were compared.
     pub files: u64,
 }
@@ -111,9 +120,15 @@ pub enum Fault {
         /// Where it says it is.
         says: u64,
     },
-    /// The first record does not name the key.
-    #[error("entry 0 does not name the key that signs the log")]
+    /// The first record does not name the keys.
+    #[error("entry 0 does not name the keys that sign the log")]
     FirstRecord,
+    /// An entry's bytes are not there and should be.
+    #[error("the bytes of entry {index} are gone, and no record in the log says that its time was over")]
+    Gone {
+        /// Which.
+        index: u64,
+    },
 }
 
 impl From<NoteError> for Fault {
@@ -122,8 +137,16 @@ impl From<NoteError> for Fault {
     }
 }
 
+/// How many bundles are checked between two looks at the levels above: enough to keep every processor busy.
+const STRIDE: usize = 64;
+
+pub(crate) type Fetch<'a> = dyn Fn(ResourcePath) -> Result<Vec<u8>, Fault> + Sync + 'a;
+
 /// Checks everything that `read` gives. The reason of a failed read is a short text such as `not there`.
-pub fn verify_export(read: &dyn Fn(&str) -> Result<Vec<u8>, String>, trust: KeySource<'_>) -> Result<Report, Fault> {
+pub fn verify_export(
+    read: &(dyn Fn(&str) -> Result<Vec<u8>, String> + Sync),
+    trust: KeySource<'_>,
+) -> Result<Report, Fault> {
     let fetch = |path: ResourcePath| {
         let path = path.to_string();
         read(&path).map_err(|reason| Fault::Unreadable { path, reason })
@@ -131,60 +154,92 @@ pub fn verify_export(read: &dyn Fn(&str) -> Result<Vec<u8>, String>, trust: KeyS
     let key = read_key(&fetch(ResourcePath::Key)?, trust)?;
     let head = Checkpoint::open(&fetch(ResourcePath::Checkpoint)?, &key).map_err(Fault::Checkpoint)?;
 
-    let mut report = Report {
-        origin: head.origin.clone(),
-        key: key.to_string(),
-        size: head.size,
-        root: head.root,
-        kinds: BTreeMap::new(),
-        boots: 0,
-        files: 2,
-    };
-    let mut tree = Tree::default();
-    let mut boot = String::new();
-    for path in tiles_of(head.size) {
-        report.files += 1;
-        match path {
-            ResourcePath::Entries { tile } => {
-                let first = tile.index * TILE_WIDTH;
-                let level = ResourcePath::Hashes { level: 0, tile };
-                let split = bundle(path, &fetch(path)?, &level, &fetch(level)?, first, tile.width, &mut tree);
-                let entries = match split {
-                    // Entry and hash differ; the head says which of them is the wrong one.
-                    Err(Fault::Entry { index, .. }) if !leaves_fit(&fetch, &head) => {
-                        return Err(Fault::Hash { path: level.to_string(), place: index - first });
-                    }
-                    split => split?,
-                };
-                for (index, entry) in (first..).zip(entries) {
-                    let record = check_record(index, &entry, &key)?;
-                    *report.kinds.entry(record.kind).or_default() += 1;
-                    if record.boot != boot {
-                        report.boots += 1;
-                        boot = record.boot;
-                    }
+    let mut whole = Whole::of(&head, &key);
+    let mut tiles = row_tiles(head.size).peekable();
+    while tiles.peek().is_some() {
+        let stride: Vec<_> = tiles.by_ref().take(STRIDE).collect();
+        for checked in bundles::check(&fetch, &key, &stride) {
+            match checked {
+                Ok(bundle) => whole.take(bundle, &fetch)?,
+                // Entry and hash differ; the head says which of them is the wrong one.
+                Err(Fault::Entry { index, .. }) if !leaves_fit(&fetch, &head) => {
+                    let tile = row_tiles(head.size).nth((index / TILE_WIDTH) as usize).expect("it was just read");
+                    let path = ResourcePath::Hashes { level: 0, tile }.to_string();
+                    return Err(Fault::Hash { path, place: index % TILE_WIDTH });
                 }
+                Err(fault) => return Err(fault),
             }
-            ResourcePath::Hashes { level, tile } => {
-                let expected = ResourcePath::hashes(level, tile, &tree, head.size);
-                let expected =
-                    expected.expect("tiles_of names only tiles of a tree of this size, which was just built");
-                same_hashes(path, &fetch(path)?, &expected)?;
-            }
-            ResourcePath::Checkpoint | ResourcePath::Key => {}
         }
     }
-    if tree.root() != head.root {
-        return Err(Fault::Root { size: head.size });
+    whole.finish(&fetch, &head)
+}
+
+/// What is known of the log so far.
+struct Whole {
+    report: Report,
+    boot: String,
+    gone: Runs,
+    cover: Runs,
+    levels: Levels,
+    /// The entries of the last bundle, when it is not full.
+    rest: Frontier,
+}
+
+impl Whole {
+    fn of(head: &Checkpoint, key: &VerifierKey) -> Self {
+        let report = Report {
+            origin: head.origin.clone(),
+            key: key.ed25519_line(),
+            size: head.size,
+            root: head.root,
+            kinds: BTreeMap::new(),
+            boots: 0,
+            pruned: 0,
+            files: 2,
+        };
+        let (gone, cover) = (Runs::default(), Runs::default());
+        Self { report, boot: String::new(), gone, cover, levels: Levels::default(), rest: Frontier::default() }
     }
-    Ok(report)
+
+    fn take(&mut self, bundle: CheckedBundle, fetch: &Fetch<'_>) -> Result<(), Fault> {
+        self.report.files += 2;
+        for (kind, count) in bundle.kinds {
+            *self.report.kinds.entry(kind).or_default() += count;
+        }
+        for boot in bundle.boots {
+            if boot != self.boot {
+                self.report.boots += 1;
+                self.boot = boot;
+            }
+        }
+        self.gone.extend(&bundle.gone);
+        self.cover.extend(&bundle.cover);
+        if bundle.edge.size() < TILE_WIDTH {
+            self.rest = bundle.edge;
+            return Ok(());
+        }
+        self.levels.push(bundle.edge.root(), fetch)
+    }
+
+    fn finish(mut self, fetch: &Fetch<'_>, head: &Checkpoint) -> Result<Report, Fault> {
+        self.report.files += self.levels.finish(fetch)?;
+        if self.levels.tiles().root_before(&self.rest) != head.root {
+            return Err(Fault::Root { size: head.size });
+        }
+        self.cover.sort();
+        if let Some(index) = self.gone.first_outside(&self.cover) {
+            return Err(Fault::Gone { index });
+        }
+        self.report.pruned = self.gone.count();
+        Ok(self.report)
+    }
 }
 
 fn read_key(bytes: &[u8], trust: KeySource<'_>) -> Result<VerifierKey, Fault> {
-    let line = str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix('\n'));
-    let found: VerifierKey = line.ok_or(NoteError::Key("it must be one line"))?.parse()?;
+    let lines = str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix('\n'));
+    let found: VerifierKey = lines.ok_or(NoteError::Key("it must be two lines"))?.parse()?;
     match trust {
-        KeySource::Pinned(pinned) if *pinned != found => {
+        KeySource::Pinned(pinned) if *pinned != found.ed25519_line() => {
             Err(Fault::Key { reason: format!("it is the key of {}, the trusted one is {pinned}", found.name()) })
         }
         _ => Ok(found),
@@ -192,47 +247,18 @@ fn read_key(bytes: &[u8], trust: KeySource<'_>) -> Result<VerifierKey, Fault> {
 }
 
 /// Whether the level-0 tiles alone give the signed root: then a hash that differs from its entry accuses the entry.
-fn leaves_fit(fetch: &dyn Fn(ResourcePath) -> Result<Vec<u8>, Fault>, head: &Checkpoint) -> bool {
-    let mut tree = Tree::default();
-    for path in tiles_of(head.size).filter(|path| matches!(path, ResourcePath::Hashes { level: 0, .. })) {
-        let Ok(tile) = fetch(path) else { return false };
+fn leaves_fit(fetch: &Fetch<'_>, head: &Checkpoint) -> bool {
+    let mut edge = Frontier::default();
+    for tile in row_tiles(head.size) {
+        let Ok(tile) = fetch(ResourcePath::Hashes { level: 0, tile }) else { return false };
         for hash in tile.as_chunks::<32>().0 {
-            tree.push(Digest::from_bytes(*hash));
+            edge.push(Digest::from_bytes(*hash));
         }
     }
-    tree.root() == head.root
+    edge.root() == head.root
 }
 
-/// Splits a bundle, compares each entry with its hash in the level-0 tile, and adds it to the tree.
-fn bundle(
-    path: ResourcePath,
-    mut rest: &[u8],
-    tile_path: &ResourcePath,
-    tile: &[u8],
-    first: u64,
-    width: u64,
-    tree: &mut Tree,
-) -> Result<Vec<Vec<u8>>, Fault> {
-    if tile.len() as u64 != width * 32 {
-        let found = (tile.len() as u64).abs_diff(width * 32);
-        return Err(Fault::Length { path: tile_path.to_string(), found });
-    }
-    let mut entries = Vec::new();
-    for (index, hash) in (first..first + width).zip(tile.chunks_exact(32)) {
-        let wrong = |reason: &str| Fault::Entry { index, path: path.to_string(), reason: reason.to_owned() };
-        let (entry, after) = split_bundle(rest).ok_or_else(|| wrong("the bundle ends inside it"))?;
-        let leaf = leaf_hash(entry);
-        if leaf.as_bytes() != hash {
-            return Err(wrong("its bytes do not have the hash that the tile has for it"));
-        }
-        tree.push(leaf);
-        entries.push(entry.to_vec());
-        rest = after;
-    }
-    if rest.is_empty() { Ok(entries) } else { Err(Fault::Length { path: path.to_string(), found: rest.len() as u64 }) }
-}
-
-fn same_hashes(path: ResourcePath, found: &[u8], expected: &[u8]) -> Result<(), Fault> {
+pub(crate) fn same_hashes(path: ResourcePath, found: &[u8], expected: &[u8]) -> Result<(), Fault> {
     if found.len() != expected.len() {
         let found = (found.len() as u64).abs_diff(expected.len() as u64);
         return Err(Fault::Length { path: path.to_string(), found });
@@ -241,18 +267,4 @@ fn same_hashes(path: ResourcePath, found: &[u8], expected: &[u8]) -> Result<(), 
         Some(place) => Err(Fault::Hash { path: path.to_string(), place: place as u64 }),
         None => Ok(()),
     }
-}
-
-fn check_record(index: u64, entry: &[u8], key: &VerifierKey) -> Result<Record, Fault> {
-    let record = Record::decode(entry).map_err(|source| Fault::Record { index, source })?;
-    if record.index != index {
-        return Err(Fault::Place { index, says: record.index });
-    }
-    if index == 0 {
-        let named = record.payload.get("key").and_then(|line| line.as_str());
-        if record.kind != Kind::Boot || named != Some(&key.to_string()) {
-            return Err(Fault::FirstRecord);
-        }
-    }
-    Ok(record)
 }

@@ -1,84 +1,46 @@
 //! One record: a line of canonical JSON with its fields in a fixed order, so that the bytes that are hashed have one form.
 //!
-//! The payload belongs to its writer; the log looks at it only to see that it is one JSON object that can be read in one
-//! way. What a record says is what its writer claimed; that it was this writer is what the log adds.
-
-use std::fmt;
-use std::str::FromStr;
+//! The payload belongs to its writer, within its kind's schema. What a record says is what its writer claimed; that it was
+//! this writer is what the log adds.
 
 use aios_action::canonical;
+use aios_ids::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::form::{object_end, plain_text, string_end, whole};
+use crate::kind::Kind;
 
 /// The largest record in bytes. Bundles could say twice as much; what needs more belongs into an object.
 pub const RECORD_LIMIT: usize = 32 * 1024;
 
-/// Declares the kinds once, with their names.
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
-        /// What a record is about. A closed list: each has a writer in the table of peers, except what the log writes.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Kind {
-            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+/// How deep a payload may nest: one level less than the record around it.
+const PAYLOAD_DEPTH: usize = canonical::DEPTH_LIMIT - 1;
+
+/// What the machine's clock was worth when a record was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// It is earlier than this release, so nobody has set it.
+    Unset,
+    /// It is earlier than the record before.
+    Behind,
+    /// Nobody confirmed it.
+    Local,
+    /// The kernel says that it is disciplined.
+    Synced,
+}
+
+impl Clock {
+    const ALL: [Self; 4] = [Self::Unset, Self::Behind, Self::Local, Self::Synced];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unset => "unset",
+            Self::Behind => "behind",
+            Self::Local => "local",
+            Self::Synced => "synced",
         }
-
-        impl Kind {
-            /// Every kind.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
-
-            /// The kind's name.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// The log begins or goes on in a new boot. Written by the log.
-    Boot = "boot",
-    /// PID 1 saw or did something. Written by the log from PID 1's events.
-    UnitEvent = "unit-event",
-    /// The log's own start removed an append that had not been finished. Written by the log.
-    Repair = "repair",
-    /// The policy kernel decided.
-    Decision = "decision",
-    /// A person has to say.
-    ApprovalRequested = "approval-requested",
-    /// A person said yes.
-    ApprovalGranted = "approval-granted",
-    /// A person said no.
-    ApprovalRejected = "approval-rejected",
-    /// An approval was used, once.
-    ApprovalConsumed = "approval-consumed",
-    /// Somebody logged in or failed to.
-    Login = "login",
-    /// An action is about to have an effect.
-    Intent = "intent",
-    /// An action's adapter runs.
-    Started = "started",
-    /// What the verifier measured.
-    Outcome = "outcome",
-    /// How an action ended.
-    Result = "result",
-    /// What a probe tried and whether it was stopped.
-    Probe = "probe",
-    /// A session of an operator or an agent began or ended.
-    Session = "session",
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Kind {
-    type Err = RecordError;
-
-    fn from_str(text: &str) -> Result<Self, RecordError> {
-        let known = Self::ALL.iter().copied().find(|kind| kind.as_str() == text);
-        known.ok_or_else(|| RecordError::Kind(text.chars().take(80).flat_map(char::escape_default).collect()))
     }
 }
 
@@ -90,18 +52,45 @@ pub struct Record {
     pub index: u64,
     /// What it is about.
     pub kind: Kind,
-    /// The action it belongs to, or nothing.
-    pub action: String,
     /// Who wrote it, as the kernel and PID 1 attest.
     pub writer: String,
+    /// Whom it is about, as its writer had it from the kernel.
+    pub subject: String,
+    /// The action it belongs to, or nothing.
+    pub action: String,
+    /// The digest of that action's envelope.
+    #[serde(with = "blank")]
+    pub digest: Option<Digest>,
+    /// The policy that was in force, or `none`.
+    pub epoch: String,
     /// The boot it was written in.
     pub boot: String,
     /// Milliseconds since the kernel started.
     pub at_ms: u64,
-    /// Milliseconds since 1970 by the machine's clock, which may be wrong.
+    /// Milliseconds since 1970 by the machine's clock.
     pub wall: u64,
+    /// What that clock was worth.
+    pub clock: Clock,
     /// The rest, in the writer's own terms.
     pub payload: Map<String, Value>,
+}
+
+/// A digest that may be absent, as text that may be empty.
+mod blank {
+    use aios_ids::Digest;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(digest: &Option<Digest>, to: S) -> Result<S::Ok, S::Error> {
+        match digest {
+            Some(digest) => to.collect_str(digest),
+            None => to.serialize_str(""),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Digest>, D::Error> {
+        let text = String::deserialize(from)?;
+        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
+    }
 }
 
 /// The bytes are no record, or the record cannot be written.
@@ -117,17 +106,65 @@ pub enum RecordError {
     #[error("the record is not UTF-8")]
     Utf8,
     /// Not JSON with one meaning.
-    #[error("the record or its payload cannot be read")]
+    #[error("the payload cannot be read")]
     Json(#[from] canonical::StrictError),
     /// The payload is something other than an object.
     #[error("the payload must be a JSON object")]
     Payload,
-    /// A field is missing, unknown or of the wrong type.
-    #[error("the record's fields are wrong")]
-    Fields(#[source] serde_json::Error),
-    /// Another text for the same record.
-    #[error("the record is not in its canonical form")]
-    Form,
+    /// Not a record of this version in its one form.
+    #[error("the record is not in the form of this version: {0} is wrong")]
+    Form(&'static str),
+}
+
+/// A record's parts before it has a place; texts as they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// What it is about.
+    pub kind: Kind,
+    /// Who writes.
+    pub writer: &'a str,
+    /// Whom it is about.
+    pub subject: &'a str,
+    /// The action, or nothing.
+    pub action: &'a str,
+    /// The digest of its envelope.
+    pub digest: Option<Digest>,
+    /// The policy in force, or `none`.
+    pub epoch: &'a str,
+    /// The boot.
+    pub boot: &'a str,
+    /// Milliseconds since the kernel started.
+    pub at_ms: u64,
+    /// Milliseconds since 1970.
+    pub wall: u64,
+    /// What that is worth.
+    pub clock: Clock,
+    /// The payload's canonical text.
+    pub payload: &'a str,
+}
+
+impl Parts<'_> {
+    /// The one text of the record at `index`, without a newline at its end; an error when it could not be read back.
+    pub fn line(&self, index: u64) -> Result<String, RecordError> {
+        let text = |text: &str| canonical::write(&Value::String(text.to_owned()));
+        let digest = self.digest.map(|digest| digest.to_string()).unwrap_or_default();
+        let line = format!(
+            "{{\"index\":{index},\"kind\":\"{}\",\"writer\":{},\"subject\":{},\"action\":{},\"digest\":\"{digest}\",\
+             \"epoch\":{},\"boot\":{},\"at_ms\":{},\"wall\":{},\"clock\":\"{}\",\"payload\":{}}}",
+            self.kind,
+            text(self.writer),
+            text(self.subject),
+            text(self.action),
+            text(self.epoch),
+            text(self.boot),
+            self.at_ms,
+            self.wall,
+            self.clock.as_str(),
+            self.payload,
+        );
+        Line::parse(line.as_bytes())?;
+        Ok(line)
+    }
 }
 
 impl Record {
@@ -144,33 +181,161 @@ impl Record {
 
     /// The one text of the record, without a newline at its end.
     pub fn encode(&self) -> Result<String, RecordError> {
-        let line = self.line();
-        // The reader's rules are stricter than the type's: whole numbers of 53 bits, a limited depth.
-        Self::decode(line.as_bytes()).map(|_| line)
+        let payload = canonical::write(&Value::Object(self.payload.clone()));
+        let parts = Parts {
+            kind: self.kind,
+            writer: &self.writer,
+            subject: &self.subject,
+            action: &self.action,
+            digest: self.digest,
+            epoch: &self.epoch,
+            boot: &self.boot,
+            at_ms: self.at_ms,
+            wall: self.wall,
+            clock: self.clock,
+            payload: &payload,
+        };
+        parts.line(self.index)
     }
 
     /// Reads exactly what [`Record::encode`] writes.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let line = Line::parse(bytes)?;
+        let payload = serde_json::from_str(line.payload).map_err(|_| RecordError::Form("payload"))?;
+        Ok(Self {
+            index: line.index,
+            kind: line.kind,
+            writer: plain_text(line.writer),
+            subject: plain_text(line.subject),
+            action: plain_text(line.action),
+            digest: line.digest,
+            epoch: plain_text(line.epoch),
+            boot: plain_text(line.boot),
+            at_ms: line.at_ms,
+            wall: line.wall,
+            clock: line.clock,
+            payload,
+        })
+    }
+
+    /// How it ended, in one word, for kinds that have an end: `allowed`, `denied`, `held`, `not-held`, `failed` and so on.
+    pub fn outcome(&self) -> Option<&str> {
+        match self.kind {
+            Kind::Decision => {
+                let decision = self.payload.get("decision").and_then(|decision| decision.get("verdict"));
+                let verdict = decision.and_then(|verdict| verdict.get("verdict"));
+                verdict.or_else(|| self.payload.get("verdict")).and_then(Value::as_str)
+            }
+            Kind::Outcome => match self.payload.get("held") {
+                Some(Value::Bool(true)) => Some("held"),
+                _ => Some("not-held"),
+            },
+            Kind::Result => self.payload.get("result").and_then(|result| result.get("state")).and_then(Value::as_str),
+            Kind::Login => self.payload.get("result").and_then(Value::as_str),
+            Kind::Probe => match self.payload.get("contained") {
+                Some(Value::Bool(true)) => Some("contained"),
+                _ => Some("not-contained"),
+            },
+            _ => None,
+        }
+    }
+}
+
+/// A record's line, checked to the last byte and not copied. Its texts are as they stand between their quotation marks: a
+/// text has one spelling, so equal ones are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Its place in the log.
+    pub index: u64,
+    /// What it is about.
+    pub kind: Kind,
+    /// Who wrote it.
+    pub writer: &'a str,
+    /// Whom it is about.
+    pub subject: &'a str,
+    /// The action, or nothing.
+    pub action: &'a str,
+    /// The digest of its envelope.
+    pub digest: Option<Digest>,
+    /// The policy in force.
+    pub epoch: &'a str,
+    /// The boot.
+    pub boot: &'a str,
+    /// Milliseconds since the kernel started.
+    pub at_ms: u64,
+    /// Milliseconds since 1970.
+    pub wall: u64,
+    /// What that is worth.
+    pub clock: Clock,
+    /// The payload's text.
+    pub payload: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line of exactly this version's form.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
         if bytes.len() > RECORD_LIMIT {
             return Err(RecordError::Size(bytes.len()));
         }
         let text = str::from_utf8(bytes).map_err(|_| RecordError::Utf8)?;
-        let record: Self = serde_json::from_value(canonical::parse(text)?).map_err(RecordError::Fields)?;
-        if record.line() == text { Ok(record) } else { Err(RecordError::Form) }
+        let mut reader = Reader { text, at: 0 };
+        let index = reader.number("{\"index\":", "index")?;
+        let kind = reader.text(",\"kind\":", "kind")?.parse()?;
+        let writer = reader.text(",\"writer\":", "writer")?;
+        let subject = reader.text(",\"subject\":", "subject")?;
+        let action = reader.text(",\"action\":", "action")?;
+        let digest = match reader.text(",\"digest\":", "digest")? {
+            "" => None,
+            hex => Some(hex.parse().map_err(|_| RecordError::Form("digest"))?),
+        };
+        let epoch = reader.text(",\"epoch\":", "epoch")?;
+        let boot = reader.text(",\"boot\":", "boot")?;
+        let at_ms = reader.number(",\"at_ms\":", "at_ms")?;
+        let wall = reader.number(",\"wall\":", "wall")?;
+        let clock = reader.text(",\"clock\":", "clock")?;
+        let clock = Clock::ALL.into_iter().find(|known| known.as_str() == clock).ok_or(RecordError::Form("clock"))?;
+        let payload = reader.object(",\"payload\":", "payload")?;
+        if &text[reader.at..] != "}" {
+            return Err(RecordError::Form("what follows the payload"));
+        }
+        Ok(Self { index, kind, writer, subject, action, digest, epoch, boot, at_ms, wall, clock, payload })
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn step(&mut self, before: &str, what: &'static str) -> Result<(), RecordError> {
+        if !self.text.as_bytes()[self.at..].starts_with(before.as_bytes()) {
+            return Err(RecordError::Form(what));
+        }
+        self.at += before.len();
+        Ok(())
     }
 
-    fn line(&self) -> String {
-        let text = |text: &str| canonical::write(&Value::String(text.to_owned()));
-        format!(
-            "{{\"index\":{},\"kind\":{},\"action\":{},\"writer\":{},\"boot\":{},\"at_ms\":{},\"wall\":{},\"payload\":{}}}",
-            self.index,
-            text(self.kind.as_str()),
-            text(&self.action),
-            text(&self.writer),
-            text(&self.boot),
-            self.at_ms,
-            self.wall,
-            canonical::write(&Value::Object(self.payload.clone())),
-        )
+    fn number(&mut self, before: &str, what: &'static str) -> Result<u64, RecordError> {
+        self.step(before, what)?;
+        let (value, end) = whole(self.text.as_bytes(), self.at).ok_or(RecordError::Form(what))?;
+        self.at = end;
+        Ok(value)
+    }
+
+    fn text(&mut self, before: &str, what: &'static str) -> Result<&'a str, RecordError> {
+        self.step(before, what)?;
+        let end = string_end(self.text.as_bytes(), self.at).ok_or(RecordError::Form(what))?;
+        let inside = &self.text[self.at + 1..end - 1];
+        self.at = end;
+        Ok(inside)
+    }
+
+    fn object(&mut self, before: &str, what: &'static str) -> Result<&'a str, RecordError> {
+        self.step(before, what)?;
+        let end = object_end(self.text, self.at, PAYLOAD_DEPTH - 1).ok_or(RecordError::Form(what))?;
+        let object = &self.text[self.at..end];
+        self.at = end;
+        Ok(object)
     }
 }

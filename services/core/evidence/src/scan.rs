@@ -1,7 +1,9 @@
 //! Reading a whole segment in one pass with little memory: what stands in it, where, and where it stops being whole.
 
-use crate::record::Kind;
+use aios_ids::Digest;
+
 use crate::segment::{Damage, FRAME_LIMIT, Frame, GROUP_LIMIT, HEADER, Next, Replay, entry_offset};
+use crate::tree::Frontier;
 
 /// Where an entry's bytes are in the segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub struct Place {
 /// A segment as far as it is whole.
 #[derive(Debug)]
 pub struct Scan {
-    /// The tree over what was read; entries after the last commit are in it until they are dropped.
+    /// The tree over what was read.
     pub replay: Replay,
     /// Where the last commit ends.
     pub end: u64,
@@ -25,42 +27,65 @@ pub struct Scan {
 
 /// Reads frames until the end or the first wrong one; absent when the bytes are not a segment of this version.
 ///
-/// `read_at` fills what it can from an offset and says how much that was; 0 is the end. `committed` gets each entry once
-/// its commit was read.
+/// `read_at` fills what it can from an offset and says how much that was; 0 is the end. `watch` is the size of the stored
+/// head. `committed` gets the hash and place of each entry once its commit was read.
 pub fn scan<E>(
-    read_at: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
-    mut committed: impl FnMut(Kind, &str, Place),
+    mut read_at: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
+    watch: u64,
+    committed: impl FnMut(Digest, Place),
 ) -> Result<Option<Scan>, E> {
-    let mut window = Window { read_at, at: 0, bytes: Vec::new(), passed: 0 };
-    if !window.fill(HEADER.len())?.starts_with(HEADER) {
+    let mut header = [0; HEADER.len()];
+    let mut have = 0;
+    while have < header.len() {
+        match read_at(have as u64, &mut header[have..])? {
+            0 => return Ok(None),
+            got => have += got,
+        }
+    }
+    if header != HEADER {
         return Ok(None);
     }
-    window.skip(HEADER.len());
-    let mut scan = Scan { replay: Replay::default(), end: window.at, damage: None };
+    scan_from(read_at, HEADER.len() as u64, Replay::after(Frontier::default(), watch), committed).map(Some)
+}
+
+/// The same from a place behind a commit, up to which `replay` is known.
+pub fn scan_from<E>(
+    read_at: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
+    at: u64,
+    replay: Replay,
+    mut committed: impl FnMut(Digest, Place),
+) -> Result<Scan, E> {
+    let mut window = Window { read_at, at, bytes: Vec::new(), passed: 0 };
+    let mut scan = Scan { replay, end: at, damage: None };
     let mut waiting = Vec::new();
     loop {
         let at = window.at;
         let bytes = window.fill(FRAME_LIMIT)?;
         if bytes.is_empty() {
-            return Ok(Some(scan));
+            return Ok(scan);
         }
+        let too_long = at - scan.end > GROUP_LIMIT as u64;
         let Next::Frame(frame, length) = Frame::read(bytes) else {
-            scan.damage = Some(Damage::Frame { after: scan.replay.tree.size() });
-            return Ok(Some(scan));
+            scan.damage = Some(Damage::Frame { after: scan.replay.read() });
+            return Ok(scan);
         };
         match scan.replay.take(&frame) {
             Err(damage) => {
                 scan.damage = Some(damage);
-                return Ok(Some(scan));
+                return Ok(scan);
             }
-            Ok(Some(record)) => {
+            Ok(Some(_)) if too_long => {
+                // No writer makes such a group, so it is not read into memory either.
+                scan.damage = Some(Damage::Frame { after: scan.replay.committed() });
+                return Ok(scan);
+            }
+            Ok(Some(hash)) => {
                 let head = entry_offset();
-                let place = Place { offset: at + head as u64, length: (length - head) as u32 };
-                waiting.push((record.kind, record.action, place));
+                waiting.push((hash, Place { offset: at + head as u64, length: (length - head) as u32 }));
             }
             Ok(None) => {
-                for (kind, action, place) in waiting.drain(..) {
-                    committed(kind, &action, place);
+                for (hash, place) in waiting.drain(..) {
+                    committed(hash, place);
                 }
                 scan.end = at + length as u64;
             }
@@ -130,30 +155,32 @@ impl<R> Window<R> {
 mod tests {
     use std::convert::Infallible;
 
-    use aios_ids::Digest;
     use proptest::prelude::*;
-    use serde_json::Map;
 
     use super::*;
-    use crate::record::Record;
-    use crate::tree::{Tree, leaf_hash};
+    use crate::kind::Kind;
+    use crate::record::{Clock, Parts};
+    use crate::tree::leaf_hash;
 
     /// A segment of groups with so many entries each, and the entries' lines.
     fn segment(groups: &[u64]) -> (Vec<u8>, Vec<String>) {
-        let (mut bytes, mut lines, mut tree) = (HEADER.to_vec(), Vec::new(), Tree::default());
+        let (mut bytes, mut lines, mut tree) = (HEADER.to_vec(), Vec::new(), Frontier::default());
         for group in groups {
             for index in tree.size()..tree.size() + group {
-                let record = Record {
-                    index,
+                let parts = Parts {
                     kind: Kind::Decision,
-                    action: format!("a{index}"),
-                    writer: "w".into(),
-                    boot: "b".into(),
+                    writer: "w",
+                    subject: "w",
+                    action: "a",
+                    digest: None,
+                    epoch: "none",
+                    boot: "b",
                     at_ms: 0,
                     wall: 0,
-                    payload: Map::new(),
+                    clock: Clock::Local,
+                    payload: "{}",
                 };
-                let line = record.encode().expect("short");
+                let line = parts.line(index).expect("short");
                 let hash = leaf_hash(line.as_bytes());
                 Frame::Entry { hash, entry: line.as_bytes() }.write(&mut bytes);
                 tree.push(hash);
@@ -178,15 +205,26 @@ mod tests {
     fn places_are_those_of_the_committed_lines() {
         let (bytes, lines) = segment(&[1, 3, 2]);
         let mut found = Vec::new();
-        let scanned = scan(reader(&bytes, 7), |_, action, place| found.push((action.to_owned(), place)));
+        let scanned = scan(reader(&bytes, 7), 0, |hash, place| found.push((hash, place)));
         let scanned = scanned.expect("readable").expect("a segment");
         assert!(scanned.damage.is_none());
         assert_eq!((scanned.replay.committed(), scanned.end), (6, bytes.len() as u64));
-        for (index, (action, place)) in found.iter().enumerate() {
+        for ((hash, place), line) in found.iter().zip(&lines) {
             let stored = &bytes[place.offset as usize..][..place.length as usize];
-            assert_eq!((action, stored), (&format!("a{index}"), lines[index].as_bytes()));
+            assert_eq!((*hash, stored), (leaf_hash(line.as_bytes()), line.as_bytes()));
         }
         assert_eq!(found.len(), 6);
+    }
+
+    #[test]
+    fn reading_on_from_a_commit_is_reading_the_whole() {
+        let (bytes, _) = segment(&[3, 2, 4]);
+        let (first, _) = segment(&[3]);
+        let known = scan(reader(&first, usize::MAX), 0, |_, _| {}).expect("readable").expect("a segment");
+        let replay = Replay::after(known.replay.edge().clone(), 5);
+        let rest = scan_from(reader(&bytes, 9), first.len() as u64, replay, |_, _| {}).expect("readable");
+        let whole = scan(reader(&bytes, 9), 5, |_, _| {}).expect("readable").expect("a segment");
+        assert_eq!((rest.replay.edge(), rest.end), (whole.replay.edge(), whole.end));
     }
 
     #[test]
@@ -194,12 +232,22 @@ mod tests {
         let (bytes, _) = segment(&[2, 2]);
         let cut = &bytes[..bytes.len() - 1];
         let mut found = 0;
-        let scanned = scan(reader(cut, usize::MAX), |_, _, _| found += 1).expect("readable").expect("a segment");
+        let scanned = scan(reader(cut, usize::MAX), 0, |_, _| found += 1).expect("readable").expect("a segment");
         assert_eq!((found, scanned.replay.committed()), (2, 2));
         let tail = tail(reader(cut, 5), &scanned, cut.len() as u64).expect("readable");
         assert_eq!(tail, &cut[scanned.end as usize..]);
         assert!(matches!(scanned.damage, Some(Damage::Frame { after: 4 })));
-        assert_ne!(scanned.replay.tree.root(), Digest::from_bytes([0; 32]));
+    }
+
+    #[test]
+    fn bytes_that_are_gone_without_a_record_are_noticed() {
+        let (mut bytes, lines) = segment(&[1, 2]);
+        let text = String::from_utf8_lossy(&bytes).find(&lines[1][..20]).map(|_| ());
+        assert!(text.is_some(), "the line is in the clear");
+        let place = bytes.windows(lines[1].len()).position(|window| window == lines[1].as_bytes()).expect("there");
+        bytes[place..place + lines[1].len()].fill(0);
+        let scanned = scan(reader(&bytes, usize::MAX), 0, |_, _| {}).expect("readable").expect("a segment");
+        assert_eq!((scanned.replay.committed(), scanned.replay.unexplained()), (3, Some(1)));
     }
 
     proptest! {
@@ -208,7 +256,7 @@ mod tests {
             let (mut bytes, _) = segment(&[1, 3]);
             bytes.truncate(at.max(HEADER.len()));
             bytes.extend_from_slice(&damage);
-            let scanned = scan(reader(&bytes, usize::MAX), |_, _, _| {}).expect("readable").expect("a segment");
+            let scanned = scan(reader(&bytes, usize::MAX), 0, |_, _| {}).expect("readable").expect("a segment");
             prop_assert!(scanned.end <= bytes.len() as u64);
         }
     }

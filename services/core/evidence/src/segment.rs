@@ -8,11 +8,13 @@ use aios_ids::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::checkpoint::Checkpoint;
-use crate::record::{RECORD_LIMIT, Record, RecordError};
-use crate::tree::{Tree, leaf_hash};
+use crate::kind::Kind;
+use crate::record::{Line, RECORD_LIMIT, Record, RecordError};
+use crate::runs::Runs;
+use crate::tree::{Frontier, leaf_hash};
 
 /// The file begins with this; another version would be another line.
-pub const HEADER: &[u8] = b"aios-evidence 1\n";
+pub const HEADER: &[u8] = b"aios-evidence 2\n";
 
 /// One group of appends is at most this long with its frames, so a longer unfinished end is damage.
 pub const GROUP_LIMIT: usize = 1024 * 1024;
@@ -150,46 +152,80 @@ pub enum Damage {
 /// The log as far as it has been read and checked.
 #[derive(Debug, Default)]
 pub struct Replay {
-    /// The hashes of every entry that was read, the uncommitted ones last.
-    pub tree: Tree,
-    committed: u64,
+    grown: Frontier,
+    committed: Frontier,
+    /// The size whose root is of interest, and the root once a commit of that size was read.
+    watched: (u64, Option<Digest>),
+    gone: Runs,
+    cover: Runs,
 }
 
 impl Replay {
-    /// How many entries are committed.
-    pub fn committed(&self) -> u64 {
-        self.committed
+    /// Goes on where a log of which `edge` is known to be true ends. The root at the size `watch` is kept for [`judge`].
+    pub fn after(edge: Frontier, watch: u64) -> Self {
+        let root = (edge.size() == watch).then(|| edge.root());
+        Self { grown: edge.clone(), committed: edge, watched: (watch, root), ..Self::default() }
     }
 
-    /// Takes the next frame; an entry comes back as its record.
-    pub fn take(&mut self, frame: &Frame<'_>) -> Result<Option<Record>, Damage> {
+    /// How many entries are committed.
+    pub fn committed(&self) -> u64 {
+        self.committed.size()
+    }
+
+    /// How many entries were read, the uncommitted ones too.
+    pub fn read(&self) -> u64 {
+        self.grown.size()
+    }
+
+    /// The edge of the committed tree.
+    pub fn edge(&self) -> &Frontier {
+        &self.committed
+    }
+
+    /// The first entry whose bytes are gone and that no `pruned` record names.
+    pub fn unexplained(&self) -> Option<u64> {
+        self.gone.first_outside(&self.cover)
+    }
+
+    /// Takes the next frame; gives an entry's hash.
+    pub fn take(&mut self, frame: &Frame<'_>) -> Result<Option<Digest>, Damage> {
         match frame {
             Frame::Entry { hash, entry } => {
-                let index = self.tree.size();
-                if leaf_hash(entry) != *hash {
+                let index = self.grown.size();
+                if leaf_hash(entry) == *hash {
+                    self.read_record(index, entry)?;
+                } else if entry.iter().all(|byte| *byte == 0) {
+                    self.gone.push(index);
+                } else {
                     return Err(Damage::Entry { index });
                 }
-                let record = Record::decode(entry).map_err(|source| Damage::Record { index, source: Some(source) })?;
-                if record.index != index {
-                    return Err(Damage::Record { index, source: None });
-                }
-                self.tree.push(*hash);
-                Ok(Some(record))
+                self.grown.push(*hash);
+                Ok(Some(*hash))
             }
             Frame::Commit { size, root } => {
-                let found = self.tree.size();
-                if *size != found || *root != self.tree.root() {
+                let found = self.grown.size();
+                if *size != found || *root != self.grown.root() {
                     return Err(Damage::Commit { size: found });
                 }
-                self.committed = found;
+                self.committed.clone_from(&self.grown);
+                if self.watched.0 == found {
+                    self.watched.1 = Some(*root);
+                }
                 Ok(None)
             }
         }
     }
 
-    /// Forgets entries that were read after the last commit.
-    pub fn drop_uncommitted(&mut self) {
-        self.tree.truncate(self.committed);
+    fn read_record(&mut self, index: u64, entry: &[u8]) -> Result<(), Damage> {
+        let wrong = |source| Damage::Record { index, source: Some(source) };
+        let line = Line::parse(entry).map_err(wrong)?;
+        if line.index != index {
+            return Err(Damage::Record { index, source: None });
+        }
+        if line.kind == Kind::Pruned {
+            self.cover.add_ranges(Record::decode(entry).map_err(wrong)?.payload.get("ranges"));
+        }
+        Ok(())
     }
 }
 
@@ -222,6 +258,12 @@ pub enum Refusal {
         /// The signed size.
         size: u64,
     },
+    /// An entry's bytes were removed and no record says why.
+    #[error("the bytes of entry {index} are gone and no record says that its time was over")]
+    Gone {
+        /// Which.
+        index: u64,
+    },
     /// Damage before the last append.
     #[error("the segment is damaged after entry {kept}, and more was written after that place")]
     Inside {
@@ -234,7 +276,7 @@ pub enum Refusal {
 }
 
 /// Judges a file that was read up to `replay`'s last commit. `signed` is the newest checkpoint that was stored beside the
-/// file, `tail` what follows the last commit (at most one byte more than [`GROUP_LIMIT`] is needed), `damage` what stopped
+/// file and whose size `replay` watched, `tail` what follows the last commit (at most one byte more than [`GROUP_LIMIT`] is needed), `damage` what stopped
 /// the reading.
 pub fn judge(
     replay: &Replay,
@@ -242,14 +284,18 @@ pub fn judge(
     tail: &[u8],
     damage: Option<Damage>,
 ) -> Result<Verdict, Refusal> {
-    let kept = replay.committed;
+    let kept = replay.committed();
     if let Some(signed) = signed {
         if signed.size > kept {
             return Err(Refusal::Missing { promised: signed.size, kept, damage });
         }
-        if replay.tree.root_at(signed.size) != Some(signed.root) {
+        // A head is signed at the end of a group, so its size is one that a commit has.
+        if replay.watched != (signed.size, Some(signed.root)) {
             return Err(Refusal::OtherHistory { size: signed.size });
         }
+    }
+    if let Some(index) = replay.unexplained() {
+        return Err(Refusal::Gone { index });
     }
     if tail.is_empty() {
         return Ok(Verdict::Whole);

@@ -6,9 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aios_ids::Digest;
-
-use crate::tree::Tree;
+use crate::tree::{Nodes, Tree};
 
 /// How many hashes or entries a full tile has.
 pub const TILE_WIDTH: u64 = 256;
@@ -121,6 +119,11 @@ fn parse(text: &str) -> Option<ResourcePath> {
 impl ResourcePath {
     /// The bytes of a hash tile of `tree`; absent when the tree of `size` entries has no such tile.
     pub fn hashes(level: u8, tile: TileAt, tree: &Tree, size: u64) -> Option<Vec<u8>> {
+        Self::hashes_from(level, tile, tree, size)?.ok()
+    }
+
+    /// The same of hashes that are kept elsewhere.
+    pub fn hashes_from<N: Nodes>(level: u8, tile: TileAt, nodes: &N, size: u64) -> Option<Result<Vec<u8>, N::Error>> {
         let row = level_width(level, size);
         let begin = tile.index.checked_mul(TILE_WIDTH)?;
         if begin.checked_add(tile.width)? > row {
@@ -128,10 +131,12 @@ impl ResourcePath {
         }
         let mut bytes = Vec::with_capacity(tile.width as usize * 32);
         for place in begin..begin + tile.width {
-            let hash: Digest = tree.subtree(usize::from(level) * 8, place)?;
-            bytes.extend_from_slice(hash.as_bytes());
+            match nodes.node(u32::from(level) * 8, place) {
+                Ok(hash) => bytes.extend_from_slice(hash.as_bytes()),
+                Err(error) => return Some(Err(error)),
+            }
         }
-        Some(bytes)
+        Some(Ok(bytes))
     }
 }
 
@@ -141,7 +146,7 @@ fn level_width(level: u8, size: u64) -> u64 {
 }
 
 /// The tiles of one row of `width` hashes, from the left.
-fn row_tiles(width: u64) -> impl Iterator<Item = TileAt> {
+pub(crate) fn row_tiles(width: u64) -> impl Iterator<Item = TileAt> {
     let full = width / TILE_WIDTH;
     let partial = (!width.is_multiple_of(TILE_WIDTH)).then_some(TileAt { index: full, width: width % TILE_WIDTH });
     (0..full).map(|index| TileAt { index, width: TILE_WIDTH }).chain(partial)

