@@ -1,39 +1,52 @@
-//! `aios evidence …` and `aios attest`: what happened, and the proof. Whatever can be checked without the log's help is
-//! checked here, by the same code that recovery uses.
+//! `aios evidence …`: what happened, and the proof. Whatever can be checked without the log's help is checked here, by the
+//! same code that recovery uses.
+
+mod export;
+mod lines;
+mod otlp;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aios_daemon::proxy::Evidence1Proxy;
 use aios_evidence::{
-    Bundle, Checkpoint, Filter, InclusionBundle, KeySource, Kind, Record, Report, VerifierKey, tiles_of, verify_export,
+    Bundle, Checkpoint, Filter, InclusionBundle, KeySource, Kind, Record, Report, VerifierKey, verify_export,
 };
 use serde::Serialize;
-use serde_json::json;
 
-use crate::action;
 use crate::args::EvidenceCommand;
 use crate::failure::Failure;
-use crate::sentence::sentence;
-use crate::show::{Format, harmless, read, table};
+use crate::show::{Format, Ink, harmless, read};
+use crate::when;
 
 /// A bundle is read whole; a larger log is exported as a folder.
 const BUNDLE_LIMIT: u64 = 256 * 1024 * 1024;
 
+/// How long a log that went away is waited for before it is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 pub(crate) async fn run(command: EvidenceCommand, format: Format) -> Result<(), Failure> {
     match command {
-        EvidenceCommand::Tail { count } => {
-            let limit = usize::try_from(count).unwrap_or(usize::MAX);
-            print_records(&query(&Filter { limit: Some(limit), ..Filter::default() }).await?, format);
-            Ok(())
+        EvidenceCommand::Tail { count, follow } => {
+            let limit = Some(usize::try_from(count).unwrap_or(usize::MAX));
+            let newest = query(&Filter { limit, ..Filter::default() }).await?;
+            if !follow {
+                print_records(&newest, format);
+                return Ok(());
+            }
+            tell(&newest, format)?;
+            self::follow(newest.last().map(|record| record.index), format).await
         }
-        EvidenceCommand::Query { kind, action, after, limit } => {
+        EvidenceCommand::Query { kind, subject, action, outcome, since, until, after, limit } => {
             let kind = kind.map(|word| word.parse::<Kind>()).transpose().map_err(|error| {
                 let known: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
                 Failure::usage(error.to_string()).hint(format!("one of {}", known.join(", ")))
             })?;
             let limit = Some(usize::try_from(limit).unwrap_or(usize::MAX));
-            print_records(&query(&Filter { kind, action, after, limit, text: None }).await?, format);
+            let (from, until) = (time(since)?, time(until)?);
+            let filter = Filter { kind, subject, action, outcome, after, from, until, limit, text: None };
+            print_records(&query(&filter).await?, format);
             Ok(())
         }
         EvidenceCommand::Show { index } => {
@@ -44,11 +57,13 @@ pub(crate) async fn run(command: EvidenceCommand, format: Format) -> Result<(), 
             Ok(())
         }
         EvidenceCommand::Prove { index } => {
-            print!("{}", connect().await?.prove(index).await?);
+            let proof = connect().await?.prove(index).await?;
+            format.print(&Text { index: Some(index), text: &proof }, |proof| print!("{}", proof.text));
             Ok(())
         }
         EvidenceCommand::Checkpoint => {
-            print!("{}", connect().await?.checkpoint().await?);
+            let checkpoint = connect().await?.checkpoint().await?;
+            format.print(&Text { index: None, text: &checkpoint }, |checkpoint| print!("{}", checkpoint.text));
             Ok(())
         }
         EvidenceCommand::Verify { export: None } => {
@@ -60,8 +75,60 @@ pub(crate) async fn run(command: EvidenceCommand, format: Format) -> Result<(), 
             print_report(&verify(&export)?, format);
             Ok(())
         }
-        EvidenceCommand::Export { target } => export(&target).await,
+        EvidenceCommand::Export { target, format } => export::export(&target, format).await,
     }
+}
+
+/// A text with a form of its own, for programs.
+#[derive(Debug, Serialize)]
+struct Text<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+    text: &'a str,
+}
+
+/// A time of the command line, in milliseconds since 1970.
+fn time(text: Option<String>) -> Result<Option<u64>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let wrong = || {
+        Failure::usage(format!("'{}' is no time", text.escape_default()))
+            .hint("2026-11-21T10:30 in UTC, or how long ago: 90s, 15m, 2h, 3d")
+    };
+    when::parse(&text, now).map(Some).ok_or_else(wrong)
+}
+
+/// Prints each new record as it comes, until the person has seen enough.
+async fn follow(newest: Option<u64>, format: Format) -> Result<(), Failure> {
+    // What a log without records will have first is record 0, and nothing stands before it.
+    let mut filter = Filter { after: newest, limit: Some(100), ..Filter::default() };
+    loop {
+        let text = serde_json::to_string(&filter).expect("a filter has only text keys");
+        let records: Vec<Record> = match connect().await?.subscribe(&text).await {
+            Ok(answer) => read("evidence-log", &answer)?,
+            Err(zbus::Error::FDO(refusal)) => return Err(zbus::Error::FDO(refusal).into()),
+            // It was restarted: the cursor is here, so nothing is missed.
+            Err(_) => {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+        };
+        tell(&records, format)?;
+        filter.after = records.last().map(|record| record.index).or(filter.after);
+    }
+}
+
+/// Prints records one by one, whole ones for a program.
+fn tell(records: &[Record], format: Format) -> Result<(), Failure> {
+    let (mut out, ink) = (std::io::stdout().lock(), Ink::of_stdout());
+    for record in records {
+        let line = match format {
+            Format::Json => serde_json::to_string(record).expect("a record has only text keys"),
+            Format::People => lines::line(record, ink),
+        };
+        writeln!(out, "{line}").map_err(|error| Failure::failed(format!("cannot write: {error}")))?;
+    }
+    Ok(())
 }
 
 /// The newest signed head of the log.
@@ -84,26 +151,19 @@ pub(crate) async fn show_matching(filter: &Filter, format: Format) -> Result<(),
     Ok(())
 }
 
-async fn query(filter: &Filter) -> Result<Vec<Record>, Failure> {
+/// The records that match.
+pub(crate) async fn query(filter: &Filter) -> Result<Vec<Record>, Failure> {
     let filter = serde_json::to_string(filter).expect("a filter has only text keys");
     read("evidence-log", &connect().await?.query(&filter).await?)
 }
 
 fn print_records(records: &[Record], format: Format) {
     format.print(&records, |records| {
-        table(
-            ["INDEX", "MS", "KIND", "WRITER", "WHAT"],
-            records.iter().map(|record| {
-                let what: String = sentence(record).chars().take(160).collect();
-                [
-                    record.index.to_string(),
-                    record.at_ms.to_string(),
-                    record.kind.to_string(),
-                    record.writer.clone(),
-                    what,
-                ]
-            }),
-        );
+        let ink = Ink::of_stdout();
+        println!("{}", lines::HEAD);
+        for record in records.iter() {
+            println!("{}", lines::line(record, ink));
+        }
     });
 }
 
@@ -116,34 +176,6 @@ fn print_report(report: &Report, format: Format) {
         let kinds: Vec<_> = report.kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         println!("  kinds {}", kinds.join(", "));
     });
-}
-
-async fn export(target: &Path) -> Result<(), Failure> {
-    let log = connect().await?;
-    // The checkpoint comes first: what is appended while the tiles are fetched is beyond it and left out.
-    let head = log.resource("checkpoint").await?;
-    let checkpoint = open_checkpoint(&log, &head).await?;
-    let mut files = vec![("checkpoint".to_owned(), head), ("key".to_owned(), log.resource("key").await?)];
-    for path in tiles_of(checkpoint.size).map(|path| path.to_string()) {
-        let bytes = log.resource(&path).await?;
-        files.push((path, bytes));
-    }
-    let cannot = |error: std::io::Error| Failure::failed(format!("cannot write {}: {error}", target.display()));
-    if target == Path::new("-") {
-        let mut out = std::io::stdout().lock();
-        for (path, bytes) in files {
-            writeln!(out, "{}", Bundle::line(&path, &bytes)).map_err(cannot)?;
-        }
-        return out.flush().map_err(cannot);
-    }
-    std::fs::create_dir(target).map_err(|error| cannot(error).hint("name a folder that is not there yet"))?;
-    for (path, bytes) in &files {
-        let file = target.join(path);
-        let folder = file.parent().expect("a file below the target has a folder");
-        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, bytes)).map_err(cannot)?;
-    }
-    println!("{} records in {} files under {}", checkpoint.size, files.len(), target.display());
-    Ok(())
 }
 
 /// Checks an export without any help of a machine that runs AIOS.
@@ -174,31 +206,21 @@ fn read_bundle(path: &Path) -> Result<Bundle, Failure> {
     Ok(bundle)
 }
 
-/// Who approved an action, what ran, what changed, and the proof, on one screen.
-pub(crate) async fn attest(id: &str, format: Format) -> Result<(), Failure> {
-    let view = action::view(id).await?;
-    let records = query(&Filter { action: Some(id.to_owned()), ..Filter::default() }).await?;
-    let last = records.last().ok_or_else(|| Failure::failed(format!("the log has no record of {id}")))?;
+/// The head under which a record is proved to stand.
+pub(crate) async fn proved(records: &[Record]) -> Result<Option<Checkpoint>, Failure> {
     let log = connect().await?;
-    let proof = InclusionBundle::parse(&log.prove(last.index).await?)
-        .map_err(|error| Failure::failed(format!("the proof cannot be read: {error}")))?;
-    let entry = last.encode().map_err(|error| Failure::failed(error.to_string()))?;
-    let head = proof
-        .verify(entry.as_bytes(), &key(&log).await?)
-        .map_err(|error| Failure::failed(format!("record {} is not proved: {error}", last.index)))?;
-    let shown = json!({
-        "action": view, "records": records,
-        "proof": {"record": last.index, "size": head.size, "root": head.root},
-    });
-    format.print(&shown, |_| {
-        println!("{}  {}  {}", view.id, view.request.action_type, view.state.word());
-        println!("  digest   {}", view.digest);
-        for record in &records {
-            println!("  {:>6}   {} by {}: {}", record.index, record.kind, record.writer, sentence(record));
-        }
-        println!("  proof    record {} is in the signed tree of {} records, root {}", last.index, head.size, head.root);
-    });
-    Ok(())
+    let key = key(&log).await?;
+    let mut head = None;
+    for record in records {
+        let proof = InclusionBundle::parse(&log.prove(record.index).await?)
+            .map_err(|error| Failure::failed(format!("the proof cannot be read: {error}")))?;
+        let entry = record.encode().map_err(|error| Failure::failed(error.to_string()))?;
+        let under = proof
+            .verify(entry.as_bytes(), &key)
+            .map_err(|error| Failure::failed(format!("record {} is not proved: {error}", record.index)))?;
+        head = Some(under);
+    }
+    Ok(head)
 }
 
 async fn open_checkpoint(log: &Evidence1Proxy<'_>, note: &[u8]) -> Result<Checkpoint, Failure> {

@@ -5,6 +5,7 @@ mod action;
 mod agent;
 mod approval;
 mod args;
+mod attest;
 mod boot;
 mod evidence;
 mod failure;
@@ -17,6 +18,7 @@ mod show;
 mod status;
 mod store;
 mod update;
+mod when;
 
 use std::process::ExitCode;
 
@@ -52,7 +54,7 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Approval { command } => approval::run(command, format).await,
             Command::Policy { command } => policy::run(command, format).await,
             Command::Evidence { command } => evidence::run(command, format).await,
-            Command::Attest { action } => evidence::attest(&action, format).await,
+            Command::Attest { action } => attest::run(&action, format).await,
             Command::Agent { command } => agent::run(command, format).await,
             Command::Object { command } => object::run(command, format).await,
             Command::Store { command } => store::run(command, format).await,

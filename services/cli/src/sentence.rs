@@ -33,6 +33,7 @@ pub(crate) fn sentence(record: &Record) -> String {
         Kind::ApprovalGranted => format!("{} approved {}", subject_of(record, "by"), field("approval")),
         Kind::ApprovalRejected => format!("{} rejected {}", subject_of(record, "by"), field("approval")),
         Kind::ApprovalConsumed => format!("{} was used, once", field("approval")),
+        Kind::Denial => denial(record),
         Kind::Intent => format!("{} {} for {}", field("type"), field("parameters"), field("subject")),
         Kind::Started => "the adapter starts".into(),
         Kind::Outcome => match record.payload.get("held") {
@@ -43,9 +44,27 @@ pub(crate) fn sentence(record: &Record) -> String {
             format!("{} {}", field("type"), text(record.payload.get("result").and_then(|r| r.get("state"))))
         }
         Kind::Login => format!("{}: {}", field("operator"), field("result")),
-        Kind::Boot | Kind::Repair | Kind::Probe | Kind::Session => Value::Object(record.payload.clone()).to_string(),
+        Kind::Boot | Kind::Repair | Kind::Pruned | Kind::Probe | Kind::Session => {
+            Value::Object(record.payload.clone()).to_string()
+        }
     };
     harmless(&said)
+}
+
+/// What the kernel refused, or how many such records are missing.
+fn denial(record: &Record) -> String {
+    let field = |name: &str| text(record.payload.get(name));
+    let count = record.payload.get("count").and_then(Value::as_u64).unwrap_or(1);
+    if field("blocker") == "audit" {
+        return format!("{count} refusals of the kernel are not recorded: lost {}", field("what"));
+    }
+    let mut said = format!("{} refused {}", field("blocker"), field("what"));
+    for (word, value) in [("on", field("target")), ("to", field("program"))] {
+        if !value.is_empty() {
+            said += &format!(" {word} {value}");
+        }
+    }
+    if count > 1 { format!("{said} ({count} refusals, this is the last)") } else { said }
 }
 
 fn subject_of(record: &Record, name: &str) -> String {
@@ -67,24 +86,31 @@ fn text(value: Option<&Value>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn check(kind: Kind, payload: Value, expected: &str) {
+    pub(crate) fn record(kind: Kind, payload: Value) -> Record {
         let Value::Object(payload) = payload else { panic!("a payload is an object") };
-        let record = Record {
+        Record {
             index: 0,
             kind,
-            action: String::new(),
             writer: String::new(),
+            subject: String::new(),
+            action: String::new(),
+            digest: None,
+            epoch: "none".into(),
             boot: String::new(),
             at_ms: 0,
             wall: 0,
+            clock: aios_evidence::Clock::Local,
             payload,
-        };
-        assert_eq!(sentence(&record), expected);
+        }
+    }
+
+    fn check(kind: Kind, payload: Value, expected: &str) {
+        assert_eq!(sentence(&record(kind, payload)), expected);
     }
 
     #[test]
@@ -97,6 +123,16 @@ mod tests {
                 "reason": "ForbiddenByRule",
             }}),
             "settings.set for agent:example: denied (ForbiddenByRule)",
+        );
+        check(
+            Kind::Denial,
+            json!({"blocker": "seccomp", "what": "mount", "program": "/p", "count": 3}),
+            "seccomp refused mount to /p (3 refusals, this is the last)",
+        );
+        check(
+            Kind::Denial,
+            json!({"blocker": "audit", "what": "by-kernel", "count": 7}),
+            "7 refusals of the kernel are not recorded: lost by-kernel",
         );
         check(Kind::UnitEvent, json!({"unit": "network", "what": "ready", "detail": ""}), "network ready");
         check(Kind::Outcome, json!({"held": false, "text": "it is not there"}), "NOT as promised: it is not there");

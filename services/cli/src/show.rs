@@ -1,5 +1,7 @@
 //! Answers for people and for programs.
 
+use std::io::IsTerminal as _;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -20,6 +22,45 @@ impl Format {
                 println!("{}", serde_json::to_string_pretty(value).expect("answers have only text keys"));
             }
             Self::People => people(value),
+        }
+    }
+}
+
+/// How good news something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Bad,
+    /// It waits, or somebody should look.
+    Waits,
+    Plain,
+}
+
+/// Whether what is printed has colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ink {
+    Colour,
+    None,
+}
+
+impl Ink {
+    /// Colours for a terminal, unless whoever sits there does not want any.
+    pub(crate) fn of_stdout() -> Self {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if std::io::stdout().is_terminal() && !unwanted { Self::Colour } else { Self::None }
+    }
+
+    /// `text` in the colour of its tone.
+    pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            Tone::Good => 32,
+            Tone::Bad => 31,
+            Tone::Waits => 33,
+            Tone::Plain => return text.to_owned(),
+        };
+        match self {
+            Self::Colour => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            Self::None => text.to_owned(),
         }
     }
 }
