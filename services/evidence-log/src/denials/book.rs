@@ -201,9 +201,9 @@ impl Book {
     /// Refusals that waited for the word on their domain.
     fn known(&mut self, domain: DomainId, now_ms: u64) -> Vec<Denial> {
         let whose = self.domains.get(&domain).cloned().unwrap_or_default();
-        let (ready, waiting) = self.waiting.drain(..).partition(|waiting| waiting.refusal.domain == domain);
+        let all = std::mem::take(&mut self.waiting);
+        let (ready, waiting): (VecDeque<_>, _) = all.into_iter().partition(|one| one.refusal.domain == domain);
         self.waiting = waiting;
-        let ready: Vec<Waiting> = ready;
         ready.into_iter().filter_map(|waiting| self.allow(landlock(waiting.refusal, whose.clone()), now_ms)).collect()
     }
 
