@@ -145,6 +145,12 @@ impl ReleaseKey {
     }
 }
 
+/// The text of `release.json.sig`.
+#[must_use]
+pub fn signature_text(signature: &[u8; 64]) -> String {
+    signature.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n"
+}
+
 impl FileEntry {
     /// The entry of a file with these bytes.
     pub fn of(bytes: &[u8]) -> Self {
@@ -167,12 +173,18 @@ impl Description {
         Self { format: FORMAT.to_owned(), version, min_from, root_hash, blocks, files }
     }
 
-    /// The bytes of `release.json` and of `release.json.sig`.
-    pub fn sign(&self, key: &SigningKey) -> Result<(Vec<u8>, String), ReleaseError> {
+    /// The bytes of `release.json`, which are what is signed.
+    pub fn bytes(&self) -> Result<Vec<u8>, ReleaseError> {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
-        let digits: String = key.sign(&bytes).to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok((bytes, digits + "\n"))
+        Ok(bytes)
+    }
+
+    /// The bytes of `release.json` and of `release.json.sig`, for a key that is at hand.
+    pub fn sign(&self, key: &SigningKey) -> Result<(Vec<u8>, String), ReleaseError> {
+        let bytes = self.bytes()?;
+        let signature = signature_text(&key.sign(&bytes).to_bytes());
+        Ok((bytes, signature))
     }
 
     fn check(&self) -> Result<(), ReleaseError> {

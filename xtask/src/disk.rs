@@ -12,7 +12,7 @@ use installer::seed::{self, Users};
 
 use crate::cache::{Cache, timed};
 use crate::error::{Error, OnFile, Result};
-use crate::keys::Keys;
+use crate::keys::{Keys, Name};
 use crate::output::whole;
 use crate::project;
 use crate::system::{Order, System};
@@ -73,7 +73,7 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, options: &Options) -> Result<Path
     timed("disk", || {
         let folder = cache.scratch("release")?;
         system.write_release(keys, &folder)?;
-        let path = keys.public("release");
+        let path = keys.public(Name::Release);
         let key = ReleaseKey::parse(&fs::read_to_string(&path).on("read", &path)?)
             .map_err(|source| Error::library(format!("{} is no release key", path.display()), source))?;
         let failed = |source| Error::library(format!("{} cannot be made", out.display()), source);

@@ -31,9 +31,9 @@ pub(crate) fn standalone(cache: &Cache, keys: &Keys, system: &System, folder: &P
         files.push(Staged { path: path.into(), mode: 0o444, content, made_from: "the root".into() });
     }
     let line = uki::release_line(&system.root, &system.version);
-    let os_release = uki::os_release(&system.version);
+    let os_release = uki::os_release(&system.version, keys.purpose());
     let initramfs = uki::initramfs(&files)?;
-    let image = uki::seal(cache, keys, "standalone", &system.kernel, &line, &initramfs, &os_release)?;
+    let image = uki::seal(cache, keys, &uki::STANDALONE, &system.kernel, &line, &initramfs, &os_release)?;
     let size = fs::metadata(&image).on("look at", &image)?.len();
     if size > STANDALONE_BUDGET {
         return Err(Error::refused(

@@ -4,16 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aios_ids::Digest;
-use ed25519_dalek::{Signer, SigningKey};
 use serde::Serialize;
 
 use crate::cache::digest_of;
 use crate::error::{Error, OnFile, Result};
 use crate::files_list::{Content, Staged};
 use crate::kernel::Origin;
-use crate::keys::Keys;
+use crate::keys::{Keys, Purpose};
 use crate::system::System;
 use crate::tool::Tool;
+use crate::{pcr::Prediction, sums};
 
 /// What `manifest.json` says.
 #[derive(Serialize)]
@@ -25,6 +25,8 @@ pub(crate) struct Manifest {
     root_hash: Digest,
     kernel_release: String,
     kernel_source: Origin,
+    /// What register 11 of a TPM holds when each kernel image has started.
+    measured: Vec<Prediction>,
     /// The published files.
     outputs: Vec<Line>,
     /// The files of the root file system.
@@ -56,10 +58,11 @@ impl Manifest {
         Ok(Self {
             version: system.version.clone(),
             commit,
-            development_keys: keys.are_for_development(),
+            development_keys: keys.purpose() == Purpose::Development,
             root_hash: system.root.hash,
             kernel_release: system.kernel.release.clone(),
             kernel_source: system.kernel.origin.clone(),
+            measured: system.predictions()?,
             outputs: outputs.iter().map(output).collect::<Result<_>>()?,
             root: lines(&system.files),
             recovery: lines(&system.recovery_files),
@@ -72,13 +75,8 @@ impl Manifest {
         let text = serde_json::to_string_pretty(self)
             .map_err(|source| Error::library("the manifest cannot be written", source))?;
         fs::write(&path, text + "\n").on("write", &path)?;
-        let path = folder.join("SHA256SUMS");
         let sums: String = self.outputs.iter().map(|line| format!("{}  {}\n", line.sha256, line.path)).collect();
-        fs::write(&path, &sums).on("write", &path)?;
-        let signature = SigningKey::from_bytes(&keys.seed("release")?).sign(sums.as_bytes()).to_bytes();
-        let digits: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = folder.join("SHA256SUMS.sig");
-        fs::write(&path, digits + "\n").on("write", &path)
+        sums::write(keys, &sums, folder)
     }
 }
 

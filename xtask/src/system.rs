@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use aios_image::release::{self, Description, FileEntry};
 use aios_slots::Version;
-use ed25519_dalek::SigningKey;
 
 use crate::cache::{self, Cache, timed};
 use crate::error::{Error, OnFile, Result};
 use crate::files_list::{self, FilesList, Made, Staged};
 use crate::kernel::{self, Kernel};
-use crate::keys::Keys;
+use crate::keys::{Keys, Name};
+use crate::pcr;
 use crate::programs::Programs;
 use crate::project;
 use crate::root::{self, Root};
@@ -114,16 +114,24 @@ impl System {
             lists.stage(&programs, &made, order.start)?
         };
         let root = root::make(cache, &files)?;
-        let os_release = uki::os_release(version);
+        let os_release = uki::os_release(version, keys.purpose());
         let initramfs = uki::initramfs(&initramfs_files)?;
         let line = uki::release_line(&root, version);
-        let uki = uki::seal(cache, keys, "uki", &kernel, &line, &initramfs, &os_release)?;
+        let uki = uki::seal(cache, keys, &uki::RELEASE, &kernel, &line, &initramfs, &os_release)?;
         let line = uki::recovery_line(version);
         let initramfs = uki::initramfs(&recovery_files)?;
-        let recovery = uki::seal(cache, keys, "recovery", &kernel, &line, &initramfs, &os_release)?;
+        let recovery = uki::seal(cache, keys, &uki::RECOVERY, &kernel, &line, &initramfs, &os_release)?;
         let loader = uki::loader(cache, keys)?;
         let version = version.to_owned();
         Ok(Self { version, kernel, root, files, initramfs_files, recovery_files, uki, recovery, loader })
+    }
+
+    /// What register 11 of a TPM will hold when each kernel image has started.
+    pub(crate) fn predictions(&self) -> Result<Vec<pcr::Prediction>> {
+        let read = |path: &Path| fs::read(path).on("read", path);
+        let mut all = pcr::predictions(release::UKI, &read(&self.uki)?, uki::RELEASE.ways)?;
+        all.extend(pcr::predictions(release::RECOVERY, &read(&self.recovery)?, uki::RECOVERY.ways)?);
+        Ok(all)
     }
 
     /// Fills `folder` with the release: its files, their description and its signature.
@@ -146,9 +154,8 @@ impl System {
         };
         let description =
             Description::new(version(&self.version)?, version(MIN_FROM)?, self.root.hash, self.root.blocks, files);
-        let key = SigningKey::from_bytes(&keys.seed("release")?);
-        let (bytes, signature) =
-            description.sign(&key).map_err(|source| Error::library("the release cannot be described", source))?;
+        let bytes = description.bytes().map_err(|source| Error::library("the release cannot be described", source))?;
+        let signature = release::signature_text(&keys.sign_ed25519(Name::Release, &bytes)?);
         for (name, content) in [(release::NAME, bytes.as_slice()), (release::SIGNATURE_NAME, signature.as_bytes())] {
             let to = folder.join(name);
             fs::write(&to, content).on("write", &to)?;
@@ -161,8 +168,8 @@ impl System {
 fn made(cache: &Cache, keys: &Keys, version: &str) -> Result<Made> {
     let mut made = Made::new();
     made.insert("policy-bundle", policy_bundle(keys)?);
-    made.insert("os-release", uki::os_release(version).into_bytes());
-    for (name, key) in [("release-key", "release"), ("policy-key", "policy")] {
+    made.insert("os-release", uki::os_release(version, keys.purpose()).into_bytes());
+    for (name, key) in [("release-key", Name::Release), ("policy-key", Name::Policy)] {
         let path = keys.public(key);
         made.insert(name, fs::read(&path).on("read", &path)?);
     }
@@ -187,6 +194,7 @@ fn policy_bundle(keys: &Keys) -> Result<Vec<u8>> {
         sources.push((name, text));
     }
     let sources = sources.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-    aios_policy::pack(sources, &keys.seed("policy")?)
+    let key = keys.ed25519(Name::Policy)?;
+    aios_policy::pack_signed_by(sources, key.as_bytes(), |bytes| Ok(keys.sign_ed25519(Name::Policy, bytes)?))
         .map_err(|source| Error::library("rootfs/policy is no policy", source))
 }

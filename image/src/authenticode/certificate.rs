@@ -40,19 +40,17 @@ pub enum CertificateError {
         bits: usize,
     },
     /// Its time has not come.
-    #[error(
-        "the certificate is valid only from {from} on, and the clock of this machine says {now} (seconds since 1970)"
-    )]
+    #[error("the certificate is valid only from {} on, and the clock of this machine says {}", day(*from), day(*now))]
     Early {
-        /// When it begins.
+        /// When it begins, in seconds since 1970.
         from: i64,
         /// The clock.
         now: i64,
     },
     /// Its time is over.
-    #[error("the certificate has expired at {until}, and the clock of this machine says {now} (seconds since 1970)")]
+    #[error("the certificate expired on {}, and the clock of this machine says {}", day(*until), day(*now))]
     Expired {
-        /// When it ended.
+        /// When it ended, in seconds since 1970.
         until: i64,
         /// The clock.
         now: i64,
@@ -105,6 +103,12 @@ impl Certificate {
             return Err(CertificateError::Expired { until: self.not_after, now });
         }
         Ok(())
+    }
+
+    /// The last day of its validity, such as `2054-01-01`.
+    #[must_use]
+    pub fn last_day(&self) -> String {
+        day(self.not_after)
     }
 
     /// Its bytes.
@@ -161,6 +165,19 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_year - 719_468
+}
+
+/// The day of a time in seconds since 1970.
+fn day(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400) + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let of_era_year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * of_era_year + of_era_year / 4 - of_era_year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + of_era_year + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 #[cfg(test)]
@@ -230,6 +247,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_day_is_its_own_date(year in 1950..2100_i64, month in 1..=12_i64, of_month in 1..=28_i64) {
+            let seconds = days_since_1970(year, month, of_month) * 86_400 + 86_399;
+            prop_assert_eq!(day(seconds), format!("{year:04}-{month:02}-{of_month:02}"));
+        }
+
         #[test]
         fn no_bytes_panic(flips in prop::collection::vec((0..300_usize, any::<u8>()), 0..12)) {
             let mut bytes = certificate(&YEARS, &rsa(2048));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::cases::{self, About, Case, CaseError};
 use crate::request::SCHEMA;
 use crate::rules::{RuleError, Rules};
-use crate::seal::{self, SealError};
+use crate::seal::{self, SealError, SigningError};
 
 /// The form's version.
 const FORMAT: &str = "aios.policy.v1";
@@ -46,6 +46,9 @@ struct RuleFile {
 /// A bundle cannot be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
+    /// Whoever holds the key did not sign.
+    #[error("the bundle was not signed")]
+    Signing(#[source] SigningError),
     /// Not signed as it must be.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -77,6 +80,15 @@ pub fn pack<'a>(
     sources: impl IntoIterator<Item = (&'a str, &'a str)>,
     seed: &[u8; 32],
 ) -> Result<Vec<u8>, BundleError> {
+    pack_signed_by(sources, &seal::public_key(seed), |bytes| Ok(seal::sign(bytes, seed)))
+}
+
+/// The same for a key whose private half is elsewhere: `sign` gets the bytes and returns the signature of `key`.
+pub fn pack_signed_by<'a>(
+    sources: impl IntoIterator<Item = (&'a str, &'a str)>,
+    key: &[u8; 32],
+    sign: impl FnOnce(&[u8]) -> Result<[u8; 64], SigningError>,
+) -> Result<Vec<u8>, BundleError> {
     let mut rules = Vec::new();
     let mut about = None;
     for (name, text) in sources {
@@ -95,8 +107,8 @@ pub fn pack<'a>(
     let schema = Digest::of(SCHEMA.as_bytes());
     let content = Content { format: FORMAT.into(), epoch, schema, rules, cases };
     let content = serde_json::to_string(&content).expect("the content has only text keys");
-    let bytes = seal::seal(&content, seed);
-    Bundle::open(&bytes, &seal::public_key(seed))?;
+    let bytes = seal::seal(&content, key, sign).map_err(BundleError::Signing)?;
+    Bundle::open(&bytes, key)?;
     Ok(bytes)
 }
 

@@ -16,8 +16,8 @@ mod request;
 mod rules;
 mod seal;
 
-pub use bundle::{Bundle, BundleError, pack};
+pub use bundle::{Bundle, BundleError, pack, pack_signed_by};
 pub use cases::CaseError;
 pub use decide::decide;
 pub use rules::RuleError;
-pub use seal::{SealError, public_key, read_key};
+pub use seal::{SealError, SigningError, public_key, read_key};

@@ -54,11 +54,23 @@ pub fn read_key(text: &str) -> Result<[u8; 32], SealError> {
     unhex(text.strip_suffix('\n').unwrap_or(text)).ok_or(SealError::Key)
 }
 
-/// Signs `content`, which must be one line.
-pub(crate) fn seal(content: &str, seed: &[u8; 32]) -> Vec<u8> {
-    let signature = SigningKey::from_bytes(seed).sign(&signed_bytes(content));
-    let seal = Seal { signer: hex(&public_key(seed)), signature: hex(&signature.to_bytes()) };
-    format!("{}\n{content}\n", line_of(&seal)).into_bytes()
+/// Why whoever holds the private key did not sign.
+pub type SigningError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The signature of a seed's key.
+pub(crate) fn sign(bytes: &[u8], seed: &[u8; 32]) -> [u8; 64] {
+    SigningKey::from_bytes(seed).sign(bytes).to_bytes()
+}
+
+/// Has `content`, which must be one line, signed by `key`.
+pub(crate) fn seal(
+    content: &str,
+    key: &[u8; 32],
+    sign: impl FnOnce(&[u8]) -> Result<[u8; 64], SigningError>,
+) -> Result<Vec<u8>, SigningError> {
+    let signature = sign(&signed_bytes(content))?;
+    let seal = Seal { signer: hex(key), signature: hex(&signature) };
+    Ok(format!("{}\n{content}\n", line_of(&seal)).into_bytes())
 }
 
 /// The content of a sealed bundle, if `key` signed it.
