@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use qa::vm::{Options, SecureBoot};
-use qa::{Context, Payload, ReleaseOrder, Scenario, Set};
+use qa::{Context, DiskOrder, Payload, ReleaseOrder, Scenario, Set};
 
 use crate::cache::Cache;
 use crate::check::Scenarios;
@@ -13,7 +13,7 @@ use crate::keys::Keys;
 use crate::output::Draft;
 use crate::programs::Programs;
 use crate::system::{Order, Start, System};
-use crate::{firmware, format, peers, project, release};
+use crate::{disk, firmware, format, peers, project, release};
 
 /// Boots the live ISO, or what the options name.
 pub(crate) fn vm(mut options: Options) -> Result<()> {
@@ -89,10 +89,16 @@ fn context() -> Result<Context> {
         programs: Programs::folder(),
         workspace: project::root().to_owned(),
         output: project::output()?,
-        make_release: Box::new(|order| make_release(order).map_err(|error| error.to_string())),
+        // It keeps the cache open, so nothing that machines use is removed from it by other builds.
+        make_release: Box::new(move |order| make_release(&cache, &keys, order).map_err(|error| error.to_string())),
         make_debian: Box::new(|| Cache::open().and_then(|cache| peers::debian(&cache)).map_err(|e| e.to_string())),
+        make_disk: Box::new(|order| make_disk(order).map_err(|error| error.to_string())),
         make_standalone: Box::new(|| make_standalone().map_err(|error| error.to_string())),
     })
+}
+
+fn make_disk(order: &DiskOrder) -> Result<()> {
+    disk::make(&Cache::open()?, &Keys::open()?, &disk::Options::ordered(order)?).map(|_| ())
 }
 
 fn make_standalone() -> Result<PathBuf> {
@@ -104,11 +110,11 @@ fn make_standalone() -> Result<PathBuf> {
     Ok(project::output()?.join(path.file_name().unwrap_or_default()))
 }
 
-fn make_release(order: &ReleaseOrder) -> Result<()> {
+fn make_release(cache: &Cache, keys: &Keys, order: &ReleaseOrder) -> Result<()> {
     let start = match order.payload {
         Payload::Works => Start::Works,
         Payload::PanicsAtBoot => Start::Panics,
     };
     let wanted = Order { version: order.version.clone(), start };
-    release::write(&Cache::open()?, &Keys::open()?, &wanted, &order.out)
+    release::write(cache, keys, &wanted, &order.out)
 }

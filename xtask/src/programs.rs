@@ -51,7 +51,6 @@ impl Programs {
         for (variable, _) in std::env::vars_os().filter(|(name, _)| changes_programs(name)) {
             cargo = cargo.without_env(&variable);
         }
-        cargo = cargo.arg("--config").arg(path_free(&places()?));
         let mut packages = BTreeSet::new();
         for name in wanted {
             let package = known.get(*name).ok_or_else(|| {
@@ -63,6 +62,7 @@ impl Programs {
         for package in packages {
             cargo = cargo.arg("--package").arg(package);
         }
+        cargo = cargo.arg("--config").arg(path_free(&places()?));
         let lock = Lock::alone(&project::output()?.join(".programs"), "programs")?;
         cargo.shown()?;
         Ok(Self { folder: Self::folder(), _lock: Some(lock) })

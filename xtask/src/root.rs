@@ -27,7 +27,7 @@ pub(crate) struct Root {
 
 /// The root with these files.
 pub(crate) fn make(cache: &Cache, files: &[Staged]) -> Result<Root> {
-    let version = Tool::new("mkfs.erofs").arg("--version").output().unwrap_or_default();
+    let version = Tool::new("mkfs.erofs").arg("-V").said().unwrap_or_default();
     let mut key = Key::new("root 1").text("mkfs", &version);
     for file in files {
         key = key.text("path", &file.path).text("mode", &format!("{:o}", file.mode));

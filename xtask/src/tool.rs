@@ -61,6 +61,13 @@ impl Tool {
         Err(self.failed(output.status.to_string(), &shown))
     }
 
+    /// What it prints, however it ends: erofs-utils 1.5 says its version and fails.
+    pub(crate) fn said(mut self) -> Option<String> {
+        let output = self.command.output().ok()?;
+        interrupt::stop_if_coming();
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Runs it for its effect.
     pub(crate) fn run(self) -> Result<()> {
         self.output().map(|_| ())
