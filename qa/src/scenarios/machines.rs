@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::boot::{live, start};
+use super::boot::{live, screen_is_used, start};
 use crate::host::web::Web;
 use crate::scenario::{Failure, Scenario, Set, Stage, ensure};
 use crate::steps::{Aios, install, services};
@@ -30,10 +30,14 @@ pub(super) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "disk-ahci",
-        promise: "a SATA disk is installed to and boots to a login",
+        promise: "a SATA disk is installed to, boots to a login, and tells a legacy BIOS what to change",
         set: Set::Long,
-        boots: 2,
-        show: |stage| installed(stage, Options { bus: Bus::Ahci, ..enforced() }),
+        boots: 3,
+        show: |stage| {
+            let hardware = Options { bus: Bus::Ahci, ..enforced() };
+            installed(stage, hardware.clone())?;
+            told_by_legacy_bios(stage, "legacy", Options { disk: vec![stage.folder.join(install::DISK)], ..hardware })
+        },
     },
     Scenario {
         name: "disk-usb",
@@ -107,7 +111,7 @@ pub(super) const ALL: &[Scenario] = &[
     },
 ];
 
-fn enforced() -> Options {
+pub(super) fn enforced() -> Options {
     Options { secure_boot: SecureBoot::On, ..Options::default() }
 }
 
@@ -161,20 +165,25 @@ fn http_boot(stage: &Stage<'_>) -> Result<(), Failure> {
 
 fn legacy_bios(stage: &Stage<'_>) -> Result<(), Failure> {
     for (name, medium) in [("cd", Medium::Cd), ("stick", Medium::Usb)] {
-        let options = Options { firmware: Firmware::Bios, iso_as: medium, ..live(stage) };
-        let mut machine = Machine::start(options, &stage.log(name), Echo::Hidden)?;
-        machine.console.wait_for("started in legacy BIOS mode", BOOT)?;
-        machine.console.wait_for("choose UEFI as boot mode", BOOT)?;
-        machine.console.wait_for("Press a key to restart", BOOT)?;
-        super::boot::screen_is_used(&mut machine, &stage.folder.join(format!("{name}.ppm")))?;
-        machine.type_on_keyboard("\n")?;
-        machine.wait_for_reset(BOOT)?;
+        told_by_legacy_bios(stage, name, Options { iso_as: medium, ..live(stage) })?;
     }
     Ok(())
 }
 
-/// Everything that [`screen_only`] has to read, typed once so that its glyphs are known.
-const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.;:>";
+fn told_by_legacy_bios(stage: &Stage<'_>, name: &str, options: Options) -> Result<(), Failure> {
+    let options = Options { firmware: Firmware::Bios, secure_boot: SecureBoot::Off, ..options };
+    let mut machine = Machine::start(options, &stage.log(name), Echo::Hidden)?;
+    machine.console.wait_for("started in legacy BIOS mode", BOOT)?;
+    machine.console.wait_for("choose UEFI as boot mode", BOOT)?;
+    machine.console.wait_for("Press a key to restart", BOOT)?;
+    screen_is_used(&mut machine, &stage.folder.join(format!("{name}.ppm")))?;
+    machine.type_on_keyboard("\n")?;
+    machine.wait_for_reset(BOOT)?;
+    Ok(())
+}
+
+/// Everything that [`screen_only`] has to read, typed once so that its glyphs are known; and the first one again.
+const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.;:>a";
 
 fn screen_only(stage: &Stage<'_>) -> Result<(), Failure> {
     let options = Options { consoles: Consoles::Screen, timeout: 600, ..live(stage) };

@@ -11,6 +11,9 @@ use crate::vm::{BOOT, Echo, Login, Machine, Options, SecureBoot};
 /// The least that the layout takes, and some room for data.
 const SIZE: u64 = 3 << 30;
 
+/// The disk that is installed to, in the scenario's folder.
+pub(crate) const DISK: &str = "installed.raw";
+
 /// The installed machine's name.
 const HOSTNAME: &str = "spine";
 
@@ -19,7 +22,7 @@ const INSTALLATION: Duration = Duration::from_secs(240);
 
 /// Installs without a person: an answer file decides. Gives the disk.
 pub(crate) fn unattended(stage: &Stage<'_>) -> Result<Disk, Failure> {
-    let disk = Disk::create(&stage.folder.join("installed.raw"), SIZE)?;
+    let disk = Disk::create(&stage.folder.join(DISK), SIZE)?;
     let answers_disk = stage.folder.join("answers.img");
     Fat::create(&answers_disk, 4 << 20, "AIOS-ANSWER")?.write("answers.toml", answers().as_bytes())?;
     let options = Options {
@@ -45,7 +48,7 @@ pub(crate) fn unattended(stage: &Stage<'_>) -> Result<Disk, Failure> {
 /// Installs from the ISO to a disk of this hardware. The answers come from the machine's host, so that no second disk of
 /// the same kind is there.
 pub(crate) fn on_hardware(stage: &Stage<'_>, hardware: &Options) -> Result<Disk, Failure> {
-    let disk = Disk::create(&stage.folder.join("installed.raw"), SIZE)?;
+    let disk = Disk::create(&stage.folder.join(DISK), SIZE)?;
     let options = Options {
         iso: Some(stage.context.iso.clone()),
         disk: vec![disk.path.clone()],
@@ -80,7 +83,7 @@ pub(crate) fn start_on(stage: &Stage<'_>, disk: &Disk, name: &str, hardware: Opt
     Ok(aios)
 }
 
-fn answers() -> String {
+pub(crate) fn answers() -> String {
     format!(
         "disk = \"only-empty\"\nhostname = \"{HOSTNAME}\"\noperator = \"{OPERATOR}\"\npass_phrase = \"{PASS_PHRASE}\"\nafter = \"poweroff\"\n"
     )

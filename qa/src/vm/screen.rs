@@ -85,7 +85,8 @@ pub struct Glyphs {
 
 impl Glyphs {
     /// Takes the glyphs of a text that was typed between two pictures; nothing else may have changed. `None` when
-    /// something else has, or when two of its characters look alike.
+    /// something else has, or when two of its characters look alike. The text ends with the character it begins with,
+    /// so that a lost key is seen.
     #[must_use]
     pub fn learn(before: &Screen, after: &Screen, typed: &str) -> Option<Self> {
         let typed: Vec<char> = typed.chars().collect();
@@ -100,7 +101,8 @@ impl Glyphs {
             return None;
         }
         let known: BTreeMap<Glyph, char> = cells.iter().copied().zip(typed.iter().copied()).collect();
-        (known.len() == typed.len()).then_some(Self { known })
+        let one_comes_twice = typed.first() == typed.last() && cells.first() == cells.last();
+        (one_comes_twice && known.len() + 1 == typed.len()).then_some(Self { known })
     }
 
     fn character(&self, glyph: Glyph) -> char {
@@ -131,19 +133,20 @@ mod tests {
     #[test]
     fn what_was_typed_tells_how_to_read_the_rest() {
         let before = screen("dcba      >_");
-        let after = screen("dcba      >abcd_");
-        let glyphs = Glyphs::learn(&before, &after, "abcd").expect("only this was typed");
-        assert_eq!(after.text(&glyphs), "dcba\n?abcd?");
+        let after = screen("dcba      >abcda_");
+        let glyphs = Glyphs::learn(&before, &after, "abcda").expect("only this was typed");
+        assert_eq!(after.text(&glyphs), "dcba\n?abcda?");
     }
 
     #[test]
     fn nothing_is_learned_from_a_screen_that_changed_otherwise() {
         let before = screen("dcba      >_");
         for (after, typed) in [
-            ("dcbx      >abcd_", "abcd"), // a message came in between
-            ("dcba      >abc_", "abcd"),  // a key was lost
-            ("dcba      >abca_", "abca"), // no two characters share a glyph
-            ("dcba      >_", "abcd"),
+            ("dcbx      >abcda_", "abcda"), // a message came in between
+            ("dcba      >abda_", "abcda"),  // a key was lost
+            ("dcba      >abcd_", "abcda"),  // the last one was lost
+            ("dcba      >abaca_", "abdca"), // no two characters share a glyph
+            ("dcba      >_", "abcda"),
         ] {
             assert_eq!(Glyphs::learn(&before, &screen(after), typed), None, "{after}");
         }
