@@ -9,6 +9,8 @@ use std::io;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use aios_linux::tpm::Tpm;
+use aios_slots::phase::{REGISTER, Way};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions, wait};
 use rustix::system::{RebootCommand, reboot};
@@ -41,6 +43,7 @@ pub(crate) fn run() -> Result<Infallible, Failure> {
     cmdline::parse(&line).map_err(|error| {
         Failure::new("this is no start for recovery", &error).hint("choose 'AIOS recovery' in the boot menu")
     })?;
+    measure();
     name_busybox();
     let mut consoles: Vec<Console> = terminals::find().into_iter().map(|name| Console { name, pid: None }).collect();
     if consoles.is_empty() {
@@ -94,6 +97,21 @@ fn mount_views() -> Result<(), Failure> {
     }
     // Where somebody in the shell mounts something.
     fs::create_dir_all("/mnt").map_err(at("make", "/mnt"))
+}
+
+/// Tells the TPM, if there is one, that this is recovery: what is sealed for the other ways to start stays closed.
+fn measure() {
+    // It may take long; nobody waits for it.
+    std::thread::spawn(|| {
+        let words = || {
+            let Some(mut tpm) = Tpm::open()? else { return Ok(()) };
+            Way::Recovery.words().iter().try_for_each(|word| tpm.measure(REGISTER, word.as_bytes()))
+        };
+        if let Err(error) = words() {
+            let error: aios_linux::tpm::TpmError = error;
+            terminals::say_everywhere(&format!("recovery: this start is not measured: {error}"));
+        }
+    });
 }
 
 /// Gives every applet its name, so that scripts in the shell find them. Without it `busybox NAME` still works.

@@ -1,7 +1,7 @@
 //! `aios status`: the machine on one screen. What cannot be reached is said in its line, and the rest is shown.
 
 use aios_identity::SessionStrength;
-use aios_wire::init::{Origin, Reply, Request, ServiceState, System};
+use aios_wire::init::{Measured, Origin, Reply, Request, ServiceState, SigningKeys, System};
 use aios_wire::policy::{Approval, ApprovalState, PolicyView};
 use serde_json::{Value, json};
 
@@ -37,6 +37,7 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         println!("  host       {}", or_why(hostname));
         println!("  up         {} s; boot {}", system.uptime_s, system.boot_id);
         println!("  root       verified, {}…; secure boot {}", short(&system.root_hash), on_off(system.secure_boot));
+        println!("  measured   {}", measured_text(&system.measured));
         let ready = services.iter().filter(|s| matches!(s.state, ServiceState::Ready | ServiceState::Finished)).count();
         // An agent that nobody started is no fault, so the rest is told apart.
         let stopped = services.iter().filter(|s| s.state == ServiceState::Stopped).count();
@@ -53,6 +54,11 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         }
         if let Some(memory) = memory {
             println!("  memory     {memory} MiB used");
+        }
+        if system.keys == SigningKeys::Development {
+            println!(
+                "  ! signed with development keys: whoever has that build machine's key folder can sign for this system"
+            );
         }
         if let Some(why) = &system.frozen {
             println!("  ! actions are frozen: {why}");
@@ -78,6 +84,16 @@ pub(crate) fn session_strength() -> Option<SessionStrength> {
         Origin::Live | Origin::Install => SessionStrength::Presence,
         Origin::Disk { .. } => SessionStrength::PassPhrase,
     })
+}
+
+fn measured_text(measured: &Measured) -> String {
+    match measured {
+        Measured::NoTpm => "not: this machine has no TPM".into(),
+        Measured::Ongoing { words } => format!("up to now: {}", words.join(", ")),
+        Measured::Done { pcr11: Some(value), words } => format!("PCR 11 {}…; {}", short(value), words.join(", ")),
+        Measured::Done { pcr11: None, words } => format!("{}; the TPM has no bank of SHA-256", words.join(", ")),
+        Measured::Failed { why } => format!("not: {why}"),
+    }
 }
 
 fn origin_text(origin: &Origin) -> String {

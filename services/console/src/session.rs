@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use aios_wire::init::{Afterwards, Origin, Reply, Request};
+use aios_wire::init::{Afterwards, Origin, Reply, Request, SigningKeys};
 
 use crate::{line, marks};
 
@@ -80,6 +80,9 @@ fn asked(mut words: Vec<String>) -> Asked {
 fn greet() {
     if let Ok(Reply::Status(system)) = aios_daemon::init::ask(&Request::Status) {
         println!("AIOS {}", system.version);
+        if system.keys == SigningKeys::Development {
+            println!("It is signed with development keys: for trying out, and for nothing that matters.");
+        }
         if system.origin == Origin::Live {
             println!("This is the live system: nothing is kept, and being here is all the proof of who you are.");
         }

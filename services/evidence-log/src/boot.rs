@@ -1,15 +1,18 @@
 //! The first record of each boot: what was started, from where, and under which key the log is signed.
 
 use aios_daemon::init::{AskError, ask};
-use aios_evidence::Kind;
+use aios_evidence::{Filter, Kind, Record};
 use aios_wire::init::{Reply, Request, System};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::log::{AppendRefused, Draft, Log, QueryError};
 use crate::writer::now;
 
 /// Who the log's own records are from.
 pub(crate) const SELF: &str = "service:evidence-log";
+
+/// Among so many of a boot's last events its end is found: each unit says that it stopped.
+const ENDING: usize = 200;
 
 /// The boot was not begun in the log.
 #[derive(Debug, thiserror::Error)]
@@ -49,13 +52,20 @@ pub(crate) fn begin(log: &Log, system: &System, cut: u64) -> Result<(), BootErro
         payload: payload.to_string(),
     };
     // A service that was restarted goes on in the same boot.
-    if log.newest(Kind::Boot)?.is_none_or(|record| record.boot != system.boot_id) {
+    let before = log.newest(Kind::Boot)?;
+    if before.as_ref().is_none_or(|record| record.boot != system.boot_id) {
+        let previous_end = match before {
+            Some(before) => end_of(log, &before)?,
+            None => "none before".to_owned(),
+        };
         let payload = json!({
             "version": system.version,
             "origin": system.origin,
             "root_hash": system.root_hash,
             "secure_boot": system.secure_boot,
             "boot": system.boot_id,
+            "measurements": system.measured,
+            "previous_end": previous_end,
             "key": log.key().ed25519_line(),
             "key_ml_dsa": log.key().ml_dsa_line(),
         });
@@ -70,10 +80,24 @@ pub(crate) fn begin(log: &Log, system: &System, cut: u64) -> Result<(), BootErro
     Ok(log.store_checkpoint()?)
 }
 
+/// How the boot of this record ended: PID 1 says that it ends the machine before it does, so silence is a loss of power, a
+/// panic or a reset.
+fn end_of(log: &Log, boot: &Record) -> Result<String, QueryError> {
+    let after = Filter { kind: Some(Kind::UnitEvent), limit: Some(ENDING), ..Filter::default() };
+    // The first such event says who asked for it.
+    for line in &log.query(&after)? {
+        let Ok(event) = Record::decode(line.as_bytes()) else { continue };
+        let field = |name: &str| event.payload.get(name).and_then(Value::as_str).unwrap_or_default();
+        if event.boot == boot.boot && field("what") == "shutdown" {
+            return Ok(format!("clean: {}", field("detail")));
+        }
+    }
+    Ok("unclean: nobody ended it".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use aios_evidence::{Filter, Record};
-    use aios_wire::init::{BootTimes, Origin};
+    use aios_wire::init::{BootTimes, Measured, Origin, SigningKeys};
 
     use super::*;
     use crate::open::open;
@@ -85,6 +109,8 @@ mod tests {
             boot_id: boot_id.into(),
             root_hash: "00".into(),
             secure_boot: true,
+            keys: SigningKeys::Development,
+            measured: Measured::NoTpm.into(),
             uptime_s: 1,
             boot_ms: BootTimes::default(),
             frozen: None,
@@ -106,5 +132,31 @@ mod tests {
         assert_eq!(seen, [(Kind::Boot, boot("one")), (Kind::Repair, boot("one")), (Kind::Boot, boot("two"))]);
         // The verifier asks for the key in the first record, and that is this one.
         assert_eq!(log.verify().expect("sound").boots, 2);
+    }
+
+    #[test]
+    fn a_boot_knows_how_the_one_before_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (log, _) = open(folder.path(), || Ok([7; 96])).expect("a new log");
+        let end = |boot: &str| {
+            begin(&log, &system(boot), 0).expect("begun");
+            let record = log.newest(Kind::Boot).expect("read").expect("begun");
+            record.payload["previous_end"].as_str().expect("a text").to_owned()
+        };
+        assert_eq!(end("one"), "none before");
+        assert_eq!(end("two"), "unclean: nobody ended it");
+        let events =
+            [("shutdown", "Reboot, asked by operator:ada"), ("shutdown", "ending all units"), ("stopped", "network")]
+                .map(|(what, detail)| Draft {
+                    kind: Kind::UnitEvent,
+                    action: String::new(),
+                    writer: SELF.to_owned(),
+                    payload: json!({"what": what, "detail": detail}).to_string(),
+                });
+        for answer in log.append(&events, &now("two")) {
+            answer.expect("written");
+        }
+        assert_eq!(end("three"), "clean: Reboot, asked by operator:ada");
+        assert_eq!(end("four"), "unclean: nobody ended it", "the end of an earlier boot is not this one's");
     }
 }

@@ -19,6 +19,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 use crate::blocks::{self, Block};
 use crate::cmdline::{self, CommandLine};
 use crate::failure::{Failure, at};
+use crate::measure::Words;
 use crate::{clock, efi, memory, terminals};
 
 /// Devices may take so long to appear.
@@ -47,14 +48,16 @@ struct Candidate {
 
 /// Finds the root, verifies it and makes it the root of this process. The program itself goes on as it is: it came in
 /// the same signed image as the root's hash, and executing the root's copy of it would only read it a second time.
-pub(crate) fn find_root_and_move_there() -> Result<Origin, Failure> {
+pub(crate) fn find_root_and_move_there() -> Result<(Origin, Words), Failure> {
     mount_kernel_views()?;
+    let mut words = Words::begin();
     memory::say_if_too_little();
     let line = fs::read_to_string("/proc/cmdline").map_err(at("read", "/proc/cmdline"))?;
     let line = cmdline::parse(&line).map_err(|error| Failure::new("the kernel command line is no good", error))?;
     let origin = find_root(&line)?;
     move_to_new_root()?;
-    Ok(origin)
+    words.entered(&origin);
+    Ok((origin, words))
 }
 
 fn mount_kernel_views() -> Result<(), Failure> {

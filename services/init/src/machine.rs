@@ -9,7 +9,7 @@ use std::path::Path;
 
 use aios_identity::PeerTable;
 use aios_units::{Graph, Mode};
-use aios_wire::init::{BootTimes, Origin, System};
+use aios_wire::init::{BootTimes, Measured, Origin, SigningKeys, System};
 use rustix::fs::{Gid, Mode as Bits, Uid};
 use rustix::mount::{MountFlags, mount, mount_remount};
 use rustix::system::{RebootCommand, reboot};
@@ -19,17 +19,20 @@ use crate::cmdline;
 use crate::data;
 use crate::efi;
 use crate::failure::{Failure, at};
+use crate::measure::Words;
 use crate::terminals;
 use crate::unit_files::{self, Units, Users};
 
 /// Sockets of PID 1 and of the services.
 pub(crate) const SOCKETS: &str = aios_wire::SOCKET_DIR;
 const PEERS: &str = "/usr/share/aios/peers.toml";
+const OS_RELEASE: &str = "/usr/lib/os-release";
 
 /// A machine that is ready for its first service.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) system: System,
+    pub(crate) words: Words,
     pub(crate) users: Users,
     pub(crate) peers: PeerTable,
     pub(crate) graph: Graph,
@@ -40,7 +43,7 @@ pub(crate) struct Machine {
 }
 
 /// Sets the machine up.
-pub(crate) fn set_up(origin: Origin, born_ms: u64) -> Result<Machine, Failure> {
+pub(crate) fn set_up(origin: Origin, mut words: Words, born_ms: u64) -> Result<Machine, Failure> {
     let system = system(origin, born_ms)?;
     let mode = match system.origin {
         Origin::Live => Mode::Live,
@@ -60,7 +63,8 @@ pub(crate) fn set_up(origin: Origin, born_ms: u64) -> Result<Machine, Failure> {
     let Units { graph, session } = unit_files::read(mode, &terminals)?;
     notes.extend(data::open(&system.origin, &users)?);
     cgroups::prepare()?;
-    Ok(Machine { system, users, peers, graph, session, notes })
+    words.say("sysinit");
+    Ok(Machine { system, words, users, peers, graph, session, notes })
 }
 
 fn system(origin: Origin, born_ms: u64) -> Result<System, Failure> {
@@ -74,10 +78,19 @@ fn system(origin: Origin, born_ms: u64) -> Result<System, Failure> {
         boot_id,
         root_hash: line.root.to_string(),
         secure_boot: efi::secure_boot(),
+        keys: signing_keys()?,
+        measured: Measured::NoTpm.into(),
         uptime_s: 0,
         boot_ms: BootTimes { init: Some(born_ms), ..BootTimes::default() },
         frozen: None,
     })
+}
+
+/// Whose keys signed this system, as the verified root says.
+fn signing_keys() -> Result<SigningKeys, Failure> {
+    let text = fs::read_to_string(OS_RELEASE).map_err(at("read", OS_RELEASE))?;
+    let development = text.lines().any(|line| line == "VARIANT_ID=development-keys");
+    Ok(if development { SigningKeys::Development } else { SigningKeys::Release })
 }
 
 fn mounts(users: &Users) -> Result<(), Failure> {

@@ -2,8 +2,8 @@
 //!
 //! In the initial RAM file system ([`early`]) it finds the root that the signed command line names, lets the kernel
 //! verify it and moves there. On the root ([`machine`], then [`supervisor`]) it mounts, starts, reaps, restarts, freezes
-//! and shuts down. It has one thread, never waits for a service, depends on none, and does not
-//! end: an error before supervision is shown on every console and restarts the machine; a defect in it leaves a loop
+//! and shuts down. One thread does all of that, and a second one waits for the TPM ([`measure`]). It never waits for
+//! a service, depends on none, and does not end: an error before supervision is shown on every console and restarts the machine; a defect in it leaves a loop
 //! that still reaps.
 
 mod blocks;
@@ -17,6 +17,7 @@ mod efi;
 mod failure;
 mod identity;
 mod machine;
+mod measure;
 mod memory;
 mod output;
 mod power;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn run(born_ms: u64) -> Result<std::convert::Infallible, Failure> {
-    let origin = early::find_root_and_move_there()?;
-    let machine = machine::set_up(origin, born_ms)?;
+    let (origin, words) = early::find_root_and_move_there()?;
+    let machine = machine::set_up(origin, words, born_ms)?;
     supervisor::Supervisor::new(machine)?.run()
 }

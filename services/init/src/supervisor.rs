@@ -15,7 +15,7 @@ use aios_linux::signals::{self, Signals};
 use aios_linux::spawn::read_report;
 use aios_units::unit::{Kind, OutputTo};
 use aios_units::{Effect, Ended, Event, Graph, Unit, What};
-use aios_wire::init::{Afterwards, Reply, Request, System};
+use aios_wire::init::{Afterwards, Measured, Reply, Request, System};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, wait};
 
@@ -25,6 +25,7 @@ use crate::control::{Control, Wait};
 use crate::failure::{Failure, at, chain};
 use crate::identity::Owners;
 use crate::machine::{Machine, SOCKETS};
+use crate::measure::Words;
 use crate::output::Output;
 use crate::power;
 use crate::refusals::Refusals;
@@ -43,6 +44,7 @@ const SHOWN_LINES: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     system: System,
+    words: Words,
     peers: PeerTable,
     graph: Graph,
     events: VecDeque<Event>,
@@ -77,7 +79,7 @@ struct Sessions {
 impl Supervisor {
     /// Opens everything that the loop reads from.
     pub(crate) fn new(machine: Machine) -> Result<Self, Failure> {
-        let Machine { system, users, peers, graph, session, mut notes } = machine;
+        let Machine { system, words, users, peers, graph, session, mut notes } = machine;
         let (refusals, note) = Refusals::open(graph.units());
         notes.extend(note);
         let own = [signals::CHILD, signals::INTERRUPT, signals::TERMINATE, signals::POWER];
@@ -90,6 +92,7 @@ impl Supervisor {
             notify: NotifySocket::bind(&notify).map_err(at("listen on", &notify))?,
             control: Control::open(Path::new(SOCKETS))?,
             system,
+            words,
             peers,
             graph,
             events: VecDeque::new(),
@@ -120,6 +123,7 @@ impl Supervisor {
             self.read_notifications();
             self.read_outputs();
             self.serve_callers();
+            self.tell_of_measuring();
             self.happened(Event::Tick);
             if let Some((then, deadline)) = self.shutdown
                 && deadline <= now_ms()
@@ -128,6 +132,15 @@ impl Supervisor {
                 power::end(then);
             }
         }
+    }
+
+    /// What became of the words for the TPM, once it is known.
+    fn tell_of_measuring(&mut self) {
+        let Some(news) = self.words.news() else { return };
+        if matches!(self.words.state(), Measured::Failed { .. }) {
+            say_everywhere(&format!("init: {news}"));
+        }
+        self.record(None, What::Boot, news);
     }
 
     fn read_outputs(&mut self) {
@@ -211,6 +224,7 @@ impl Supervisor {
                 self.system.boot_ms.system = Some(now);
                 self.record(None, What::Boot, format!("system ready at {now} ms"));
                 say_everywhere(&format!("aios: system ready at {now} ms"));
+                self.words.say("ready");
             }
             Effect::AllStopped => {
                 if let Some((then, _)) = self.shutdown {
@@ -409,7 +423,12 @@ impl Supervisor {
     }
 
     fn status(&self) -> System {
-        System { uptime_s: now_ms() / 1000, frozen: self.graph.frozen().map(str::to_owned), ..self.system.clone() }
+        System {
+            uptime_s: now_ms() / 1000,
+            frozen: self.graph.frozen().map(str::to_owned),
+            measured: self.words.state().into(),
+            ..self.system.clone()
+        }
     }
 
     /// The login program of a terminal makes room for the operator's session.

@@ -20,5 +20,6 @@ pub mod sandbox;
 pub mod scm;
 pub mod signals;
 pub mod spawn;
+pub mod tpm;
 pub mod verity;
 mod view;

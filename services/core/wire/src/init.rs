@@ -135,12 +135,51 @@ pub struct System {
     pub root_hash: String,
     /// Whether the firmware enforced signatures.
     pub secure_boot: bool,
+    /// Whose keys signed this system.
+    pub keys: SigningKeys,
+    /// What the TPM holds of this start.
+    pub measured: Box<Measured>,
     /// Seconds since the kernel started.
     pub uptime_s: u64,
     /// Milliseconds from kernel start until PID 1 ran, the console was ready, the system was ready.
     pub boot_ms: BootTimes,
     /// Whether actions are frozen, and why.
     pub frozen: Option<String>,
+}
+
+/// Whose keys signed a system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SigningKeys {
+    /// Keys that were made for a release.
+    Release,
+    /// Keys that a build machine made for itself: they protect nobody.
+    Development,
+}
+
+/// What the TPM holds of a start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Measured {
+    /// The machine has none.
+    NoTpm,
+    /// Not all words of the start have been said.
+    Ongoing {
+        /// Said so far.
+        words: Vec<String>,
+    },
+    /// The kernel image and all words are in register 11.
+    Done {
+        /// What it holds in the bank of SHA-256, if the TPM keeps that bank.
+        pcr11: Option<String>,
+        /// The words.
+        words: Vec<String>,
+    },
+    /// The register does not show this start.
+    Failed {
+        /// Why.
+        why: String,
+    },
 }
 
 /// Milestones in milliseconds since the kernel started; absent: not reached.
