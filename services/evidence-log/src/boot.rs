@@ -5,7 +5,8 @@ use aios_evidence::{Filter, Kind, Record};
 use aios_wire::init::{Reply, Request, System};
 use serde_json::{Value, json};
 
-use crate::log::{AppendRefused, Draft, Log, QueryError};
+use crate::log::{AppendRefused, Draft, Log};
+use crate::read::QueryError;
 use crate::writer::now;
 
 /// Who the log's own records are from.
@@ -30,8 +31,8 @@ pub(crate) enum BootError {
     #[error("cannot write the boot into the log")]
     Append(#[from] AppendRefused),
     /// The checkpoint cannot be stored.
-    #[error(transparent)]
-    Checkpoint(#[from] aios_store::ReplaceError),
+    #[error("cannot store the head")]
+    Checkpoint(#[source] std::io::Error),
 }
 
 /// How the machine was started.
@@ -77,7 +78,7 @@ pub(crate) fn begin(log: &Log, system: &System, cut: u64) -> Result<(), BootErro
     for answer in log.append(&drafts, &now(&system.boot_id)) {
         answer?;
     }
-    Ok(log.store_checkpoint()?)
+    log.store_checkpoint().map_err(BootError::Checkpoint)
 }
 
 /// How the boot of this record ended: PID 1 says that it ends the machine before it does, so silence is a loss of power, a
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn each_boot_is_begun_once_and_a_repair_is_recorded() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (log, _) = open(folder.path(), || Ok([7; 96])).expect("a new log");
+        let (log, ..) = open(folder.path(), || Ok([7; 96])).expect("a new log");
         begin(&log, &system("one"), 0).expect("begun");
         begin(&log, &system("one"), 0).expect("goes on");
         begin(&log, &system("one"), 40).expect("goes on after a repair");
@@ -137,7 +138,7 @@ mod tests {
     #[test]
     fn a_boot_knows_how_the_one_before_ended() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (log, _) = open(folder.path(), || Ok([7; 96])).expect("a new log");
+        let (log, ..) = open(folder.path(), || Ok([7; 96])).expect("a new log");
         let end = |boot: &str| {
             begin(&log, &system(boot), 0).expect("begun");
             let record = log.newest(Kind::Boot).expect("read").expect("begun");
