@@ -102,6 +102,20 @@ mod tests {
         assert_ne!(Register::of_image(&keyed), Ok(one), "the key that signs is");
     }
 
+    /// `systemd-measure sign --linux=linux --bank=sha256 --phase=…` of systemd 252, which has a TPM compute the policy.
+    #[test]
+    fn a_policy_is_what_a_tpm_computes() {
+        let image = append(&stub(), &[(".linux", b"hello\n")]).expect("fits");
+        let register = Register::of_image(&image).expect("an image");
+        for (way, expected) in [
+            (Way::Recovery, "f7312c0aef63e13bfe15b827046aae0160f01033e0ec591b04a589cabf37351b"),
+            (Way::Live, "d9d41eb6178e9022961a4cef5f1c9f5a798b8ea94198224f4e48a1afde033122"),
+        ] {
+            let policy: String = register.policies(way)[0].iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(policy, expected, "{way:?}");
+        }
+    }
+
     #[test]
     fn a_policy_of_one_way_is_none_of_another() {
         let register = Register([7; 32]);

@@ -82,3 +82,33 @@ pub(crate) fn predictions(name: &str, image: &[u8], ways: &[Way]) -> Result<Vec<
 fn measured(image: &[u8]) -> Result<Register> {
     Register::of_image(image).map_err(|source| Error::library("the kernel image cannot be measured", source))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// The form that systemd-measure prints and systemd-cryptsetup reads, with its fingerprint of a key.
+    #[test]
+    fn each_way_is_signed_by_its_own_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = Keys::for_tests(&folder.path().join("keys"));
+        let stub = std::fs::read("/usr/lib/systemd/boot/efi/linuxx64.efi.stub");
+        let Ok(stub) = stub else {
+            eprintln!("skipped: needs package systemd-boot-efi");
+            return;
+        };
+        let image = aios_image::uki::append(&stub, &[(".linux", b"hello\n")]).expect("fits");
+        let text = signatures(&keys, &image, &[Way::Installed, Way::Live]).expect("signed");
+        let read: Value = serde_json::from_str(&text).expect("JSON");
+        let signed = read["sha256"].as_array().expect("a list");
+        let installed = keys.rsa_fingerprint(Name::PcrInstalled).expect("a key").to_string();
+        let live = keys.rsa_fingerprint(Name::PcrLive).expect("a key").to_string();
+        let fingerprints: Vec<&str> = signed.iter().filter_map(|one| one["pkfp"].as_str()).collect();
+        assert_eq!(fingerprints, [&installed, &installed, &installed, &live, &live, &live]);
+        assert_eq!(signed[3]["pol"], "d9d41eb6178e9022961a4cef5f1c9f5a798b8ea94198224f4e48a1afde033122");
+        assert!(signed.iter().all(|one| one["pcrs"] == serde_json::json!([11])));
+        let lengths = signed.iter().filter_map(|one| BASE64_STANDARD.decode(one["sig"].as_str()?).ok());
+        assert_eq!(lengths.map(|signature| signature.len()).collect::<Vec<_>>(), [256; 6]);
+    }
+}
