@@ -108,6 +108,11 @@ impl Cache {
         self.root.join(name).join(key.folder())
     }
 
+    /// The folder of all results of a step. Nothing is locked there.
+    pub(crate) fn results_of(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
     /// A folder for work that is thrown away, empty.
     pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
         let path = self.work.join(name);

@@ -21,6 +21,8 @@ pub(crate) enum Need {
     Nothing,
     /// To build images.
     Build,
+    /// To build twice.
+    Reproduce,
     /// To run machines as well.
     Machine,
     /// To measure beside other systems.
@@ -49,6 +51,7 @@ const PACKAGES: &[(Need, &str, &str)] = &[
     (Need::Build, "sbsign", "sbsigntool"),
     (Need::Build, "mke2fs", "e2fsprogs"),
     (Need::Build, "/var/lib/dpkg/info/busybox-static.list", "busybox-static"),
+    (Need::Reproduce, "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "faketime"),
     (Need::Machine, "qemu-system-x86_64", "qemu-system-x86"),
     (Need::Machine, "qemu-img", "qemu-utils"),
     (Need::Machine, "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "ovmf"),

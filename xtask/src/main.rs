@@ -3,6 +3,7 @@
 //! Every command is one module. What takes long is a cached step ([`cache`]); what the build machine lacks is named and
 //! installed first ([`host`]). Nothing here needs root, a container or a loop device.
 
+mod budget;
 mod cache;
 mod check;
 mod disk;
@@ -10,6 +11,7 @@ mod error;
 mod esp;
 mod files_list;
 mod firmware;
+mod foreign;
 mod format;
 mod host;
 mod interrupt;
@@ -26,8 +28,12 @@ mod programs;
 mod progress;
 mod project;
 mod release;
+mod reproduce;
 mod root;
+mod sbom;
+mod shipped;
 mod signer;
+mod sources;
 mod sums;
 mod system;
 mod tidy;
@@ -44,7 +50,7 @@ use crate::check::Scenarios;
 use crate::error::Result;
 use crate::host::{Install, Need, prepare};
 use crate::keys::Keys;
-use crate::system::Order;
+use crate::system::{Order, System};
 
 /// Builds, checks, runs and measures AIOS.
 #[derive(Parser)]
@@ -77,6 +83,15 @@ enum Command {
         /// Other forms of the live system to write as well; may be repeated.
         #[arg(long, value_enum)]
         format: Vec<format::Format>,
+        /// Have the tools of others judge everything that was made.
+        #[arg(long)]
+        judge: bool,
+    },
+    /// Collects the sources that licences ask for.
+    Sources {
+        /// The folder to fill.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
     },
     /// Makes an installed disk as an image file.
     Disk(disk::Options),
@@ -110,6 +125,8 @@ enum Command {
         #[arg(long)]
         development: bool,
     },
+    /// Builds twice in different surroundings and compares every byte.
+    Reproduce(reproduce::Options),
     /// Makes the signing keys if there are none, shows them, or changes one.
     Keys {
         #[command(subcommand)]
@@ -147,10 +164,14 @@ fn run(args: Args) -> Result<()> {
         Command::Run { options } | Command::Vm { options } => machine::vm(options),
         Command::Test { long } => check::test(if long { Scenarios::All } else { Scenarios::Ci }),
         Command::Check => check::check(),
-        Command::Iso { format } => iso::make(&Cache::open()?, &Keys::open()?, project::VERSION, &format)?
-            .published
-            .iter()
-            .try_for_each(|path| show(path)),
+        Command::Iso { format, judge } => iso(&format, judge),
+        Command::Sources { out } => {
+            let (cache, keys) = (Cache::open()?, Keys::open()?);
+            let system = System::build(&cache, &keys, &Order::working(project::VERSION))?;
+            let shipped = shipped::all(&cache, &system, &esp::make(&cache, &system)?)?;
+            sources::run(&cache, &system, &shipped, &out)?;
+            show(&out)
+        }
         Command::Disk(options) => show(&disk::make(&Cache::open()?, &Keys::open()?, &options)?),
         Command::Qa { names, all: false } if names == ["list"] => {
             machine::list();
@@ -166,21 +187,40 @@ fn run(args: Args) -> Result<()> {
             release::write(&Cache::open()?, &keys, &Order::working(&version), &out)?;
             show(&out)
         }
+        Command::Reproduce(options) => reproduce::run(&options),
         Command::Keys { command } => keys::run(command),
         Command::Kernel { command } => kernel::run(command, &Cache::open()?),
         Command::Tidy { write } => tidy::run(if write { tidy::Graph::Write } else { tidy::Graph::Compare }),
     }
 }
 
+/// Writes the medium and its other forms, and shows where they are.
+fn iso(formats: &[format::Format], judge: bool) -> Result<()> {
+    let (cache, keys) = (Cache::open()?, Keys::open()?);
+    let iso = iso::make(&cache, &keys, project::VERSION, formats)?;
+    if judge {
+        foreign::judge(&cache, &keys, &iso)?;
+    }
+    iso.published.iter().try_for_each(|path| show(path))
+}
+
 impl Command {
     /// What the build machine needs for it.
     fn need(&self) -> Need {
         match self {
+            Self::Reproduce(_) => Need::Reproduce,
             Self::Check | Self::Tidy { .. } => Need::Nothing,
-            Self::Iso { .. } | Self::Disk(_) | Self::Release { .. } | Self::Keys { .. } | Self::Kernel { .. } => {
-                Need::Build
-            }
-            Self::Run { .. } | Self::Test { .. } | Self::Vm { .. } | Self::Qa { .. } => Need::Machine,
+            Self::Iso { judge: false, .. }
+            | Self::Sources { .. }
+            | Self::Disk(_)
+            | Self::Release { .. }
+            | Self::Keys { .. }
+            | Self::Kernel { .. } => Need::Build,
+            Self::Iso { judge: true, .. }
+            | Self::Run { .. }
+            | Self::Test { .. }
+            | Self::Vm { .. }
+            | Self::Qa { .. } => Need::Machine,
             Self::Bench { .. } => Need::Bench,
         }
     }

@@ -1,6 +1,7 @@
 //! Where things are in the tree, and what the tree says about itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use crate::error::{OnFile, Result};
 
@@ -13,10 +14,18 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The triple that everything that ships is built for.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// Names another tree to work on: a copy that `cargo xtask reproduce` made.
+pub(crate) const TREE: &str = "AIOS_TREE";
+
 /// The tree.
 pub(crate) fn root() -> &'static Path {
-    // The manifest of this program is in `<root>/xtask`.
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate's folder has a parent in this workspace")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        // The manifest of this program is in `<root>/xtask`.
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+        let own = own.expect("a crate's folder has a parent in this workspace");
+        std::env::var_os(TREE).map_or_else(|| own.to_owned(), PathBuf::from)
+    });
+    &ROOT
 }
 
 /// A path in the tree.

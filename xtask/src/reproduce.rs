@@ -1,0 +1,107 @@
+//! `cargo xtask reproduce`: builds the committed tree twice in different surroundings and compares every byte, or builds
+//! it once and compares with what somebody published.
+//!
+//! Both builds use this builder program and the same keys; everything that ships is compiled anew from its own copy of
+//! the tree. A first difference is named down to the file, section or place where it is.
+
+mod compare;
+mod parts;
+mod surroundings;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cache::{Cache, remove_tree, timed};
+use crate::error::{Error, OnFile, Result};
+use crate::keys::Keys;
+use crate::project;
+use crate::tool::Tool;
+
+use compare::Signatures;
+use surroundings::Surroundings;
+
+/// What `cargo xtask reproduce` is asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Use the kernel of the cache for both in place of compiling it twice
+    #[arg(long)]
+    without_kernel: bool,
+    /// Build once and compare with the files in this folder, signatures left out
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// Keep the folders of both builds
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Folders of the builds; removed at the end unless they are to be kept.
+struct Place {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Place {
+    fn make(keep: bool) -> Result<Self> {
+        let path = tempfile::Builder::new().prefix("aios-reproduce-").tempdir();
+        let path = path.on("make a folder in", &std::env::temp_dir())?.keep();
+        if !keep {
+            crate::interrupt::litter(&path);
+        }
+        Ok(Self { path, keep })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.keep {
+            eprintln!("kept: {}", self.path.display());
+        } else {
+            let _ = remove_tree(&self.path);
+            crate::interrupt::no_litter(&self.path);
+        }
+    }
+}
+
+/// Builds and compares.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    // Keys that do not exist yet would be made by each build for itself.
+    let keys = Keys::open()?;
+    let git = |words: &[&str]| Tool::new("git").directory(project::root()).args(words).output();
+    let commit = git(&["rev-parse", "HEAD"])?.trim().to_owned();
+    if !git(&["status", "--porcelain"])?.is_empty() {
+        eprintln!("NOTE: changes that are not committed are left out; what is built is {commit}");
+    }
+    let cache = Cache::open()?;
+    let place = Place::make(options.keep)?;
+    // Others may pass through: one of the builds belongs to another user.
+    open_to_all(&place.path)?;
+    let first = Surroundings::usual(&place.path);
+    let second = Surroundings::strange(&place.path);
+    let wanted = match &options.against {
+        Some(_) => vec![&first],
+        None => vec![&first, &second],
+    };
+    for surroundings in &wanted {
+        eprintln!("build {}: {surroundings}", surroundings.name);
+        surroundings.prepare(&cache, &commit, options.without_kernel)?;
+        timed("build", || surroundings.build(&keys))?;
+    }
+    let scratch = cache.scratch("compare")?;
+    let report = match &options.against {
+        Some(published) => compare::folders(published, &first.outputs(), Signatures::LeftOut, &scratch)?,
+        None => compare::folders(&first.outputs(), &second.outputs(), Signatures::Count, &scratch)?,
+    };
+    print!("{report}");
+    if report.is_equal() {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("the two builds of {commit} are not equal"),
+        "the report above names what differs; --keep leaves both builds for a closer look",
+    ))
+}
+
+fn open_to_all(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).on("set the mode of", folder)
+}
