@@ -5,10 +5,13 @@ use std::path::Path;
 
 use aios_action::{ActionType, ActionView, CATALOGUE, Request, State, canonical};
 use aios_daemon::proxy::Actions1Proxy;
+use aios_evidence::{Filter, Kind};
 use serde_json::{Map, Value};
 
 use crate::args::ActionCommand;
+use crate::evidence;
 use crate::failure::Failure;
+use crate::sentence::sentence;
 use crate::show::{Format, harmless, read, table};
 
 pub(crate) async fn run(command: ActionCommand, format: Format) -> Result<(), Failure> {
@@ -56,7 +59,11 @@ pub(crate) async fn run(command: ActionCommand, format: Format) -> Result<(), Fa
             Ok(())
         }
         ActionCommand::Show { id } => {
-            format.print(&view(&id).await?, print_view);
+            let view = view(&id).await?;
+            format.print(&view, print_view);
+            if format == Format::People {
+                print_refusals(&view).await;
+            }
             Ok(())
         }
         ActionCommand::Watch { id } => {
@@ -138,6 +145,15 @@ fn print_view(view: &ActionView) {
     }
     let receipts: Vec<_> = view.evidence.iter().map(|r| format!("{} {}", r.kind, r.index)).collect();
     println!("  evidence   {}", receipts.join(", "));
+}
+
+/// What the kernel refused to the action's program. A log that cannot be asked now is no reason to show nothing.
+async fn print_refusals(view: &ActionView) {
+    let filter = Filter { kind: Some(Kind::Denial), action: Some(view.id.to_string()), ..Filter::default() };
+    match evidence::query(&filter).await {
+        Ok(refusals) => refusals.iter().for_each(|refusal| println!("  refused    {}", sentence(refusal))),
+        Err(failure) => println!("  refused    cannot say: {failure}"),
+    }
 }
 
 /// The request that a type and words, or a file, mean.
