@@ -40,7 +40,7 @@ pub fn write(raw: &File, out: &File) -> Result<(), SparseError> {
     put(2, &counts)?;
     let mut first = vec![0; plan.first_entries as usize];
     for (place, covered) in (plan.second_start..).zip(&plan.second) {
-        first[*covered as usize] = place * CLUSTER | OWN;
+        first[*covered as usize] = (place * CLUSTER) | OWN;
     }
     put(plan.first_start, &table(first.into_iter()))?;
     let mut buffer = vec![0; CLUSTER as usize];
@@ -49,7 +49,7 @@ pub fn write(raw: &File, out: &File) -> Result<(), SparseError> {
     for (place, covered) in (plan.second_start..).zip(&plan.second) {
         let mut second = vec![0; ENTRIES as usize];
         while let Some(number) = rest.next_if(|number| number / ENTRIES == *covered) {
-            second[(number % ENTRIES) as usize] = data * CLUSTER | OWN;
+            second[(number % ENTRIES) as usize] = (data * CLUSTER) | OWN;
             put(data, chunks.read(number, &mut buffer)?)?;
             data += 1;
         }

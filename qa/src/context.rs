@@ -12,6 +12,12 @@ pub struct Context {
     pub kernel: PathBuf,
     /// A variable store of the firmware with our keys enrolled.
     pub enrolled_vars: PathBuf,
+    /// One with the keys that PCs are sold with.
+    pub ordinary_vars: PathBuf,
+    /// The same where the machine's owner has enrolled our certificate.
+    pub owner_vars: PathBuf,
+    /// What was built, in JSON.
+    pub manifest: PathBuf,
     /// The Python that has virt-firmware, which edits variable stores.
     pub variable_editor: PathBuf,
     /// The folder of static programs built for the image; `aios` there also runs on this machine.
@@ -26,6 +32,8 @@ pub struct Context {
     pub make_debian: Box<dyn Fn() -> Result<Debian, String>>,
     /// Makes the kernel image that carries its own root, and starts with nothing else.
     pub make_standalone: Box<dyn Fn() -> Result<PathBuf, String>>,
+    /// Makes an installed disk as an image file.
+    pub make_disk: DiskMaker,
 }
 
 /// A minimal Debian. It says `console ready` and the seconds since its kernel's start when it would ask for a login.
@@ -41,6 +49,22 @@ pub struct Debian {
 
 /// Fills a folder with an update repository.
 pub type ReleaseMaker = Box<dyn Fn(&ReleaseOrder) -> Result<(), String>>;
+
+/// Writes an image of an installed disk.
+pub type DiskMaker = Box<dyn Fn(&DiskOrder) -> Result<(), String>>;
+
+/// An installed disk to be made.
+#[derive(Debug, Clone)]
+pub struct DiskOrder {
+    /// The answers, as for an installation.
+    pub answers: PathBuf,
+    /// As `cargo xtask disk --format` calls it.
+    pub format: &'static str,
+    /// How large the disk is.
+    pub bytes: u64,
+    /// The image.
+    pub out: PathBuf,
+}
 
 /// An update repository to be made.
 #[derive(Debug, Clone)]

@@ -1,7 +1,9 @@
 //! The list of scenarios. Each module holds the ones about one part of the system.
 
 mod boot;
+mod evidence;
 mod fixture;
+mod formats;
 mod installed;
 mod live;
 mod machines;
@@ -12,7 +14,7 @@ use crate::scenario::{Scenario, Set};
 
 /// Every scenario, in the order in which they run.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    ALL.iter().chain(machines::ALL).chain(tamper::ALL)
+    ALL.iter().chain(evidence::ALL).chain(formats::ALL).chain(machines::ALL).chain(tamper::ALL)
 }
 
 const ALL: &[Scenario] = &[

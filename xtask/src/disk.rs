@@ -7,11 +7,13 @@ use aios_image::data::SeedFile;
 use aios_image::disk::{self, Payload};
 use aios_image::release::ReleaseKey;
 use aios_policy::operators::SALT_LENGTH;
+use clap::ValueEnum as _;
 use installer::answers::Answers;
 use installer::seed::{self, Users};
 
 use crate::cache::{Cache, timed};
 use crate::error::{Error, OnFile, Result};
+use crate::format::DiskFormat;
 use crate::keys::{Keys, Name};
 use crate::output::whole;
 use crate::project;
@@ -30,8 +32,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// The image's format
-    #[arg(long, value_enum, default_value_t = Format::Raw)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = DiskFormat::Raw)]
+    format: DiskFormat,
     /// Answers as for an installation: the operator, the host's name. Without them an operator with a new pass phrase
     /// is made and shown
     #[arg(long, value_name = "FILE")]
@@ -44,20 +46,12 @@ pub(crate) struct Options {
     sector: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Raw,
-    Qcow2,
-    Vhdx,
-}
-
-impl Format {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-            Self::Vhdx => "vhdx",
-        }
+impl Options {
+    /// The options for what a scenario orders.
+    pub(crate) fn ordered(order: &qa::DiskOrder) -> Result<Self> {
+        let format = DiskFormat::from_str(order.format, false).map_err(|why| Error::refused(why, ""))?;
+        let (out, answers) = (Some(order.out.clone()), Some(order.answers.clone()));
+        Ok(Self { out, format, answers, size: order.bytes, sector: 512 })
     }
 }
 
@@ -72,26 +66,38 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, options: &Options) -> Result<Path
     let first_files = first_files(options.answers.as_deref())?;
     timed("disk", || {
         let folder = cache.scratch("release")?;
-        system.write_release(keys, &folder)?;
-        let path = keys.public(Name::Release);
-        let key = ReleaseKey::parse(&fs::read_to_string(&path).on("read", &path)?)
-            .map_err(|source| Error::library(format!("{} is no release key", path.display()), source))?;
-        let failed = |source| Error::library(format!("{} cannot be made", out.display()), source);
-        let payload = Payload::open(&folder, &key).map_err(failed)?;
-        let seed = *aios_ids::Digest::of(SEED).as_bytes();
         let size = disk::Size { bytes: options.size, sector: options.sector };
-        let assemble = |raw: &Path| disk::assemble(raw, size, &payload, &first_files, &seed).map_err(failed);
+        let assemble = |raw: &Path| assemble(keys, &system, size, &first_files, &folder, raw);
         whole(&out, |out| {
-            if options.format == Format::Raw {
+            if options.format == DiskFormat::Raw {
                 return assemble(out);
             }
             let raw = folder.join("disk.raw");
             assemble(&raw)?;
-            disk::convert(&raw, format, out).map_err(failed)
+            options.format.write(&raw, options.sector, out)
         })?;
         crate::cache::remove_tree(&folder)
     })?;
     Ok(out)
+}
+
+/// Writes an installed disk with this system to `out`. The release is written to `folder` on the way.
+pub(crate) fn assemble(
+    keys: &Keys,
+    system: &System,
+    size: disk::Size,
+    first_files: &[SeedFile],
+    folder: &Path,
+    out: &Path,
+) -> Result<()> {
+    system.write_release(keys, folder)?;
+    let path = keys.public(Name::Release);
+    let key = ReleaseKey::parse(&fs::read_to_string(&path).on("read", &path)?)
+        .map_err(|source| Error::library(format!("{} is no release key", path.display()), source))?;
+    let failed = |source| Error::library(format!("{} cannot be made", out.display()), source);
+    let payload = Payload::open(folder, &key).map_err(failed)?;
+    let seed = *aios_ids::Digest::of(SEED).as_bytes();
+    disk::assemble(out, size, &payload, first_files, &seed).map_err(failed)
 }
 
 fn sector(text: &str) -> std::result::Result<u32, String> {

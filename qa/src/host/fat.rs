@@ -33,6 +33,12 @@ impl Fat {
         Self { image: image.into(), offset }
     }
 
+    /// Makes a folder in one that is there.
+    pub fn folder(&self, path: &str) -> Result<(), Failure> {
+        self.mtool("mmd", &[&format!("::{path}")])?;
+        Ok(())
+    }
+
     /// Copies a file of this machine to a path such as `EFI/Linux/x.efi`, over what was there.
     pub fn put(&self, local: &Path, path: &str) -> Result<(), Failure> {
         self.mtool("mcopy", &["-o", &local.to_string_lossy(), &format!("::{path}")])?;
