@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::error::{Error, Result};
 use crate::programs::cargo;
 use crate::tidy;
-use crate::{machine, tool::Tool};
+use crate::{foreign, machine, tool::Tool};
 
 /// Which machines `test` starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,7 @@ pub(crate) fn test(scenarios: Scenarios) -> Result<()> {
     quick(&mut parts, draws);
     // Tests that start confined processes need root and say so themselves when they are not given it.
     parts.run("program tests", || tests(draws).arg("--tests").shown());
+    parts.run("foreign tools", foreign::run);
     parts.run("machines", || machine::test(scenarios));
     parts.summary()
 }

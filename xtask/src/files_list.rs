@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::error::{Error, OnFile, Result};
 use crate::programs::Programs;
 use crate::project;
+use crate::shipped::MadeFrom;
 
 /// Larger than anything that ships; a list that names a disk image by mistake is noticed.
 const FILE_LIMIT: u64 = 128 << 20;
@@ -46,8 +47,8 @@ pub(crate) struct Staged {
     pub(crate) path: String,
     pub(crate) mode: u32,
     pub(crate) content: Content,
-    /// Where the content is from, for the manifest.
-    pub(crate) made_from: String,
+    /// Where a file's content is from.
+    pub(crate) made_from: Option<MadeFrom>,
 }
 
 /// What is at a path.
@@ -182,14 +183,14 @@ impl FilesList {
     pub(crate) fn stage(&self, programs: &Programs, made: &Made) -> Result<Vec<Staged>> {
         let stage = |(path, entry): (&String, &Entry)| {
             let (content, made_from) = match &entry.source {
-                Source::Directory => (Content::Directory, String::new()),
-                Source::Link { target } => (Content::Link(target.clone()), String::new()),
-                Source::Device { major, minor } => (Content::Device { major: *major, minor: *minor }, String::new()),
-                Source::Program { name } => (read_file(&programs.path(name))?, format!("program {name}")),
-                Source::Tree { path } => (read_file(&project::path(path))?, path.clone()),
-                Source::Host { path } => (read_file(Path::new(path))?, format!("{path} of the build machine")),
+                Source::Directory => (Content::Directory, None),
+                Source::Link { target } => (Content::Link(target.clone()), None),
+                Source::Device { major, minor } => (Content::Device { major: *major, minor: *minor }, None),
+                Source::Program { name } => (read_file(&programs.path(name))?, Some(MadeFrom::Program(name.clone()))),
+                Source::Tree { path } => (read_file(&project::path(path))?, Some(MadeFrom::Tree(path.clone()))),
+                Source::Host { path } => (read_file(Path::new(path))?, Some(MadeFrom::Host(path.clone()))),
                 Source::Made { name } => match made.get(name.as_str()) {
-                    Some(bytes) => (Content::File(bytes.clone()), format!("made: {name}")),
+                    Some(bytes) => (Content::File(bytes.clone()), Some(MadeFrom::Build(name.clone()))),
                     None => {
                         let known: Vec<&str> = made.keys().copied().collect();
                         return Err(Error::refused(

@@ -2,24 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aios_image::iso::{LEGACY, Plan};
 use aios_image::release;
 
+use crate::budget;
 use crate::cache::{Cache, remove_tree, timed};
 use crate::error::{Error, OnFile, Result};
 use crate::esp;
 use crate::format::{self, Format};
 use crate::keys::Keys;
-use crate::manifest::Manifest;
+use crate::manifest::{self, Manifest};
 use crate::output::Draft;
 use crate::project::{self, EPOCH};
+use crate::sbom::{self, Materials};
+use crate::shipped::{self, Shipped};
+use crate::sources::Sources;
 use crate::system::System;
 use crate::tool::Tool;
-
-/// The promise: it fits a small stick and loads fast.
-const BUDGET: u64 = 64 << 20;
 
 /// The folder on the medium where the release is.
 const FOLDER: &str = "aios";
@@ -48,7 +49,7 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str, formats: &[Format]
         fs::write(&legacy, aios_image::bios::boot_image()).on("write", &legacy)?;
         // Programs of the firmware are in the partition; here they are only names for the same bytes.
         let mut shared = Vec::new();
-        for name in [release::UKI, release::RECOVERY, release::LOADER] {
+        for name in [release::UKI, release::RECOVERY, release::LOADER, release::SHIM, release::MOK_MANAGER] {
             let path = folder.join(name);
             shared.push((name, fs::read(&path).on("read", &path)?));
             fs::write(&path, "").on("write", &path)?;
@@ -61,39 +62,35 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str, formats: &[Format]
         aios_image::iso::share(&mut image, FOLDER, &shared)
             .map_err(|source| Error::library("the release on the ISO would be incomplete", source))?;
         fs::write(&path, image).on("write", &path)?;
-        check_budget(&path, &folder, &esp)?;
         remove_tree(&tree)
     })?;
-    let mut published = vec![path];
+    let mut published = vec![(path.clone(), "root, initramfs, recovery, esp")];
     for format in formats.iter().collect::<BTreeSet<_>>() {
-        match format {
-            Format::Iso => {}
-            Format::Uki => published.push(format::standalone(cache, keys, &system, draft.folder())?),
-        }
+        published.extend(format::beside(cache, keys, &system, &path, *format)?);
     }
-    let manifest = Manifest::of(&system, keys, &published)?;
-    manifest.write(keys, draft.folder())?;
+    let shipped = shipped::all(cache, &system, &esp)?;
+    check_budgets(&system, fs::metadata(&path).on("look at", &path)?.len(), &shipped)?;
+    let bill = draft.folder().join(sbom::NAME);
+    let materials = Materials::of(&shipped)?;
+    let text = sbom::document(version, &manifest::commit(), &system.kernel, &materials, &shipped)?;
+    fs::write(&bill, text).on("write", &bill)?;
+    published.push((bill, "the list of files"));
+    let sources = Sources::of(&system.kernel, &materials, &shipped);
+    published.extend(sources.write(version, draft.folder())?.map(|path| (path, "the list of files")));
+    Manifest::of(&system, keys, &published, shipped)?.write(keys, draft.folder())?;
     draft.finish()?;
     let output = project::output()?;
-    let published = published.iter().filter_map(|path| path.file_name()).map(|name| output.join(name)).collect();
+    let published = published.iter().filter_map(|(path, _)| path.file_name()).map(|name| output.join(name)).collect();
     Ok(Iso { path: output.join(name), published, system })
 }
 
-fn check_budget(iso: &Path, folder: &Path, esp: &Path) -> Result<()> {
-    let size_of = |path: &Path| fs::metadata(path).map(|metadata| metadata.len()).on("look at", path);
-    let size = size_of(iso)?;
-    if size <= BUDGET {
-        return Ok(());
-    }
-    let mut parts = vec![(size_of(esp)?, "the EFI system partition".to_owned())];
-    for entry in fs::read_dir(folder).on("list", folder)? {
-        let entry = entry.on("list", folder)?;
-        parts.push((size_of(&entry.path())?, entry.file_name().to_string_lossy().into_owned()));
-    }
-    parts.sort();
-    let biggest: Vec<String> = parts.iter().rev().take(4).map(|(size, name)| format!("{name} {size}")).collect();
-    Err(Error::refused(
-        format!("the image has {size} bytes, the budget is {BUDGET}; the biggest parts: {}", biggest.join(", ")),
-        "manifest.json of an earlier build shows what grew",
-    ))
+/// What is published has to stay small.
+fn check_budgets(system: &System, image: u64, shipped: &[Shipped]) -> Result<()> {
+    budget::KERNEL_IMAGE.check_file(&system.uki, budget::parts(shipped, &["initramfs"]))?;
+    budget::RECOVERY.check_file(&system.recovery, budget::parts(shipped, &["recovery"]))?;
+    let parts = || budget::parts(shipped, &["root", "esp"]);
+    budget::MEDIUM.check(image, parts())?;
+    // The installer is left in: what it takes in the compressed root is not known file by file.
+    let recovery = fs::metadata(&system.recovery).on("look at", &system.recovery)?.len();
+    budget::SYSTEM.check(image.saturating_sub(recovery), parts())
 }

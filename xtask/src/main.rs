@@ -31,6 +31,7 @@ mod release;
 mod reproduce;
 mod root;
 mod sbom;
+mod shim;
 mod shipped;
 mod signer;
 mod sources;

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::cache::digest_of;
 use crate::error::{Error, OnFile, Result};
-use crate::files_list::{Content, Staged};
 use crate::kernel::Origin;
 use crate::keys::{Keys, Purpose};
+use crate::shipped::Shipped;
 use crate::system::System;
 use crate::tool::Tool;
 use crate::{pcr::Prediction, sums};
@@ -29,10 +29,8 @@ pub(crate) struct Manifest {
     measured: Vec<Prediction>,
     /// The published files.
     outputs: Vec<Line>,
-    /// The files of the root file system.
-    root: Vec<Line>,
-    /// The files of the recovery image.
-    recovery: Vec<Line>,
+    /// Every file in them.
+    files: Vec<Shipped>,
 }
 
 #[derive(Serialize)]
@@ -40,32 +38,33 @@ struct Line {
     path: String,
     size: u64,
     sha256: Digest,
-    made_from: String,
+    made_from: &'static str,
+}
+
+/// A published file and what it was made from.
+pub(crate) type Output = (PathBuf, &'static str);
+
+/// The commit that is built, with a mark when the tree had changes beyond it.
+pub(crate) fn commit() -> String {
+    Tool::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=40"])
+        .directory(crate::project::root())
+        .output()
+        .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
 }
 
 impl Manifest {
-    pub(crate) fn of(system: &System, keys: &Keys, outputs: &[PathBuf]) -> Result<Self> {
-        let commit = Tool::new("git")
-            .args(["describe", "--always", "--dirty", "--abbrev=40"])
-            .directory(crate::project::root())
-            .output()
-            .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned());
-        let output = |path: &PathBuf| {
-            let size = fs::metadata(path).on("look at", path)?.len();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Ok(Line { path: name, size, sha256: digest_of(path)?, made_from: "the tree".to_owned() })
-        };
+    pub(crate) fn of(system: &System, keys: &Keys, outputs: &[Output], files: Vec<Shipped>) -> Result<Self> {
         Ok(Self {
             version: system.version.clone(),
-            commit,
+            commit: commit(),
             development_keys: keys.purpose() == Purpose::Development,
             root_hash: system.root.hash,
             kernel_release: system.kernel.release.clone(),
             kernel_source: system.kernel.origin.clone(),
             measured: system.predictions()?,
-            outputs: outputs.iter().map(output).collect::<Result<_>>()?,
-            root: lines(&system.files),
-            recovery: lines(&system.recovery_files),
+            outputs: outputs.iter().map(Line::of).collect::<Result<_>>()?,
+            files,
         })
     }
 
@@ -75,20 +74,17 @@ impl Manifest {
         let text = serde_json::to_string_pretty(self)
             .map_err(|source| Error::library("the manifest cannot be written", source))?;
         fs::write(&path, text + "\n").on("write", &path)?;
-        let sums: String = self.outputs.iter().map(|line| format!("{}  {}\n", line.sha256, line.path)).collect();
+        let own = Line::of(&(path, "the build"))?;
+        let lines = self.outputs.iter().chain([&own]);
+        let sums: String = lines.map(|line| format!("{}  {}\n", line.sha256, line.path)).collect();
         sums::write(keys, &sums, folder)
     }
 }
 
-fn lines(files: &[Staged]) -> Vec<Line> {
-    let line = |file: &Staged| match &file.content {
-        Content::File(bytes) => Some(Line {
-            path: format!("/{}", file.path),
-            size: bytes.len() as u64,
-            sha256: Digest::of(bytes),
-            made_from: file.made_from.clone(),
-        }),
-        Content::Directory | Content::Link(_) | Content::Device { .. } => None,
-    };
-    files.iter().filter_map(line).collect()
+impl Line {
+    fn of((path, made_from): &Output) -> Result<Self> {
+        let size = fs::metadata(path).on("look at", path)?.len();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { path: name, size, sha256: digest_of(path)?, made_from })
+    }
 }

@@ -91,6 +91,11 @@ pub(crate) fn build(cache: &Cache) -> Result<Kernel> {
     Ok(kernel)
 }
 
+/// The archive of the source that the kernel is made from.
+pub(crate) fn source_archive(cache: &Cache) -> Result<PathBuf> {
+    Ok(source::obtain(cache, &read_pin()?)?.tarball)
+}
+
 /// Compiles in `work`, which may hold the beginning of the same work.
 fn compile(work: &Path, source: &source::Source, out: &Path) -> Result<()> {
     eprintln!("building linux {}; on two processors this takes about ten minutes", source.origin.version);
