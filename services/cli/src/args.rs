@@ -259,6 +259,12 @@ pub(crate) enum EvidenceCommand {
     Verify {
         /// An export: a folder, or a bundle in one file
         export: Option<PathBuf>,
+        /// The log's key (first line of the file key), known from elsewhere: a log that was forged as a whole is found
+        #[arg(long, requires = "export")]
+        key: Option<String>,
+        /// An earlier export of the same log, which this one must continue
+        #[arg(long, requires = "export")]
+        older: Option<PathBuf>,
     },
     /// Writes the whole log where it can be verified without this machine
     Export {

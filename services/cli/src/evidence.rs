@@ -1,27 +1,23 @@
 //! `aios evidence …`: what happened, and the proof. Whatever can be checked without the log's help is checked here, by the
 //! same code that recovery uses.
 
+mod check;
 mod export;
 mod lines;
 mod otlp;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aios_daemon::proxy::Evidence1Proxy;
-use aios_evidence::{
-    Bundle, Checkpoint, Filter, InclusionBundle, KeySource, Kind, Record, Report, VerifierKey, verify_export,
-};
+use aios_evidence::{Checkpoint, Filter, InclusionBundle, Kind, Record, Report, VerifierKey};
 use serde::Serialize;
 
 use crate::args::EvidenceCommand;
 use crate::failure::Failure;
 use crate::show::{Format, Ink, harmless, read};
 use crate::when;
-
-/// A bundle is read whole; a larger log is exported as a folder.
-const BUNDLE_LIMIT: u64 = 256 * 1024 * 1024;
+use check::{Known, check};
 
 /// How long a log that went away is waited for before it is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -66,13 +62,13 @@ pub(crate) async fn run(command: EvidenceCommand, format: Format) -> Result<(), 
             format.print(&Text { index: None, text: &checkpoint }, |checkpoint| print!("{}", checkpoint.text));
             Ok(())
         }
-        EvidenceCommand::Verify { export: None } => {
+        EvidenceCommand::Verify { export: None, .. } => {
             let report: Report = read("evidence-log", &connect().await?.verify().await?)?;
             print_report(&report, format);
             Ok(())
         }
-        EvidenceCommand::Verify { export: Some(export) } => {
-            print_report(&verify(&export)?, format);
+        EvidenceCommand::Verify { export: Some(export), key, older } => {
+            print_report(&check(&export, &Known { key, older })?, format);
             Ok(())
         }
         EvidenceCommand::Export { target, format } => export::export(&target, format).await,
@@ -176,34 +172,6 @@ fn print_report(report: &Report, format: Format) {
         let kinds: Vec<_> = report.kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         println!("  kinds {}", kinds.join(", "));
     });
-}
-
-/// Checks an export without any help of a machine that runs AIOS.
-fn verify(export: &Path) -> Result<Report, Failure> {
-    let broken = |fault| {
-        Failure::failed(format!("{} does not hold: {}", export.display(), aios_daemon::error_chain(&fault)))
-            .hint("compare with another export of the same log; the first wrong place is named above")
-    };
-    if export.is_dir() {
-        let read = |path: &str| std::fs::read(export.join(path)).map_err(|error| error.to_string());
-        return verify_export(&read, KeySource::Export).map_err(broken);
-    }
-    let bundle = read_bundle(export)?;
-    verify_export(&|path| bundle.read(path), KeySource::Export).map_err(broken)
-}
-
-fn read_bundle(path: &Path) -> Result<Bundle, Failure> {
-    let cannot = |why: &dyn std::fmt::Display| Failure::failed(format!("cannot read {}: {why}", path.display()));
-    let size = std::fs::metadata(path).map_err(|error| cannot(&error))?.len();
-    if size > BUNDLE_LIMIT {
-        return Err(cannot(&format!("{size} bytes are too much for a bundle")).hint("export into a folder instead"));
-    }
-    let mut bundle = Bundle::default();
-    for line in BufReader::new(std::fs::File::open(path).map_err(|error| cannot(&error))?).lines() {
-        let line = line.map_err(|error| cannot(&error))?;
-        bundle.add_line(&line).map_err(|error| cannot(&aios_daemon::error_chain(&error)))?;
-    }
-    Ok(bundle)
 }
 
 /// The head under which a record is proved to stand.
