@@ -22,7 +22,7 @@ use crate::scenario::{Failure, Stage, ensure};
 use crate::vm::{BOOT, Echo, Login, Machine, Options};
 
 /// The longest that one command takes under translation.
-const COMMAND: Duration = Duration::from_secs(60);
+const COMMAND: Duration = Duration::from_secs(180);
 
 /// The person on machines that scenarios install.
 pub(crate) const OPERATOR: &str = "ada";
@@ -113,7 +113,7 @@ impl Aios {
     fn start(stage: &Stage<'_>, name: &str, options: Options, login: Login) -> Result<Self, Failure> {
         let options = Options {
             enrolled_vars: Some(stage.context.enrolled_vars.clone()),
-            timeout: options.timeout.max(900),
+            timeout: options.timeout.max(3600),
             ..options
         };
         let machine = Machine::start(options, &stage.log(name), Echo::Hidden)?;

@@ -34,8 +34,9 @@ use monitor::Monitor;
 use process::{Child, Invocation, Streams};
 use qemu::{ConsoleUser, Prepared};
 
-/// How long a machine takes to its console under translation, on a busy build machine.
-pub const BOOT: Duration = Duration::from_secs(120);
+/// How long a machine may take to its console under translation. Waiting ends with what is waited for, so this and all
+/// limits here are for machines that never get there, not for a build machine that is busy with other work.
+pub const BOOT: Duration = Duration::from_secs(300);
 
 /// A running machine.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl Machine {
     /// Waits until the machine has switched itself off.
     pub fn wait_for_power_off(&mut self, limit: Duration) -> Result<(), VmError> {
         self.console.wait_for_end(limit)?;
-        self.child.wait(Duration::from_secs(10));
+        self.child.wait(Duration::from_secs(60));
         Ok(())
     }
 
@@ -220,7 +221,7 @@ fn start_tpm(folder: &Folder) -> Result<(PathBuf, Child), VmError> {
         stdio: Streams::None,
         errors: Some(File::create(&log).map_err(VmError::file("write", &log))?),
     })?;
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + Duration::from_secs(60);
     while !socket.exists() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -49,6 +49,7 @@ pub(super) fn live(stage: &Stage<'_>) -> Options {
     Options {
         iso: Some(stage.context.iso.clone()),
         enrolled_vars: Some(stage.context.enrolled_vars.clone()),
+        timeout: 3600,
         ..Options::default()
     }
 }

@@ -7,13 +7,13 @@ use crate::scenario::{Failure, Stage, ensure};
 use crate::vm::{Echo, Machine, Options, VmError};
 
 pub(super) fn fixture(stage: &Stage<'_>) -> Result<(), Failure> {
-    let limit = Duration::from_secs(30);
+    let limit = Duration::from_secs(120);
     let options = Options {
         direct: Some(guest(&stage.context.kernel, &stage.folder, &[])?),
         memory: 128,
         cpus: 1,
         no_net: true,
-        timeout: 90,
+        timeout: 900,
         ..Options::default()
     };
     let mut machine = Machine::start(options, &stage.log("guest"), Echo::Hidden)?;

@@ -186,7 +186,7 @@ fn told_by_legacy_bios(stage: &Stage<'_>, name: &str, options: Options) -> Resul
 const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.;:>a";
 
 fn screen_only(stage: &Stage<'_>) -> Result<(), Failure> {
-    let options = Options { consoles: Consoles::Screen, timeout: 600, ..live(stage) };
+    let options = Options { consoles: Consoles::Screen, timeout: 3600, ..live(stage) };
     let mut machine = start(stage, "machine", options)?;
     let mut seat = Seat { machine: &mut machine, stage, pictures: 0 };
     let glyphs = seat.learn()?;

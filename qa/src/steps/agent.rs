@@ -14,7 +14,7 @@ const REPORT: &str = "agents/example/report";
 /// An allowed action runs, a risky one waits for a person, a forbidden one is refused for good; no way around the door.
 pub(crate) fn behind_its_door(aios: &mut Aios) -> Result<(), Failure> {
     aios.json(&format!("agent run {NAME}"))?;
-    let waiting = aios.until("approval list", "the agent's risky action", Duration::from_secs(90), |approvals| {
+    let waiting = aios.until("approval list", "the agent's risky action", Duration::from_secs(300), |approvals| {
         approvals.as_array().is_some_and(|all| all.iter().any(is_the_agents))
     })?;
     let approval = list(&waiting)?.iter().find(|approval| is_the_agents(approval));
@@ -52,11 +52,11 @@ fn is_the_agents(approval: &serde_json::Value) -> bool {
 fn said_when(aios: &mut Aios, wanted: &str) -> Result<String, Failure> {
     let begin = Instant::now();
     loop {
-        let report = aios.machine.console.run(&format!("object get {REPORT}"), Duration::from_secs(30))?.text;
+        let report = aios.machine.console.run(&format!("object get {REPORT}"), Duration::from_secs(120))?.text;
         if report.contains(wanted) {
             return Ok(report);
         }
-        ensure!(begin.elapsed() < Duration::from_secs(60), "the agent does not report '{wanted}':\n{report}");
+        ensure!(begin.elapsed() < Duration::from_secs(180), "the agent does not report '{wanted}':\n{report}");
         std::thread::sleep(Duration::from_secs(1));
     }
 }

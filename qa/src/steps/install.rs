@@ -18,7 +18,7 @@ pub(crate) const DISK: &str = "installed.raw";
 const HOSTNAME: &str = "spine";
 
 /// How long the copying and reading back take under translation.
-const INSTALLATION: Duration = Duration::from_secs(240);
+const INSTALLATION: Duration = Duration::from_secs(900);
 
 /// Installs without a person: an answer file decides. Gives the disk.
 pub(crate) fn unattended(stage: &Stage<'_>) -> Result<Disk, Failure> {
@@ -30,7 +30,7 @@ pub(crate) fn unattended(stage: &Stage<'_>) -> Result<Disk, Failure> {
         disk: vec![disk.path.clone(), answers_disk],
         secure_boot: SecureBoot::On,
         enrolled_vars: Some(stage.context.enrolled_vars.clone()),
-        timeout: 600,
+        timeout: 3600,
         ..Options::default()
     };
     let mut machine = Machine::start(options, &stage.log("install"), Echo::Hidden)?;
@@ -53,7 +53,7 @@ pub(crate) fn on_hardware(stage: &Stage<'_>, hardware: &Options) -> Result<Disk,
         iso: Some(stage.context.iso.clone()),
         disk: vec![disk.path.clone()],
         firmware_config: vec![("opt/aios/answers".into(), answers())],
-        timeout: 1200,
+        timeout: 3600,
         ..hardware.clone()
     };
     let mut machine = Machine::start(options, &stage.log("install"), Echo::Hidden)?;

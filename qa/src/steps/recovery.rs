@@ -11,7 +11,7 @@ use crate::host::iso::flip;
 use crate::scenario::{Failure, Stage, ensure};
 use crate::vm::{BOOT, Echo, Machine, Options, SecureBoot};
 
-const COMMAND: Duration = Duration::from_secs(60);
+const COMMAND: Duration = Duration::from_secs(180);
 
 /// The label by which recovery finds evidence.
 const EXPORT: &str = "AIOS-EXPORT";
@@ -38,7 +38,7 @@ pub(crate) fn with_everything_destroyed(stage: &Stage<'_>, disk: &Disk, bundle: 
         secure_boot: SecureBoot::On,
         enrolled_vars: Some(stage.context.enrolled_vars.clone()),
         no_net: true,
-        timeout: 300,
+        timeout: 3600,
         ..Options::default()
     };
     let mut machine = Machine::start(options, &stage.log("recovery"), Echo::Hidden)?;

@@ -23,7 +23,7 @@ const EXPECTED: [&str; 9] = [
 
 /// Every service runs, each in a process of its own.
 pub(crate) fn all_ready(aios: &mut Aios) -> Result<(), Failure> {
-    let services = aios.until("service list", "every service to be ready", Duration::from_secs(60), |services| {
+    let services = aios.until("service list", "every service to be ready", Duration::from_secs(180), |services| {
         services.as_array().is_some_and(|services| {
             let ready = |name: &&str| {
                 let service = services.iter().find(|service| service["name"] == **name);

@@ -12,10 +12,10 @@ use crate::vm::BOOT;
 use crate::{Payload, ReleaseOrder};
 
 /// Reading, writing, reading back through verity, under translation.
-const APPLY: Duration = Duration::from_secs(240);
+const APPLY: Duration = Duration::from_secs(900);
 
 /// Three starts of a release that panics, each with its waiting time, and one of the release before it.
-const THREE_FAILURES: Duration = Duration::from_secs(300);
+const THREE_FAILURES: Duration = Duration::from_secs(900);
 
 /// How the version of a release is followed by the next one's.
 pub(crate) const GOOD: &str = "0.1.1";

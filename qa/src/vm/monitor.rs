@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::VmError;
 
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// A connection to the monitor of one machine.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Monitor {
 impl Monitor {
     /// Connects; the socket appears shortly after the machine was started.
     pub(super) fn connect(socket: &Path) -> Result<Self, VmError> {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
         let stream = loop {
             match UnixStream::connect(socket) {
                 Ok(stream) => break stream,
@@ -29,7 +29,7 @@ impl Monitor {
                 Err(source) => return Err(VmError::File { what: "connect to", path: socket.into(), source }),
             }
         };
-        stream.set_read_timeout(Some(Duration::from_secs(20))).map_err(VmError::file("set a time limit on", socket))?;
+        stream.set_read_timeout(Some(ANSWER)).map_err(VmError::file("set a time limit on", socket))?;
         let mut monitor = Self { reader: BufReader::new(stream) };
         monitor.line("connecting")?;
         monitor.execute("qmp_capabilities", json!({}))?;
