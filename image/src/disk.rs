@@ -6,7 +6,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use aios_slots::Slot;
 use aios_verity::{Tree, TreeError};
@@ -40,6 +39,9 @@ pub struct Payload {
     uki: Vec<u8>,
     recovery: Vec<u8>,
     loader: Vec<u8>,
+    shim: Vec<u8>,
+    mok_manager: Vec<u8>,
+    certificate: Vec<u8>,
 }
 
 /// No disk image could be made.
@@ -75,14 +77,6 @@ pub enum DiskError {
     /// The data partition.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// qemu-img.
-    #[error("qemu-img cannot make '{}': {text}", path.display())]
-    Convert {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        text: String,
-    },
 }
 
 impl Payload {
@@ -106,6 +100,9 @@ impl Payload {
             uki: checked(release::UKI, &release.files.uki)?,
             recovery: checked(release::RECOVERY, &release.files.recovery)?,
             loader: checked(release::LOADER, &release.files.loader)?,
+            shim: checked(release::SHIM, &release.files.shim)?,
+            mok_manager: checked(release::MOK_MANAGER, &release.files.mok_manager)?,
+            certificate: checked(release::CERTIFICATE, &release.files.certificate)?,
             release,
         })
     }
@@ -118,7 +115,14 @@ impl Payload {
     }
 
     fn esp_files(&self) -> Vec<FatFile> {
-        let programs = Programs { loader: &self.loader, uki: &self.uki, recovery: &self.recovery };
+        let programs = Programs {
+            shim: &self.shim,
+            mok_manager: &self.mok_manager,
+            certificate: &self.certificate,
+            loader: &self.loader,
+            uki: &self.uki,
+            recovery: &self.recovery,
+        };
         esp::files(&self.release.version, programs)
     }
 }
@@ -188,19 +192,4 @@ pub fn data_uuid(seed: &[u8; 32]) -> Guid {
 fn volume_id(seed: &[u8; 32]) -> u32 {
     let [a, b, c, d, ..] = Guid::derived(seed, "EFI system partition file system").text_order();
     u32::from_be_bytes([a, b, c, d])
-}
-
-/// Makes a disk image of another format, such as `qcow2` or `vhdx`, from a raw one.
-pub fn convert(raw: &Path, format: &str, out: &Path) -> Result<(), DiskError> {
-    let failed = |text| DiskError::Convert { path: out.to_owned(), text };
-    let output = Command::new("qemu-img")
-        .args(["convert", "-f", "raw", "-O", format])
-        .args([raw, out])
-        .output()
-        .map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
-    }
 }

@@ -26,6 +26,12 @@ pub const UKI: &str = "aios.efi";
 pub const RECOVERY: &str = "recovery.efi";
 /// The boot loader.
 pub const LOADER: &str = "loader.efi";
+/// What firmware starts first.
+pub const SHIM: &str = "shim.efi";
+/// Enrols the keys of a machine's owner.
+pub const MOK_MANAGER: &str = "mokmanager.efi";
+/// The certificate that an owner enrols.
+pub const CERTIFICATE: &str = "aios.cer";
 
 /// The most that is read of a description.
 pub const LIMIT: usize = 64 * 1024;
@@ -75,6 +81,15 @@ pub struct Files {
     /// The boot loader.
     #[serde(rename = "loader.efi")]
     pub loader: FileEntry,
+    /// What firmware starts first.
+    #[serde(rename = "shim.efi")]
+    pub shim: FileEntry,
+    /// Enrols the keys of a machine's owner.
+    #[serde(rename = "mokmanager.efi")]
+    pub mok_manager: FileEntry,
+    /// The certificate that an owner enrols.
+    #[serde(rename = "aios.cer")]
+    pub certificate: FileEntry,
 }
 
 /// What one file has to be.

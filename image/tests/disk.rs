@@ -40,6 +40,9 @@ fn release(folder: &Path, version: &str, blocks: usize) -> Description {
         uki: file("aios.efi", &[b'u'; 100_000]),
         recovery: file("recovery.efi", &[b'r'; 50_000]),
         loader: file("loader.efi", b"loader"),
+        shim: file("shim.efi", b"shim"),
+        mok_manager: file("mokmanager.efi", b"mok"),
+        certificate: file("aios.cer", b"certificate"),
     };
     let version = version.parse().expect("a version");
     let description = Description::new(version, "0.1".parse().expect("a version"), tree.root(), blocks as u64, files);
@@ -137,7 +140,14 @@ fn fat_keeps_its_files_on_both_kinds_of_sectors() {
         let place = Place { start: 1 << 20, length: mib << 20 };
         image.as_file().set_len(place.start + place.length).expect("sparse");
         std::os::unix::fs::FileExt::write_all_at(image.as_file(), &[0xa5; 8 << 20], place.start).expect("junk");
-        let programs = esp::Programs { loader: b"loader", uki: &uki, recovery: b"recovery" };
+        let programs = esp::Programs {
+            shim: b"shim",
+            mok_manager: b"mok",
+            certificate: b"certificate",
+            loader: b"loader",
+            uki: &uki,
+            recovery: b"recovery",
+        };
         let mut files = esp::files(&"1.0".parse().expect("a version"), programs);
         files.extend(
             (0..150).map(|number| (format!("EFI/Linux/another-long-name-{number}.efi"), vec![number as u8; 9])),
@@ -157,7 +167,8 @@ fn fat_keeps_its_files_on_both_kinds_of_sectors() {
             assert!(found == *expected, "{path}");
         }
         let mut changed = files.clone();
-        changed[4].1[4_999_999] ^= 2;
+        let longest = changed.iter_mut().max_by_key(|(_, content)| content.len()).expect("files");
+        longest.1[4_999_999] ^= 2;
         let other = esp::plan(place, sector, 1, &changed).expect("room");
         assert!(matches!(other.check(image.as_file(), place), Err(FatError::ReadBack { .. })));
     }

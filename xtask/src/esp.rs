@@ -33,11 +33,14 @@ pub(crate) fn make(cache: &Cache, system: &System) -> Result<PathBuf> {
         ("loader/entries/recovery.conf", entry("recovery", 3, "recovery.efi")),
     ];
     let programs = [
-        ("EFI/BOOT/BOOTX64.EFI", &system.loader),
+        ("EFI/BOOT/BOOTX64.EFI", &system.shim.program),
+        ("EFI/BOOT/grubx64.efi", &system.loader),
+        ("EFI/BOOT/mmx64.efi", &system.shim.mok_manager),
+        ("EFI/aios/aios.cer", &system.shim.certificate),
         ("EFI/aios/aios.efi", &system.uki),
         ("EFI/aios/recovery.efi", &system.recovery),
     ];
-    let mut key = Key::new("esp 2");
+    let mut key = Key::new("esp 3");
     for (path, text) in &texts {
         key = key.text(path, text);
     }

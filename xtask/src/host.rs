@@ -48,7 +48,8 @@ const PACKAGES: &[(Need, &str, &str)] = &[
     (Need::Build, "mkfs.erofs", "erofs-utils"),
     (Need::Build, "xorriso", "xorriso"),
     (Need::Build, "mcopy", "mtools"),
-    (Need::Build, "sbsign", "sbsigntool"),
+    (Need::Build, "/usr/lib/shim/shimx64.efi.signed", "shim-signed"),
+    (Need::Build, "/usr/lib/shim/mmx64.efi.signed", "shim-helpers-amd64-signed"),
     (Need::Build, "mke2fs", "e2fsprogs"),
     (Need::Build, "/var/lib/dpkg/info/busybox-static.list", "busybox-static"),
     (Need::Reproduce, "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "faketime"),
@@ -59,6 +60,7 @@ const PACKAGES: &[(Need, &str, &str)] = &[
     (Need::Machine, "swtpm", "swtpm"),
     (Need::Machine, "nix-store", "nix-bin"),
     // Other people's tools, which judge what ours make, and a peer of the measurements.
+    (Need::Machine, "sbverify", "sbsigntool"),
     (Need::Machine, "sgdisk", "gdisk"),
     (Need::Machine, "veritysetup", "cryptsetup-bin"),
     (Need::Machine, "fsck.vfat", "dosfstools"),

@@ -8,6 +8,7 @@ use aios_image::release::{self, Description, FileEntry};
 use aios_slots::Version;
 
 use crate::cache::{self, Cache, timed};
+use crate::contents::{self, Shell};
 use crate::error::{Error, OnFile, Result};
 use crate::files_list::{self, FilesList, Made, Staged};
 use crate::kernel::{self, Kernel};
@@ -16,6 +17,7 @@ use crate::pcr;
 use crate::programs::Programs;
 use crate::project;
 use crate::root::{self, Root};
+use crate::shim::{self, Shim};
 use crate::uki;
 
 /// The oldest release that can be updated to what we build without a step between.
@@ -54,6 +56,8 @@ pub(crate) struct System {
     pub(crate) recovery: PathBuf,
     /// The signed loader.
     pub(crate) loader: PathBuf,
+    /// What firmware starts before it.
+    pub(crate) shim: Shim,
 }
 
 /// What ships, by list.
@@ -77,6 +81,7 @@ impl Lists {
             initramfs: FilesList::read("rootfs/initramfs.toml")?,
             recovery: FilesList::read("rootfs/recovery.toml")?,
         };
+        contents::check_tables()?;
         files_list::check_all_listed(&[&lists.root, &lists.initramfs, &lists.recovery])?;
         Ok(lists)
     }
@@ -90,7 +95,12 @@ impl Lists {
             Start::Works => self.initramfs.stage(programs, made)?,
             Start::Panics => Vec::new(),
         };
-        Ok(Files { root: self.root.stage(programs, made)?, initramfs, recovery: self.recovery.stage(programs, made)? })
+        let files =
+            Files { root: self.root.stage(programs, made)?, initramfs, recovery: self.recovery.stage(programs, made)? };
+        contents::check("the root", &files.root, Shell::No)?;
+        contents::check("the first root", &files.initramfs, Shell::No)?;
+        contents::check("recovery", &files.recovery, Shell::Busybox)?;
+        Ok(files)
     }
 }
 
@@ -122,8 +132,9 @@ impl System {
         let initramfs = uki::initramfs(&recovery_files)?;
         let recovery = uki::seal(cache, keys, &uki::RECOVERY, &kernel, &line, &initramfs, &os_release)?;
         let loader = uki::loader(cache, keys)?;
+        let shim = shim::make(cache, keys)?;
         let version = version.to_owned();
-        Ok(Self { version, kernel, root, files, initramfs_files, recovery_files, uki, recovery, loader })
+        Ok(Self { version, kernel, root, files, initramfs_files, recovery_files, uki, recovery, loader, shim })
     }
 
     /// What register 11 of a TPM will hold when each kernel image has started.
@@ -148,6 +159,9 @@ impl System {
             uki: entry(release::UKI, &self.uki)?,
             recovery: entry(release::RECOVERY, &self.recovery)?,
             loader: entry(release::LOADER, &self.loader)?,
+            shim: entry(release::SHIM, &self.shim.program)?,
+            mok_manager: entry(release::MOK_MANAGER, &self.shim.mok_manager)?,
+            certificate: entry(release::CERTIFICATE, &self.shim.certificate)?,
         };
         let version = |text: &str| {
             text.parse::<Version>().map_err(|source| Error::library("no release can be described", source))

@@ -104,6 +104,9 @@ fn release(folder: &Path, version: &str, least: &str, key: &SigningKey) -> Sourc
         uki: file("aios.efi", format!("uki of {version}").as_bytes()),
         recovery: file("recovery.efi", b"recovery"),
         loader: file("loader.efi", b"loader"),
+        shim: file("shim.efi", b"shim"),
+        mok_manager: file("mokmanager.efi", b"mok"),
+        certificate: file("aios.cer", b"certificate"),
     };
     let text = |text: &str| text.parse().expect("a version");
     let (bytes, signature) =
