@@ -97,7 +97,8 @@ fn describe(system: &Path, name: &str, mounts: &str, medium: Option<&str>) -> Di
     let text = |attribute: &str| fs::read_to_string(folder.join(attribute)).unwrap_or_default().trim().to_owned();
     // The kernel counts in sectors of 512 bytes whatever the disk's own are.
     let bytes = text("size").parse::<u64>().unwrap_or(0) * 512;
-    let sector = text("queue/logical_block_size").parse().unwrap_or(512);
+    // No guess: a table for sectors of another size is one that firmware does not find. A layout refuses zero.
+    let sector = text("queue/logical_block_size").parse().unwrap_or(0);
     let serial = [text("serial"), text("device/serial")].into_iter().find(|serial| !serial.is_empty());
     let partitions = partitions(&folder, name);
     let is_medium = medium.is_some_and(|medium| medium == name || partitions.iter().any(|part| part == medium));

@@ -52,6 +52,16 @@ install AIOS 1.2.0 on /dev/vda (4096 MiB, QEMU, serial serial-of-vda)
 }
 
 #[test]
+fn sectors_decide_the_table_and_are_never_guessed() {
+    let large = Disk { sector: 4096, ..disk("vda") };
+    let plan = plan(&Selector::OnlyEmpty, Existing::Keep, &[large], &version()).expect("a plan");
+    assert_eq!(plan.layout.geometry.sector, 4096);
+    let unknown = Disk { sector: 0, ..disk("vda") };
+    let text = refused(Selector::OnlyEmpty, Existing::Keep, &[unknown]);
+    assert!(text.contains("vda"), "{text}");
+}
+
+#[test]
 fn a_disk_that_may_hold_something_is_not_taken() {
     let path = || Selector::Path("/dev/vda".into());
     let full = Disk { content: Content::Something("2 partitions: boot, home".into()), ..disk("vda") };
