@@ -15,6 +15,8 @@ use zbus::{Fd, OwnedFd};
 )]
 pub trait Evidence1 {
     fn append(&self, kind: &str, action: &str, payload: &str) -> zbus::Result<u64>;
+    fn append_all(&self, records: &[(&str, &str, &str)]) -> zbus::Result<Vec<u64>>;
+    fn room(&self) -> zbus::Result<String>;
     fn query(&self, filter: &str) -> zbus::Result<String>;
     fn subscribe(&self, filter: &str) -> zbus::Result<String>;
     fn show(&self, index: u64) -> zbus::Result<String>;

@@ -53,7 +53,7 @@ fn follow(reader: &AuditReader, log: &Arc<Log>, appends: &Appends, boot: &str) {
         if unwritten.is_empty() {
             continue;
         }
-        match appends.append_all(unwritten.iter().map(draft).collect()) {
+        match appends.append_all(log, &unwritten.iter().map(draft).collect::<Vec<_>>()) {
             Ok(()) => unwritten.clear(),
             Err(refused) => {
                 eprintln!("{} refusals are not in the log yet: {}", unwritten.len(), error_chain(&refused));

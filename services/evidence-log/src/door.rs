@@ -1,19 +1,26 @@
 //! The interface `org.aios.Evidence1`, one object for each caller: checks the caller, limits the question, asks the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aios_daemon::{Caller, error_chain};
 use aios_evidence::{Filter, Kind, ResourcePath};
 use zbus::fdo::Error;
 use zbus::interface;
 
-use crate::log::{AppendRefused, Draft, Log};
+use crate::log::{AppendRefused, Draft, Entry, Log};
 use crate::writer::Appends;
 
 const SERVICE: &str = "evidence-log";
 
 /// The longest action id or filter that is looked at.
 const TEXT_LIMIT: usize = 4096;
+
+/// How many records one call may append.
+const MOST_APPENDS: usize = 1000;
+
+/// How long a subscriber's call waits for the next record before it is told that there is none yet.
+const SUBSCRIBE_FOR: Duration = Duration::from_secs(20);
 
 /// Answers one caller.
 pub(crate) struct Door {
@@ -40,10 +47,9 @@ impl Door {
     }
 }
 
-#[interface(name = "org.aios.Evidence1")]
 impl Door {
-    /// Writes a record; its index means that it is durable.
-    async fn append(&self, kind: &str, action: &str, payload: &str) -> Result<u64, Error> {
+    /// A record of this caller, if it may write one of that kind.
+    fn entry(&self, kind: &str, action: &str, payload: String) -> Result<Entry, Error> {
         let kind: Kind = kind.parse().map_err(|error| invalid("the kind", &error))?;
         self.caller.require(SERVICE, &format!("append:{kind}"))?;
         if action.len() > TEXT_LIMIT {
@@ -52,29 +58,94 @@ impl Door {
                 action.len()
             )));
         }
-        let writer = self.caller.peer.to_string();
-        let draft = Draft { kind, action: action.to_owned(), writer, payload: payload.to_owned() };
-        self.appends.append(draft).await.map_err(|refused| match &refused {
+        let draft = Draft { kind, action: action.to_owned(), writer: self.caller.peer.to_string(), payload };
+        self.log.clear(&draft).map_err(|error| invalid("the record", &error))
+    }
+
+    /// The indices of entries once all of them are durable.
+    async fn written(&self, entries: Vec<Entry>) -> Result<Vec<u64>, Error> {
+        let answers = self.appends.append(entries).await.and_then(|answers| answers.into_iter().collect());
+        answers.map_err(|refused: AppendRefused| match &refused {
             AppendRefused::Record(_) => invalid("the record", &refused),
-            AppendRefused::Closed(_) | AppendRefused::Disk(_) => Error::Failed(error_chain(&refused)),
+            _ => Error::Failed(error_chain(&refused)),
         })
+    }
+}
+
+fn read_filter(text: &str) -> Result<Filter, Error> {
+    match text {
+        long if long.len() > TEXT_LIMIT => {
+            Err(Error::InvalidArgs(format!("the filter: it has {} bytes; ask a shorter question", long.len())))
+        }
+        "" => Ok(Filter::default()),
+        text => serde_json::from_str(text).map_err(|error| invalid("the filter", &error)),
+    }
+}
+
+fn array(lines: &[String]) -> String {
+    format!("[{}]", lines.join(","))
+}
+
+#[interface(name = "org.aios.Evidence1")]
+impl Door {
+    /// Writes a record; its index means that it is durable.
+    async fn append(&self, kind: &str, action: &str, payload: &str) -> Result<u64, Error> {
+        let entry = self.entry(kind, action, payload.to_owned())?;
+        let mut answers = self.written(vec![entry]).await?;
+        answers.pop().ok_or_else(|| Error::Failed("the writer gave no answer".into()))
+    }
+
+    /// Writes records in order, all or none of them checked good; their indices mean that all are durable.
+    async fn append_all(&self, records: Vec<(String, String, String)>) -> Result<Vec<u64>, Error> {
+        if records.len() > MOST_APPENDS {
+            let text = format!("{} records are too many for one call; send at most {MOST_APPENDS}", records.len());
+            return Err(Error::InvalidArgs(text));
+        }
+        let entry = |(kind, action, payload): (String, String, String)| self.entry(&kind, &action, payload);
+        let entries = records.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        self.written(entries).await
+    }
+
+    /// How much room there is for more, as JSON.
+    async fn room(&self) -> Result<String, Error> {
+        self.ask("room", |log| {
+            let room = log.room().map_err(|error| failed(&error))?;
+            serde_json::to_string(&room).map_err(|error| failed(&error))
+        })
+        .await
+    }
+
+    /// The next records that a filter asks for, which must say after which; waits a while for the first one.
+    async fn subscribe(&self, filter: &str) -> Result<String, Error> {
+        self.caller.require(SERVICE, "query")?;
+        let mut filter = read_filter(filter)?;
+        let mut after = filter.after.ok_or_else(|| Error::InvalidArgs("the filter: say after which record".into()))?;
+        let mut grown = self.log.subscribe();
+        let until = tokio::time::Instant::now() + SUBSCRIBE_FOR;
+        loop {
+            let size = grown.borrow_and_update().edge.size();
+            filter.after = Some(after);
+            let asked = filter.clone();
+            let lines = self.ask("query", move |log| log.query(&asked).map_err(|error| failed(&error))).await?;
+            let waited = if lines.is_empty() {
+                tokio::time::timeout_at(until, grown.changed()).await
+            } else {
+                return Ok(array(&lines));
+            };
+            if !matches!(waited, Ok(Ok(()))) {
+                return Ok(array(&lines));
+            }
+            // What was looked through need not be looked through again; nothing but this number is kept for a reader.
+            after = after.max(size.saturating_sub(1));
+        }
     }
 
     /// The records that a filter asks for, as a JSON array.
     async fn query(&self, filter: &str) -> Result<String, Error> {
-        let filter = match filter {
-            long if long.len() > TEXT_LIMIT => {
-                return Err(Error::InvalidArgs(format!(
-                    "the filter: it has {} bytes; ask a shorter question",
-                    long.len()
-                )));
-            }
-            "" => Filter::default(),
-            text => serde_json::from_str(text).map_err(|error| invalid("the filter", &error))?,
-        };
+        let filter = read_filter(filter)?;
         self.ask("query", move |log| {
             let lines = log.query(&filter).map_err(|error| failed(&error))?;
-            Ok(format!("[{}]", lines.join(",")))
+            Ok(array(&lines))
         })
         .await
     }

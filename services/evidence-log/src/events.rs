@@ -30,7 +30,7 @@ fn follow(log: &Log, appends: &Appends, boot: &str) {
     while log.closed().is_none() {
         // From the log itself: after a refused append it says which of the events were written.
         let cursor = last_number(log, boot);
-        match fetch(cursor, appends) {
+        match fetch(log, cursor, appends) {
             Ok(()) => said = false,
             // One line for a whole outage; asking again brings the same events.
             Err(reason) if !said => {
@@ -44,10 +44,10 @@ fn follow(log: &Log, appends: &Appends, boot: &str) {
 }
 
 /// Takes over what happened after event `cursor`.
-fn fetch(cursor: u64, appends: &Appends) -> Result<(), String> {
+fn fetch(log: &Log, cursor: u64, appends: &Appends) -> Result<(), String> {
     match ask(&Request::Events { after: cursor }).map_err(|error| error_chain(&error))? {
         Reply::Events { lost, events } => {
-            appends.append_all(drafts(cursor, lost, &events)).map_err(|error| error_chain(&error))
+            appends.append_all(log, &drafts(cursor, lost, &events)).map_err(|error| error_chain(&error))
         }
         _ => Err("PID 1 answered with something else".to_owned()),
     }

@@ -2,10 +2,10 @@
 //! signing keys, and the key of commitments to what is withheld.
 
 use std::io;
-use std::path::Path;
 
 use aios_evidence::{CommitmentKey, SigningKey};
 
+use crate::medium::Medium;
 use crate::open::OpenError;
 
 const FILE: &str = "signing-key";
@@ -35,23 +35,23 @@ pub(crate) fn random_seed() -> io::Result<[u8; SEED]> {
     Ok(seed)
 }
 
-/// The key in `folder`; made when nothing was ever signed.
+/// The secrets on `medium`; made when nothing was ever signed.
 pub(crate) fn load(
-    folder: &Path,
+    medium: &dyn Medium,
     expect: Expect,
     new_seed: impl FnOnce() -> io::Result<[u8; SEED]>,
 ) -> Result<Secrets, OpenError> {
-    let path = folder.join(FILE);
-    let failed = |source| OpenError::Access { path: path.clone(), source };
-    let seed = match std::fs::read(&path) {
-        Ok(bytes) => <[u8; SEED]>::try_from(bytes).map_err(|bytes| OpenError::KeyForm { path, found: bytes.len() })?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && expect == Expect::NewLog => {
-            let seed = new_seed().map_err(failed)?;
-            aios_store::replace(&path, &seed, 0o600)?;
+    let access = |source| OpenError::Access { name: FILE, source };
+    let seed = match medium.read(FILE).map_err(access)? {
+        Some(bytes) => {
+            <[u8; SEED]>::try_from(bytes).map_err(|bytes| OpenError::KeyForm { name: FILE, found: bytes.len() })?
+        }
+        None if expect == Expect::NewLog => {
+            let seed = new_seed().map_err(access)?;
+            medium.replace(FILE, &seed).map_err(|source| OpenError::Write { name: FILE, source })?;
             seed
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::KeyGone { path }),
-        Err(error) => return Err(failed(error)),
+        None => return Err(OpenError::KeyGone { name: FILE }),
     };
     let (mut signing, mut commitment) = ([0; 64], [0; 32]);
     signing.copy_from_slice(&seed[..64]);

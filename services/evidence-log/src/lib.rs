@@ -1,16 +1,23 @@
 //! The only writer of the evidence log: appends, proves, answers questions, and takes over PID 1's events.
 //!
 //! One file holds the log (`aios_evidence::segment`), one thread writes it, and an append is durable before its caller
-//! hears of it. Starting is recovering: every byte is read and checked before the service says that it is ready; damage
-//! makes the log read-only and the service never ready, so that no action can run without evidence.
+//! hears of it. What else is on the disk (hashes, places, the index) is computed from it. Starting is recovering: what no
+//! signed head promised yet is read and checked before the service says that it is ready, all of it when the log is short;
+//! damage makes the log read-only and the service never ready, so that no action can run without evidence.
 
 mod boot;
 mod denials;
+mod derived;
 mod door;
 mod events;
+mod index;
+mod keeper;
 mod key;
 mod log;
+mod medium;
 mod open;
+mod read;
+mod room;
 mod writer;
 
 use std::path::Path;
@@ -18,15 +25,20 @@ use std::sync::Arc;
 
 use aios_daemon::Fatal;
 
-pub use log::{AppendRefused, Draft, Log, QueryError, Stamp};
-pub use open::{OpenError, Opened, open};
+pub use keeper::start as keep;
+pub use log::{AppendRefused, Draft, Entry, Log, Stamp};
+pub use medium::{Bytes, Medium, Space};
+pub use open::{OpenError, Opened, Read, open, open_on};
+pub use read::QueryError;
+pub use room::{Room, RoomState};
+pub use writer::{Appends, start as start_writer};
 
 /// Where the log lives.
 const FOLDER: &str = "/aios/system/evidence";
 
 /// Opens the log, begins the boot in it, and answers until the process is stopped.
 pub async fn run() -> Result<(), Fatal> {
-    let (log, opened) = open(Path::new(FOLDER), key::random_seed)?;
+    let (log, opened, read) = open(Path::new(FOLDER), key::random_seed)?;
     let log = Arc::new(log);
     let boot = match opened {
         Opened::Ready { cut } => {
@@ -44,6 +56,7 @@ pub async fn run() -> Result<(), Fatal> {
     };
     let appends = writer::start(Arc::clone(&log), boot.clone())?;
     if log.closed().is_none() {
+        keeper::start(&log, read)?;
         match aios_linux::inherited::audit_records() {
             Ok(records) => denials::start(records, Arc::clone(&log), appends.clone(), boot.clone())?,
             // The kernel refuses all the same; who reads the log finds that it is silent, and why.

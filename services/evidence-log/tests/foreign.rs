@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use aios_evidence::{Clock, KeySource, Kind, tiles_of, verify_export};
+use aios_evidence::{KeySource, Kind, tiles_of, verify_export};
 use evidence_log::{Draft, Log, Opened, Stamp, open};
 
 /// Enough for three bundles and a second level of tiles.
@@ -14,7 +14,7 @@ const ENTRIES: u64 = 600;
 /// A log with `entries` entries in a folder of its own, whose keys come from `seed`.
 fn log(seed: u8, entries: u64) -> (tempfile::TempDir, Log) {
     let folder = tempfile::tempdir().expect("a folder");
-    let (log, opened) = open(folder.path(), || Ok([seed; 96])).expect("can be read");
+    let (log, opened, _) = open(folder.path(), || Ok([seed; 96])).expect("can be read");
     assert!(matches!(opened, Opened::Ready { .. }), "{opened:?}");
     grow(&log, entries);
     (folder, log)
@@ -30,7 +30,7 @@ fn grow(log: &Log, to: u64) {
     }
     let next = log.size() + drafts.len() as u64;
     drafts.extend((next..to).map(|number| draft(Kind::UnitEvent, format!("{{\"number\":{number}}}"))));
-    let stamp = Stamp { boot: "b".into(), at_ms: 1, wall: 2, clock: Clock::Local };
+    let stamp = Stamp { boot: "b".into(), at_ms: 1, wall: 2 };
     for answer in log.append(&drafts, &stamp) {
         answer.expect("written");
     }
@@ -210,7 +210,7 @@ fn a_whole_other_log_an_older_copy_and_a_fork_are_found_by_who_remembers() {
     let kept = fork.size();
     grow(&fork, kept + 1);
     let draft = Draft { kind: Kind::Login, action: String::new(), writer: "service:x".into(), payload: "{}".into() };
-    let stamp = Stamp { boot: "b".into(), at_ms: 1, wall: 2, clock: Clock::Local };
+    let stamp = Stamp { boot: "b".into(), at_ms: 1, wall: 2 };
     fork.append(&[draft], &stamp).pop().expect("an answer").expect("written");
     grow(&fork, 320);
     let fork = export(&fork);

@@ -46,6 +46,11 @@ macro_rules! kinds {
                 match self { $(Self::$name => $number,)* }
             }
 
+            /// Whether something new begins with such a record: a full log refuses these and takes the rest.
+            pub fn begins(self) -> bool {
+                matches!(self, Self::Decision | Self::ApprovalRequested | Self::Intent)
+            }
+
             /// How long its records are kept.
             pub fn retention(self) -> Retention {
                 match self { $(Self::$name => Retention::$retention,)* }

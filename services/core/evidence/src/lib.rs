@@ -33,7 +33,7 @@ pub use kind::{Kind, Retention, STANDARD_DAYS};
 pub use note::{Ed25519Key, Note, NoteError};
 pub use proof::{InclusionBundle, ProofError};
 pub use query::Filter;
-pub use record::{Clock, Line, Parts, RECORD_LIMIT, Record, RecordError};
+pub use record::{Clock, Line, Parts, RECORD_LIMIT, Record, RecordError, spelled};
 pub use runs::Runs;
 pub use schema::{Cleared, CommitmentKey, Field, Form, canonical_text, clear};
 pub use tile::{ResourcePath, ResourcePathError, TILE_WIDTH, TileAt, encode_bundle_entry, split_bundle, tiles_of};

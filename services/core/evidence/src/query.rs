@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::form::plain_text;
 use crate::kind::Kind;
-use crate::record::{Line, Record};
+use crate::record::{Line, Record, spelled};
 
 /// Which records to give, oldest first. Without `after` the newest that match are given, with it the next ones after that
 /// index, so that a reader can walk the whole log.
@@ -48,7 +47,7 @@ impl Filter {
             return Some(false);
         }
         let line = Line::parse(text.as_bytes()).ok()?;
-        let is = |wanted: &String, inside: &str| *wanted == plain_text(inside);
+        let is = |wanted: &String, inside: &str| spelled(wanted) == inside;
         let plain = self.kind.is_none_or(|kind| kind == line.kind)
             && self.subject.as_ref().is_none_or(|wanted| is(wanted, line.subject) || is(wanted, line.writer))
             && self.action.as_ref().is_none_or(|wanted| is(wanted, line.action))

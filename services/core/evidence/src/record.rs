@@ -27,19 +27,16 @@ pub enum Clock {
     Behind,
     /// Nobody confirmed it.
     Local,
-    /// The kernel says that it is disciplined.
-    Synced,
 }
 
 impl Clock {
-    const ALL: [Self; 4] = [Self::Unset, Self::Behind, Self::Local, Self::Synced];
+    const ALL: [Self; 3] = [Self::Unset, Self::Behind, Self::Local];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Unset => "unset",
             Self::Behind => "behind",
             Self::Local => "local",
-            Self::Synced => "synced",
         }
     }
 }
@@ -143,10 +140,19 @@ pub struct Parts<'a> {
     pub payload: &'a str,
 }
 
+/// A text as it stands in a record, between its quotation marks.
+pub fn spelled(text: &str) -> String {
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        return text.to_owned();
+    }
+    let quoted = canonical::write(&Value::String(text.to_owned()));
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
 impl Parts<'_> {
     /// The one text of the record at `index`, without a newline at its end; an error when it could not be read back.
     pub fn line(&self, index: u64) -> Result<String, RecordError> {
-        let text = |text: &str| canonical::write(&Value::String(text.to_owned()));
+        let text = |text: &str| format!("\"{}\"", spelled(text));
         let digest = self.digest.map(|digest| digest.to_string()).unwrap_or_default();
         let line = format!(
             "{{\"index\":{index},\"kind\":\"{}\",\"writer\":{},\"subject\":{},\"action\":{},\"digest\":\"{digest}\",\

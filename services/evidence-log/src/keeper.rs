@@ -1,0 +1,115 @@
+//! What follows an append at leisure: the stored head, the index, and the second look at a log that was too long to read
+//! at the start. None of it is the truth, so none of it keeps a caller waiting.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aios_daemon::error_chain;
+use aios_evidence::{Line, root_of};
+
+use crate::index::{BLOCK, Batch, Index, IndexError};
+use crate::log::Log;
+use crate::medium::read_exact;
+use crate::open::Read;
+
+/// The stored head is at most this late while the log grows.
+const HEAD_EVERY: Duration = Duration::from_secs(1);
+
+/// New entries wait this long for others before they are indexed together.
+const INDEX_AFTER: Duration = Duration::from_millis(50);
+
+/// A start on a loaded machine comes before the second look.
+const LOOK_AFTER: Duration = Duration::from_secs(60);
+
+/// Starts what follows appends.
+pub fn start(log: &Arc<Log>, read: Read) -> io::Result<()> {
+    let thread = |name: &str, work: fn(&Log)| {
+        let log = Arc::clone(log);
+        std::thread::Builder::new().name(name.into()).spawn(move || work(&log)).map(drop)
+    };
+    thread("head", keep_head)?;
+    thread("index", keep_index)?;
+    if read == Read::Tail {
+        thread("look", look_again)?;
+    }
+    Ok(())
+}
+
+/// Stores the head while the log grows.
+fn keep_head(log: &Log) {
+    let (mut stored, mut said) = (0, false);
+    while let Some(size) = log.grown_beyond(stored) {
+        match log.store_checkpoint() {
+            Ok(()) => (stored, said) = (size, false),
+            // One line for a whole outage. The entries are kept by the segment; only what finds a lost end is late.
+            Err(error) if !said => {
+                said = true;
+                eprintln!("the head is not stored: {error}");
+            }
+            Err(_) => {}
+        }
+        std::thread::sleep(HEAD_EVERY);
+    }
+}
+
+/// Takes new entries into the index.
+fn keep_index(log: &Log) {
+    let Some(index) = &log.index else { return };
+    let begun = begin(log, index);
+    let mut done = match begun {
+        Ok(done) => done,
+        Err(error) => return eprintln!("{}; questions are answered slowly", error_chain(&error)),
+    };
+    while log.grown_beyond(done).is_some() {
+        std::thread::sleep(INDEX_AFTER);
+        match index_more(log, index, done) {
+            Ok(now) => done = now,
+            Err(error) => return eprintln!("{}; questions are answered slowly", error_chain(&error)),
+        }
+    }
+}
+
+/// How many entries the index has; one that is not of this log is emptied.
+fn begin(log: &Log, index: &Index) -> Result<u64, KeepError> {
+    let (size, root) = index.reach()?;
+    if size > 0 && (size > log.size() || root != root_of(&log.derived, size).ok()) {
+        index.clear()?;
+        return Ok(0);
+    }
+    Ok(size)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("new entries cannot be indexed")]
+    Read(#[from] io::Error),
+}
+
+/// Indexes the entries from `done` to the end of their block or of the log.
+fn index_more(log: &Log, index: &Index, done: u64) -> Result<u64, KeepError> {
+    let size = log.size().min((done / BLOCK + 1) * BLOCK);
+    let mut batch = Batch::default();
+    for place in log.derived.places(done, size - done)? {
+        let mut entry = vec![0; place.length as usize];
+        read_exact(log.segment.as_ref(), place.offset, &mut entry)?;
+        // What was removed is in no answer, and what was changed is found when it is read.
+        if let Ok(line) = Line::parse(&entry) {
+            batch.push(&line);
+        }
+    }
+    index.add(&batch, size, root_of(&log.derived, size)?)?;
+    Ok(size)
+}
+
+/// Reads everything that the start did not read. What is found closes the log, as it would have at the start.
+fn look_again(log: &Log) {
+    std::thread::sleep(LOOK_AFTER);
+    if let Err(fault) = log.verify() {
+        log.close(&error_chain(&fault));
+        // PID 1 shows it; without PID 1 there is nobody to tell.
+        let _ = aios_daemon::status(&format!("read-only: {}", error_chain(&fault)));
+    }
+}
