@@ -138,3 +138,21 @@ const ALL: &[Scenario] = &[
         show: spine::spine,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What a change has to wait for.
+    const CI_BOOTS: u32 = 45;
+
+    #[test]
+    fn a_change_waits_for_few_boots_and_every_name_is_one_scenario() {
+        let boots: u32 = scenarios().filter(|scenario| scenario.set == Set::Ci).map(|scenario| scenario.boots).sum();
+        assert!(boots <= CI_BOOTS, "{boots} boots in the CI set");
+        let names: BTreeSet<_> = scenarios().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), scenarios().count());
+    }
+}
