@@ -6,6 +6,7 @@
 mod budget;
 mod cache;
 mod check;
+mod contents;
 mod disk;
 mod error;
 mod esp;

@@ -38,6 +38,7 @@ pub(crate) fn make(cache: &Cache, files: &[Staged]) -> Result<Root> {
             Content::Device { .. } => return Err(no_device(&file.path)),
         };
     }
+    check_size(files)?;
     let place = cache.step("root", &key, |out| {
         let stage = cache.scratch("root")?;
         for file in files {
@@ -71,6 +72,28 @@ pub(crate) fn make(cache: &Cache, files: &[Staged]) -> Result<Root> {
     Ok(Root { image, tree: place.join("root.verity"), hash, blocks })
 }
 
+/// More than this is not meant to be in a root; compressed it has to fit a slot of the smallest disk, with room to grow.
+const BUDGET: usize = 256 << 20;
+
+/// Says before anything is written what is too much.
+fn check_size(files: &[Staged]) -> Result<()> {
+    let size = |file: &Staged| match &file.content {
+        Content::File(bytes) => bytes.len(),
+        _ => 0,
+    };
+    let total: usize = files.iter().map(size).sum();
+    if total <= BUDGET {
+        return Ok(());
+    }
+    let mut by_size: Vec<&Staged> = files.iter().collect();
+    by_size.sort_by_key(|file| std::cmp::Reverse(size(file)));
+    let biggest: Vec<String> = by_size.iter().take(4).map(|file| format!("/{} {}", file.path, size(file))).collect();
+    Err(Error::refused(
+        format!("the root's files have {total} bytes, the budget is {BUDGET}; the biggest: {}", biggest.join(", ")),
+        "rootfs/files.toml lists them; manifest.json of an earlier build shows what grew",
+    ))
+}
+
 fn write(stage: &Path, file: &Staged) -> Result<()> {
     let path = stage.join(&file.path);
     match &file.content {
@@ -84,4 +107,22 @@ fn write(stage: &Path, file: &Staged) -> Result<()> {
 
 fn no_device(path: &str) -> Error {
     Error::refused(format!("/{path} is a device"), "the root has none: the kernel fills /dev")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_that_is_too_big_names_its_biggest_files() {
+        let file = |path: &str, size: usize| Staged {
+            path: path.to_owned(),
+            mode: 0o644,
+            content: Content::File(vec![0; size]),
+            made_from: None,
+        };
+        check_size(&[file("a", 1), file("b", BUDGET - 1)]).expect("it fits");
+        let error = check_size(&[file("small", 1), file("usr/big", BUDGET)]).expect_err("too big");
+        assert!(error.to_string().contains(&format!("the biggest: /usr/big {BUDGET}, /small 1")), "{error}");
+    }
 }
