@@ -161,7 +161,7 @@ impl Sources {
         let to = folder("linux")?.join("source.tar.xz");
         fs::copy(&tarball, &to).on("copy", &tarball)?;
         let debian = folder("debian")?;
-        archive::fetch(cache, &self.debian, &debian)?;
+        archive::fetch(&cache.scratch("apt-sources")?, &self.debian, &debian)?;
         eprintln!("{} crates", self.crates.len());
         copy_crates(&self.crates, &folder("crates")?)?;
         eprintln!("this tree");

@@ -4,13 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cache::{Cache, remove_tree};
+use crate::cache::remove_tree;
 use crate::error::{Error, OnFile, Result};
 use crate::tool::Tool;
 
-/// Puts the files of these source packages, by name and version, into `out`.
-pub(super) fn fetch(cache: &Cache, packages: &[(String, String)], out: &Path) -> Result<()> {
-    let work = cache.scratch("apt-sources")?;
+/// Puts the files of these source packages, by name and version, into `out`. `work` is an empty folder for apt's state.
+pub(super) fn fetch(work: &Path, packages: &[(String, String)], out: &Path) -> Result<()> {
     for folder in ["state/lists/partial", "cache/archives/partial"] {
         let path = work.join(folder);
         fs::create_dir_all(&path).on("make", &path)?;
@@ -40,7 +39,7 @@ pub(super) fn fetch(cache: &Cache, packages: &[(String, String)], out: &Path) ->
         eprintln!("Debian's source package {name} {version}");
         apt().args(["source", "--download-only", "--only-source", "-qq", &format!("{name}={version}")]).run()?;
     }
-    remove_tree(&work)
+    remove_tree(work)
 }
 
 /// Lines for apt that name the sources of every Debian archive of this machine.
@@ -101,6 +100,20 @@ mod tests {
             "deb-src [signed-by=/usr/share/k.gpg] https://a.example/debian stable main\n\
              deb-src [signed-by=/usr/share/k.gpg] https://a.example/debian stable-updates main\n"
         );
+    }
+
+    #[test]
+    #[ignore = "asks the archive of this machine"]
+    fn the_archive_gives_the_source_of_what_is_installed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (work, out) = (folder.path().join("work"), folder.path().join("out"));
+        fs::create_dir(&out).expect("made");
+        let package = crate::sbom::debian::Package::installed("busybox-static").expect("it ships");
+        fetch(&work, &[(package.source, package.source_version)], &out).expect("fetched");
+        let files = fs::read_dir(&out).expect("listed").map(|file| file.expect("a file").file_name());
+        let names: Vec<String> = files.map(|name| name.to_string_lossy().into_owned()).collect();
+        assert!(names.iter().any(|name| name.starts_with("busybox_") && name.ends_with(".dsc")), "{names:?}");
+        assert!(names.iter().any(|name| name.contains(".orig.tar.")), "{names:?}");
     }
 
     proptest! {
