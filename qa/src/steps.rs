@@ -5,6 +5,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod agent;
+pub(crate) mod denials;
 pub(crate) mod evidence;
 pub(crate) mod freeze;
 pub(crate) mod install;
@@ -112,7 +113,7 @@ impl Aios {
 
     fn start(stage: &Stage<'_>, name: &str, options: Options, login: Login) -> Result<Self, Failure> {
         let options = Options {
-            enrolled_vars: Some(stage.context.enrolled_vars.clone()),
+            enrolled_vars: options.enrolled_vars.or_else(|| Some(stage.context.enrolled_vars.clone())),
             timeout: options.timeout.max(3600),
             ..options
         };

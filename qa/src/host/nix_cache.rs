@@ -67,10 +67,36 @@ impl NixCache {
         let key = nix.key("right")?;
         let wrong_key = nix.key("wrong")?;
         let cache = folder.join("cache");
-        let secret = nix.home.join("right.secret");
-        let to = format!("file://{}?secret-key={}", cache.display(), secret.display());
-        nix.run("nix", &["copy", "--store", &store, "--to", &to, &program])?;
+        nix.copy(&cache, &program)?;
         Ok(Self { folder: cache, program, greeting, key, wrong_key })
+    }
+}
+
+/// A path of nothing but weight.
+const BALLAST: &str = r#"
+let
+  tools = "${builtins.path { path = ./tools; name = "tools"; }}";
+in derivation {
+  name = "ballast-@MIB@";
+  system = "x86_64-linux";
+  builder = "${tools}/bin/busybox";
+  args = [ "sh" "-c" "$PATH/busybox mkdir $out; $PATH/busybox dd if=/dev/zero of=$out/zeroes bs=1M count=@MIB@" ];
+  PATH = "${tools}/bin";
+}
+"#;
+
+impl NixCache {
+    /// Adds a path of so many MiB, which is quick to fetch; gives it.
+    pub fn add_ballast(&self, mib: u32) -> Result<String, Failure> {
+        let nix = Nix { home: self.folder.with_file_name("nix") };
+        let expression = nix.home.join(format!("ballast-{mib}.nix"));
+        let text = BALLAST.replace("@MIB@", &mib.to_string());
+        fs::write(&expression, text).map_err(Failure::file("write", &expression))?;
+        let store = nix.home.join("root").display().to_string();
+        let built = nix.run("nix-build", &["--store", &store, "--no-out-link", &expression.to_string_lossy()])?;
+        let path = built.trim().to_owned();
+        nix.copy(&self.folder, &path)?;
+        Ok(path)
     }
 }
 
@@ -80,6 +106,14 @@ struct Nix {
 }
 
 impl Nix {
+    /// Signs a path and all it needs, and writes them into a cache.
+    fn copy(&self, cache: &Path, path: &str) -> Result<(), Failure> {
+        let store = self.home.join("root").display().to_string();
+        let secret = self.home.join("right.secret");
+        let to = format!("file://{}?secret-key={}", cache.display(), secret.display());
+        self.run("nix", &["copy", "--store", &store, "--to", &to, path]).map(drop)
+    }
+
     fn key(&self, name: &str) -> Result<String, Failure> {
         let (secret, public) = (self.home.join(format!("{name}.secret")), self.home.join(format!("{name}.public")));
         let files = [secret.to_string_lossy(), public.to_string_lossy()];
@@ -125,5 +159,7 @@ mod tests {
             assert!(info.contains("Sig: aios-test-1:"), "{info}");
         }
         assert_ne!(cache.key, cache.wrong_key);
+        let ballast = cache.add_ballast(1).expect("Nix");
+        assert!(ballast.ends_with("-ballast-1"), "{ballast}");
     }
 }

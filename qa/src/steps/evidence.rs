@@ -9,10 +9,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::{Aios, list, text};
+use super::{Aios, Status, list, text};
 use crate::Context;
 use crate::host::iso::flip;
+use crate::host::nix_cache::NixCache;
+use crate::host::web::Web;
 use crate::scenario::{Failure, Stage, ensure};
+use crate::vm::BOOT;
+
+/// How long fetching and writing software takes under translation.
+const FETCH: Duration = Duration::from_secs(240);
+
+/// How long a command may take to be taken.
+const CUT: Duration = Duration::from_secs(180);
 
 /// The log is there, in order, provable, and verifies on the machine.
 pub(crate) fn on_the_machine(aios: &mut Aios) -> Result<(), Failure> {
@@ -50,9 +59,71 @@ pub(crate) fn elsewhere(aios: &mut Aios, stage: &Stage<'_>) -> Result<PathBuf, F
     Ok(bundle)
 }
 
+/// Software fills the disk until the log has no room for anything new. Then nothing is done, and all is said.
+pub(crate) fn until_it_is_full(aios: &mut Aios, stage: &Stage<'_>) -> Result<(), Failure> {
+    let cache = NixCache::make(&stage.folder)?;
+    let web = Web::serve(&cache.folder)?;
+    let mut refusal = None;
+    for mib in [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1] {
+        let ballast = cache.add_ballast(mib)?;
+        let line = format!("store add {ballast} --cache {} --key {}", web.url(), cache.key);
+        // Whether it fits is what the disk says; what counts is how the machine takes it.
+        let said = aios.machine.console.run(&line, FETCH)?;
+        if said.status != 0 && said.text.contains("evidence") {
+            refusal = Some(said.text);
+            break;
+        }
+    }
+    let size =
+        |aios: &mut Aios| Ok::<_, Failure>(aios.json("status")?["evidence"]["size"].as_u64().unwrap_or_default());
+    ensure!(refusal.is_some(), "the disk is full and actions are still begun");
+    let before = size(aios)?;
+    let refused = aios.ends("object put notes/full x", Status::Failed)?;
+    ensure!(
+        refused.contains("evidence") && refused.contains("space"),
+        "the refusal does not say what is full and what to do:\n{refused}"
+    );
+    aios.ends("object get notes/full", Status::Failed)?;
+    ensure!(size(aios)? >= before, "records are gone");
+    aios.ok("evidence verify")?;
+    super::services::all_ready(aios)
+}
+
+/// Power fails while actions write their records. What was answered for before is there afterwards, word for word.
+pub(crate) fn cut_while_writing(aios: &mut Aios, round: u32) -> Result<(), Failure> {
+    let mut answered = Vec::new();
+    for number in 0..6 {
+        let view = aios.json(&format!("object put load/{round}-{number} {number}"))?;
+        let receipts = list(&view["evidence"])?;
+        let indexes: Vec<_> = receipts.iter().filter_map(|receipt| receipt["index"].as_u64()).collect();
+        ensure!(indexes.len() >= 5, "an action has too few receipts: {view:#}");
+        answered.push((text(&view, "id")?.to_owned(), indexes));
+    }
+    // One more is on its way, at another point of it each round.
+    aios.machine.console.start("object put load/unanswered x", CUT)?;
+    std::thread::sleep(Duration::from_millis(u64::from(round) * 90));
+    aios.machine.power_cut()?;
+    aios.enter_again(BOOT)?;
+
+    for (id, indexes) in answered {
+        let records = aios.json(&format!("evidence query --action {id}"))?;
+        let found: Vec<_> = list(&records)?.iter().filter_map(|record| record["index"].as_u64()).collect();
+        ensure!(
+            indexes.iter().all(|index| found.contains(index)),
+            "records {indexes:?} of {id} were answered for, and after the power cut there are {found:?}"
+        );
+    }
+    aios.ok("evidence verify")?;
+    let boots = aios.json("evidence query --kind boot")?;
+    let newest = list(&boots)?.last().unwrap_or(&Value::Null);
+    let end = newest["payload"]["previous_end"].as_str().unwrap_or_default();
+    ensure!(end.starts_with("unclean"), "the machine does not know that its power was cut: {newest:#}");
+    Ok(())
+}
+
 /// Has the machine print its log as a bundle, one file a line.
 fn fetch(aios: &mut Aios, bundle: &Path) -> Result<(), Failure> {
-    let said = aios.machine.console.run("evidence export -", Duration::from_secs(120))?;
+    let said = aios.machine.console.run("evidence export -", Duration::from_secs(300))?;
     ensure!(said.status == 0, "the export failed:\n{}", said.text);
     // The kernel shares the line; what it says is no file.
     let lines: String =
