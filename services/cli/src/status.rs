@@ -1,7 +1,7 @@
 //! `aios status`: the machine on one screen. What cannot be reached is said in its line, and the rest is shown.
 
 use aios_identity::SessionStrength;
-use aios_wire::init::{Measured, Origin, Reply, Request, ServiceState, SigningKeys, System};
+use aios_wire::init::{FirmwareKeys, Measured, Origin, Reply, Request, ServiceState, SigningKeys, System};
 use aios_wire::policy::{Approval, ApprovalState, PolicyView};
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         println!("AIOS {}  {}", system.version, origin_text(&system.origin));
         println!("  host       {}", or_why(hostname));
         println!("  up         {} s; boot {}", system.uptime_s, system.boot_id);
-        println!("  root       verified, {}…; secure boot {}", short(&system.root_hash), on_off(system.secure_boot));
+        println!("  root       verified, {}…; secure boot {}", short(&system.root_hash), secure_boot_text(&system));
         println!("  measured   {}", measured_text(&system.measured));
         let ready = services.iter().filter(|s| matches!(s.state, ServiceState::Ready | ServiceState::Finished)).count();
         // An agent that nobody started is no fault, so the rest is told apart.
@@ -140,6 +140,10 @@ fn short(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
 
-fn on_off(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
+fn secure_boot_text(system: &System) -> &'static str {
+    match (system.secure_boot, system.firmware_keys) {
+        (true, _) => "on",
+        (false, FirmwareKeys::None) => "off: no keys are enrolled in the firmware (setup mode)",
+        (false, FirmwareKeys::Enrolled | FirmwareKeys::Unknown) => "off",
+    }
 }

@@ -98,7 +98,7 @@ fn end_of(log: &Log, boot: &Record) -> Result<String, QueryError> {
 
 #[cfg(test)]
 mod tests {
-    use aios_wire::init::{BootTimes, Measured, Origin, SigningKeys};
+    use aios_wire::init::{BootTimes, FirmwareKeys, Measured, Origin, SigningKeys};
 
     use super::*;
     use crate::open::open;
@@ -110,6 +110,7 @@ mod tests {
             boot_id: boot_id.into(),
             root_hash: "00".into(),
             secure_boot: true,
+            firmware_keys: FirmwareKeys::Enrolled,
             keys: SigningKeys::Development,
             measured: Measured::NoTpm.into(),
             uptime_s: 1,

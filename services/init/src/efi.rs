@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use aios_wire::init::FirmwareKeys;
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 /// Where the variables are mounted.
@@ -32,6 +33,16 @@ pub(crate) fn chosen_entry() -> Option<String> {
 pub(crate) fn secure_boot() -> bool {
     let path = Path::new(VARIABLES).join(format!("SecureBoot-{GLOBAL}"));
     fs::read(path).is_ok_and(|bytes| bytes.get(4) == Some(&1))
+}
+
+/// Whether the firmware has keys.
+pub(crate) fn firmware_keys() -> FirmwareKeys {
+    let path = Path::new(VARIABLES).join(format!("SetupMode-{GLOBAL}"));
+    match fs::read(path).ok().and_then(|bytes| bytes.get(4).copied()) {
+        Some(0) => FirmwareKeys::Enrolled,
+        Some(_) => FirmwareKeys::None,
+        None => FirmwareKeys::Unknown,
+    }
 }
 
 /// Makes the boot loader start `entry` once, at the next start.

@@ -78,6 +78,7 @@ fn system(origin: Origin, born_ms: u64) -> Result<System, Failure> {
         boot_id,
         root_hash: line.root.to_string(),
         secure_boot: efi::secure_boot(),
+        firmware_keys: efi::firmware_keys(),
         keys: signing_keys()?,
         measured: Measured::NoTpm.into(),
         uptime_s: 0,

@@ -135,6 +135,8 @@ pub struct System {
     pub root_hash: String,
     /// Whether the firmware enforced signatures.
     pub secure_boot: bool,
+    /// Whether it could have.
+    pub firmware_keys: FirmwareKeys,
     /// Whose keys signed this system.
     pub keys: SigningKeys,
     /// What the TPM holds of this start.
@@ -145,6 +147,18 @@ pub struct System {
     pub boot_ms: BootTimes,
     /// Whether actions are frozen, and why.
     pub frozen: Option<String>,
+}
+
+/// Whether firmware has keys to check signatures with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirmwareKeys {
+    /// Some are enrolled.
+    Enrolled,
+    /// None: it is in setup mode, and whoever comes first may enrol theirs.
+    None,
+    /// It does not know of signatures.
+    Unknown,
 }
 
 /// Whose keys signed a system.
