@@ -12,7 +12,7 @@ const LEAST_MIB: u64 = 176;
 /// Says on every console when there is too little. The start goes on: a person at the console can still look around.
 pub(crate) fn say_if_too_little() {
     let system = rustix::system::sysinfo();
-    let bytes = u64::from(system.totalram).saturating_mul(u64::from(system.mem_unit));
+    let bytes = system.totalram.saturating_mul(u64::from(system.mem_unit));
     if let Some(line) = too_little(bytes >> 20) {
         terminals::say_everywhere(&line);
     }
