@@ -22,6 +22,9 @@ use whose::People;
 
 /// How long nothing may come before what waits is looked at.
 const TURN: Duration = Duration::from_millis(500);
+/// How long the next one may take to be written with the one before, and how many at most.
+const GATHER: Duration = Duration::from_millis(50);
+const TOGETHER: usize = 256;
 /// A log that refuses is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
 /// So many receipts are kept while the log refuses; more are counted as lost.
@@ -36,27 +39,37 @@ fn follow(reader: &AuditReader, log: &Arc<Log>, appends: &Appends, boot: &str) {
     let people = People::of_the_image(Arc::clone(log), boot.to_owned());
     let mut book = resume(log, boot);
     let mut unwritten = Vec::new();
+    let mut refused_before = None;
     while log.closed().is_none() {
-        let wait = if book.is_idle() && unwritten.is_empty() { None } else { Some(TURN) };
-        let received = match reader.next(wait) {
-            Ok(received) => received,
-            Err(error) => {
-                eprintln!("what the kernel refuses is not recorded any more: {error}");
-                return;
+        let mut wait = if book.is_idle() && unwritten.is_empty() { None } else { Some(TURN) };
+        // What comes together is written together: each group costs a sync and two signatures.
+        for _ in 0..TOGETHER {
+            match reader.next(wait) {
+                Ok(Some(received)) => unwritten.extend(book.receive(received, now(boot).at_ms, &people)),
+                Ok(None) => break,
+                Err(error) => {
+                    eprintln!("what the kernel refuses is not recorded any more: {error}");
+                    return;
+                }
             }
-        };
-        let at_ms = now(boot).at_ms;
-        if let Some(received) = received {
-            unwritten.extend(book.receive(received, at_ms, &people));
+            wait = Some(GATHER);
         }
-        unwritten.extend(book.tick(at_ms));
+        unwritten.extend(book.tick(now(boot).at_ms));
         if unwritten.is_empty() {
             continue;
         }
         match appends.append_all(log, &unwritten.iter().map(draft).collect::<Vec<_>>()) {
-            Ok(()) => unwritten.clear(),
+            Ok(()) => {
+                unwritten.clear();
+                refused_before = None;
+            }
             Err(refused) => {
-                eprintln!("{} refusals are not in the log yet: {}", unwritten.len(), error_chain(&refused));
+                // One line for a whole outage.
+                let why = error_chain(&refused);
+                if refused_before.as_ref() != Some(&why) {
+                    eprintln!("{} refusals of the kernel are not in the log yet: {why}", unwritten.len());
+                }
+                refused_before = Some(why);
                 shorten(&mut unwritten);
                 std::thread::sleep(AGAIN);
             }
