@@ -11,7 +11,7 @@ use cedar_policy::{
 };
 use miette::Diagnostic;
 
-use crate::request::{Question, SCHEMA};
+use crate::request::{self, Question};
 
 /// More than this in one bundle is a mistake: each rule is looked at for each decision.
 const RULE_LIMIT: usize = 500;
@@ -120,7 +120,7 @@ impl Rules {
         if notes.len() > RULE_LIMIT {
             return Err(RuleError::Count(notes.len()));
         }
-        let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|error| RuleError::Schema(error.to_string()))?;
+        let schema = request::schema().map_err(|error| RuleError::Schema(error.to_string()))?;
         let validator = Validator::new(schema);
         let result = validator.validate(&set, ValidationMode::Strict);
         // A warning is a rule that can never apply or a name that looks like another: both are mistakes in a policy.
