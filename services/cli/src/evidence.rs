@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aios_daemon::proxy::Evidence1Proxy;
 use aios_evidence::{Checkpoint, Filter, InclusionBundle, Kind, Record, Report, VerifierKey};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::EvidenceCommand;
 use crate::failure::Failure;
@@ -130,15 +131,31 @@ fn tell(records: &[Record], format: Format) -> Result<(), Failure> {
 /// The newest signed head of the log.
 #[derive(Debug, Serialize)]
 pub(crate) struct Head {
-    pub(crate) size: u64,
-    pub(crate) root: String,
+    size: u64,
+    root: String,
+    /// How much room the log has, as it says itself.
+    room: Value,
+}
+
+impl Head {
+    /// The head on one line.
+    pub(crate) fn line(&self) -> String {
+        let root = self.root.get(..12).unwrap_or(&self.root);
+        let room = match self.room["state"].as_str() {
+            Some("near-end") => "; its room is near its end: free space on the data partition",
+            Some("full") => "; IT IS FULL and nothing new is done: free space on the data partition",
+            _ => "",
+        };
+        format!("{} records, root {root}…{room}", self.size)
+    }
 }
 
 /// The head of the log, its signature checked.
 pub(crate) async fn head() -> Result<Head, Failure> {
     let log = connect().await?;
     let checkpoint = open_checkpoint(&log, log.checkpoint().await?.as_bytes()).await?;
-    Ok(Head { size: checkpoint.size, root: checkpoint.root.to_string() })
+    let room = read("evidence-log", &log.room().await?)?;
+    Ok(Head { size: checkpoint.size, root: checkpoint.root.to_string(), room })
 }
 
 /// Prints the records that match.

@@ -43,10 +43,7 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         let stopped = services.iter().filter(|s| s.state == ServiceState::Stopped).count();
         println!("  services   {ready} of {} ready or done, {stopped} stopped", services.len() - stopped);
         println!("  policy     {}", or_why(policy.map(|p| p["text"].as_str().unwrap_or_default().to_owned())));
-        println!(
-            "  evidence   {}",
-            or_why(evidence.map(|head| format!("{} records, root {}…", head.size, short(&head.root))))
-        );
+        println!("  evidence   {}", or_why(evidence.map(|head| head.line())));
         match cards.as_deref() {
             Some([]) => println!("  network    this machine has no network card"),
             Some(cards) => println!("  network    {}", cards.join(", ")),
