@@ -146,16 +146,16 @@ pub fn open_on(
         length = HEADER.len() as u64;
     }
     let signed = stored.map(|note| Checkpoint::open(&note, secrets.signing.public())).transpose();
-    let head = signed.as_ref().ok().and_then(Option::as_ref);
+    let head = signed.as_ref().ok().and_then(Option::clone);
 
     let derived = Derived::open(medium.as_ref()).map_err(access("hashes and places"))?;
-    let known = match head {
+    let known = match &head {
         Some(head) if length > whole => known_end(segment.as_ref(), &derived, head).map_err(access(SEGMENT))?,
         _ => None,
     };
     let (mut read, how) = match known {
         Some((edge, at)) => (read_tail(segment.as_ref(), &derived, edge, at)?, Read::Tail),
-        None => (read_whole(segment.as_ref(), head, |_, _| {})?, Read::Whole),
+        None => (read_whole(segment.as_ref(), head.as_ref(), |_, _| {})?, Read::Whole),
     };
 
     let tail = tail(|offset, bytes| segment.read_at(offset, bytes), &read, length).map_err(access(SEGMENT))?;
@@ -174,11 +174,11 @@ pub fn open_on(
     let (derived, index, closed) = match &opened {
         Opened::Ready { .. } => {
             if how == Read::Whole {
-                make_derived(segment.as_ref(), &derived, &edge)?;
+                make_derived(segment.as_ref(), &derived, head.as_ref())?;
             }
             (derived, open_index(medium.as_ref()), None)
         }
-        Opened::ReadOnly { reason } => (in_memory(segment.as_ref())?, None, Some(reason.clone())),
+        Opened::ReadOnly { reason } => (in_memory(segment.as_ref(), head.as_ref())?, None, Some(reason.clone())),
     };
     let last_wall = last_wall(segment.as_ref(), &derived, edge.size()).unwrap_or(0);
     let log = Log::new(medium, Found { secrets, segment, length, derived, index, edge, last_wall, closed });
@@ -242,14 +242,16 @@ fn read_whole(
     read.map_err(|source| OpenError::Access { name: SEGMENT, source })?.ok_or(OpenError::Version)
 }
 
-/// Makes hashes and places again when those that are kept are not of this segment.
-fn make_derived(segment: &dyn Bytes, derived: &Derived, edge: &Frontier) -> Result<(), OpenError> {
-    if let Ok(Some(_)) = derived.reach(edge.size(), edge.root()) {
-        return Ok(());
+/// Makes the hashes and places that are not known to have reached the disk: those behind the stored head, or all when
+/// those below it are not of this segment.
+fn make_derived(segment: &dyn Bytes, derived: &Derived, head: Option<&Checkpoint>) -> Result<(), OpenError> {
+    let known = head.map(|head| known_end(segment, derived, head)).transpose();
+    if let Some((edge, at)) = known.map_err(|source| OpenError::Access { name: SEGMENT, source })?.flatten() {
+        return read_tail(segment, derived, edge, at).map(drop);
     }
     let mut additions = Additions::after(Frontier::default());
     let mut written = Ok(());
-    read_whole(segment, None, |hash, place| {
+    read_whole(segment, head, |hash, place| {
         additions.push(hash, place);
         if additions.are_many() && written.is_ok() {
             written = additions.write(derived);
@@ -259,9 +261,9 @@ fn make_derived(segment: &dyn Bytes, derived: &Derived, edge: &Frontier) -> Resu
 }
 
 /// Hashes and places of what is whole, for readers of a log that is not to be touched.
-fn in_memory(segment: &dyn Bytes) -> Result<Derived, OpenError> {
+fn in_memory(segment: &dyn Bytes, head: Option<&Checkpoint>) -> Result<Derived, OpenError> {
     let (mut tree, mut places) = (Tree::default(), Vec::new());
-    read_whole(segment, None, |hash, place| {
+    read_whole(segment, head, |hash, place| {
         tree.push(hash);
         places.push(place);
     })?;

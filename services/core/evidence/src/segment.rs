@@ -194,7 +194,9 @@ impl Replay {
                 let index = self.grown.size();
                 if leaf_hash(entry) == *hash {
                     self.read_record(index, entry)?;
-                } else if entry.iter().all(|byte| *byte == 0) {
+                } else if index < self.watched.0 && entry.iter().all(|byte| *byte == 0) {
+                    // Only what a head has promised can have outlived its time. Later entries of zeroes are pages that
+                    // never reached the disk.
                     self.gone.push(index);
                 } else {
                     return Err(Damage::Entry { index });
