@@ -15,6 +15,10 @@ const SIZE_LIMIT: usize = 256 << 20;
 const PAGE: u32 = 4096;
 
 const SECTION_HEADER: usize = 40;
+const SYMBOL: usize = 18;
+
+/// No section has a longer name.
+const NAME_LIMIT: usize = 64;
 
 /// `IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ`.
 const READ_ONLY_DATA: u32 = 0x4000_0040;
@@ -228,7 +232,7 @@ impl Header {
             if raw_size > 0 {
                 first_content = first_content.min(offset);
             }
-            let name = String::from_utf8_lossy(name).into_owned();
+            let name = long_name(image, coff, name).unwrap_or_else(|| String::from_utf8_lossy(name).into_owned());
             raw.push(offset..offset + raw_size as usize);
             sections.push(Section { name, addresses: address..end, content: offset..offset + in_file });
         }
@@ -249,6 +253,16 @@ impl Header {
             raw,
         })
     }
+}
+
+/// A name of more than eight bytes: `/` and where it is in the table of strings behind the symbols.
+fn long_name(image: &[u8], coff: usize, name: &[u8]) -> Option<String> {
+    let offset: usize = std::str::from_utf8(name.strip_prefix(b"/")?).ok()?.parse().ok()?;
+    let (symbols, count) = (get(image, coff + 8)? as usize, get(image, coff + 12)? as usize);
+    let strings = symbols.checked_add(count.checked_mul(SYMBOL)?)?;
+    let text = image.get(strings.checked_add(offset)?..)?;
+    let end = text.iter().take(NAME_LIMIT).position(|byte| *byte == 0)?;
+    Some(String::from_utf8_lossy(&text[..end]).into_owned())
 }
 
 pub(crate) fn get(image: &[u8], offset: usize) -> Option<u32> {
@@ -331,6 +345,18 @@ pub(crate) mod tests {
         let mut signed = stub();
         put(&mut signed, 0x58 + 112 + 32, 0x400);
         assert_eq!(append(&signed, &[(".a", b"x")]), Err(PeError::Signed));
+    }
+
+    #[test]
+    fn a_long_name_is_in_the_table_behind_the_symbols() {
+        let mut image = append(&stub(), &[("/4", b"x")]).expect("fits");
+        let strings = image.len() + SYMBOL;
+        put(&mut image, 0x44 + 8, strings as u32 - SYMBOL as u32);
+        put(&mut image, 0x44 + 12, 1);
+        assert_eq!(section(&image, "/4"), Ok(Some(&b"x"[..])), "without the table the short name stays");
+        image.resize(strings, 0);
+        image.extend_from_slice(b"\x11\0\0\0.vendor_cert\0");
+        assert_eq!(section(&image, ".vendor_cert"), Ok(Some(&b"x"[..])));
     }
 
     #[test]
