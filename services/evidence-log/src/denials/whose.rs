@@ -38,19 +38,26 @@ impl People {
         Self { named, log, boot }
     }
 
-    /// The action in whose sandbox the user was: the newest start before that time.
+    /// The action in whose sandbox the user was: the newest start before that time, unless it had ended by then.
     fn action(&self, uid: u32, wall_ms: u64) -> Option<Whose> {
-        let lines = self.log.query(&Filter { kind: Some(Kind::Started), ..Filter::default() }).unwrap_or_default();
-        let records = lines.iter().rev().filter_map(|line| Record::decode(line.as_bytes()).ok());
-        let started = records.filter(|record| record.boot == self.boot).find(|record| ran_as(record, uid, wall_ms))?;
-        let intent = Filter { kind: Some(Kind::Intent), action: Some(started.action.clone()), ..Filter::default() };
-        let intent = self.log.query(&intent).unwrap_or_default();
-        let subject = intent.last().and_then(|line| Record::decode(line.as_bytes()).ok()).map(|intent| intent.subject);
+        let started = self.records(Kind::Started, None).into_iter().rev();
+        let started = started.filter(|record| record.boot == self.boot).find(|record| ran_as(record, uid, wall_ms))?;
+        if self.records(Kind::Result, Some(&started.action)).iter().any(|result| result.wall < wall_ms) {
+            return None;
+        }
+        let subject = self.records(Kind::Intent, Some(&started.action)).pop().map(|intent| intent.subject);
         Some(Whose {
             subject: subject.unwrap_or_default(),
             digest: started.digest.map(|digest| digest.to_string()).unwrap_or_default(),
             action: started.action,
         })
+    }
+
+    /// The newest records of a kind, of one action or of all.
+    fn records(&self, kind: Kind, action: Option<&str>) -> Vec<Record> {
+        let filter = Filter { kind: Some(kind), action: action.map(str::to_owned), ..Filter::default() };
+        let lines = self.log.query(&filter).unwrap_or_default();
+        lines.iter().filter_map(|line| Record::decode(line.as_bytes()).ok()).collect()
     }
 }
 
@@ -89,6 +96,42 @@ fn agent(name: &str, manifest: &str) -> Option<(u32, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{Draft, Stamp};
+    use crate::open::open;
+
+    #[test]
+    fn a_users_action_is_the_one_that_ran_at_the_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (log, ..) = open(folder.path(), || Ok([7; 96])).expect("a new log");
+        let log = Arc::new(log);
+        let write = |kind, action: &str, wall, payload: &str| {
+            let (action, payload) = (action.to_owned(), payload.to_owned());
+            let draft = Draft { kind, action, writer: "service:action-runtime".into(), payload };
+            let stamp = Stamp { boot: "b".into(), at_ms: 1, wall };
+            log.append(&[draft], &stamp).pop().expect("an answer").expect("written");
+        };
+        for (action, began) in [("act_1", 1000), ("act_2", 2000)] {
+            write(Kind::Intent, action, began - 10, r#"{"subject":{"kind":"agent","name":"x"}}"#);
+            write(Kind::Started, action, began, r#"{"uid":61000}"#);
+            write(Kind::Result, action, began + 500, "{}");
+        }
+        let people = People { named: BTreeMap::new(), log: Arc::clone(&log), boot: "b".into() };
+        let found = |uid, wall| {
+            let whose = people.find(uid, wall);
+            (whose.action, whose.subject)
+        };
+        let agents = |action: &str| (action.to_owned(), "agent:x".to_owned());
+        // The kernel's clock may be a tick early.
+        assert_eq!((found(61_000, 1995), found(61_000, 2300)), (agents("act_2"), agents("act_2")));
+        assert_eq!(found(61_000, 1400), agents("act_1"));
+        // Between and after actions the runtime tries its own sandbox; other users are somebody else.
+        let runtimes = (String::new(), "service:action-runtime".to_owned());
+        assert_eq!(
+            (found(61_000, 1700), found(61_000, 9000), found(61_001, 2300)),
+            (runtimes.clone(), runtimes.clone(), runtimes)
+        );
+        assert_eq!(found(70_000, 2300).1, "user:70000");
+    }
 
     #[test]
     fn the_tables_that_ship_name_everybody() {
