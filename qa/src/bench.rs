@@ -5,6 +5,7 @@
 
 mod boot;
 mod build;
+mod evidence;
 mod launch;
 mod others;
 mod work;
@@ -84,7 +85,7 @@ impl fmt::Display for Table {
 }
 
 /// The groups of measurements, by name.
-pub const GROUPS: [&str; 5] = ["size", "boot", "work", "launch", "build"];
+pub const GROUPS: [&str; 6] = ["size", "boot", "work", "launch", "evidence", "build"];
 
 /// Measured only when it is named: it takes half an hour.
 const LONG: &str = "build";
@@ -108,6 +109,9 @@ pub fn run(context: &Context, names: &[String]) -> Result<Table, Failure> {
     }
     if wanted("launch") {
         rows.push(launch::row(&stage)?);
+    }
+    if wanted("evidence") {
+        rows.extend(evidence::rows(&stage)?);
     }
     if wanted(LONG) {
         rows.extend(build::rows(&stage)?);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aios_daemon::proxy::{Evidence1Proxy, Policy1Proxy, Settings1Proxy, Verifier1Proxy};
 use aios_ids::{ActionId, ApprovalId, Digest};
+use aios_wire::evidence::Room;
 use aios_wire::policy::{Approval, Decision};
 use aios_wire::verify::Outcome;
 use serde_json::Value;
@@ -113,6 +114,15 @@ pub(crate) async fn withdraw(approval: &ApprovalId) -> Result<(), PeerError> {
         Policy1Proxy::new(&connection).await?.withdraw(approval.as_str()).await
     };
     within(POLICY, "withdraw the request", LIMIT, call).await
+}
+
+/// How much room the log has for what is about to happen.
+pub(crate) async fn room() -> Result<Room, PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(EVIDENCE).await?;
+        Evidence1Proxy::new(&connection).await?.room().await
+    };
+    read(EVIDENCE, &within(EVIDENCE, "say how much room it has", LIMIT, call).await?)
 }
 
 /// Appends a record; it is durable when this returns.

@@ -13,6 +13,7 @@ use action_runtime::task::{Report, Task, Undo};
 use aios_action::{ActionType, ActionView, Adapter, Envelope, Event, Receipt, State, find};
 use aios_daemon::error_chain;
 use aios_ids::{ActionId, Digest};
+use aios_wire::evidence::RoomState;
 use aios_wire::launch::{Ending, Limits, Program};
 use serde_json::{Value, json};
 
@@ -32,6 +33,12 @@ enum StepError {
     Before(#[source] PeerError),
     #[error("it did not begin: what would bring the state from before back cannot be kept")]
     Undo(#[from] UndoError),
+    #[error("it did not begin: the evidence log cannot say how much room it has")]
+    Room(#[source] PeerError),
+    #[error(
+        "it did not begin: the evidence log is full; free space on the data partition, or export the log and begin a new one"
+    )]
+    NoRoom,
     #[error("it did not begin: the intent cannot be recorded")]
     Intent(#[source] PeerError),
     #[error("it did not begin: the approval cannot be used")]
@@ -99,6 +106,14 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User, undo: &mut Opt
     let text = envelope.canonical();
 
     resource::check_unit(&view.request).map_err(StepError::Unit)?;
+    let room = peers::room().await.map_err(StepError::Room)?;
+    match room.state {
+        RoomState::Ample => {}
+        RoomState::NearEnd => {
+            eprintln!("{id}: the evidence log is near its end: {} of {} bytes", room.used, room.limit)
+        }
+        RoomState::Full => return Err(StepError::NoRoom),
+    }
     let before = peers::before(&text).await.map_err(StepError::Before)?;
     let prepared = undo::prepare(&view.request).await?;
     let intent = json!({

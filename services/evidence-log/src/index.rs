@@ -143,6 +143,12 @@ impl Index {
         Ok(())
     }
 
+    /// The latest time in a block.
+    pub(crate) fn newest_in(&self, block: u32) -> Result<Option<u64>, IndexError> {
+        let time = self.0.begin_read()?.open_table(TIMES)?.get(block)?;
+        Ok(time.map(|time| time.value().1))
+    }
+
     /// The blocks that may hold what a filter asks for, between two entries.
     pub(crate) fn blocks(&self, filter: &Filter, first: u64, last: u64) -> Result<Vec<u32>, IndexError> {
         let read = self.0.begin_read()?;

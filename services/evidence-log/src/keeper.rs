@@ -12,6 +12,7 @@ use crate::index::{BLOCK, Batch, Index, IndexError};
 use crate::log::Log;
 use crate::medium::read_exact;
 use crate::open::Read;
+use crate::prune;
 
 /// The stored head is at most this late while the log grows.
 const HEAD_EVERY: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ const INDEX_AFTER: Duration = Duration::from_millis(50);
 const LOOK_AFTER: Duration = Duration::from_secs(60);
 
 /// Starts what follows appends.
-pub fn start(log: &Arc<Log>, read: Read) -> io::Result<()> {
+pub fn start(log: &Arc<Log>, read: Read, boot: &str) -> io::Result<()> {
     let thread = |name: &str, work: fn(&Log)| {
         let log = Arc::clone(log);
         std::thread::Builder::new().name(name.into()).spawn(move || work(&log)).map(drop)
@@ -33,7 +34,8 @@ pub fn start(log: &Arc<Log>, read: Read) -> io::Result<()> {
     if read == Read::Tail {
         thread("look", look_again)?;
     }
-    Ok(())
+    let (log, boot) = (Arc::clone(log), boot.to_owned());
+    std::thread::Builder::new().name("prune".into()).spawn(move || prune::keep_pruning(&log, &boot)).map(drop)
 }
 
 /// Stores the head while the log grows.
@@ -67,6 +69,16 @@ fn keep_index(log: &Log) {
             Ok(now) => done = now,
             Err(error) => return eprintln!("{}; questions are answered slowly", error_chain(&error)),
         }
+    }
+}
+
+/// Indexes everything that there is.
+#[cfg(test)]
+pub(crate) fn index_all(log: &Log) {
+    let index = log.index.as_ref().expect("an index");
+    let mut done = begin(log, index).expect("begun");
+    while done < log.size() {
+        done = index_more(log, index, done).expect("indexed");
     }
 }
 

@@ -16,6 +16,7 @@ mod key;
 mod log;
 mod medium;
 mod open;
+mod prune;
 mod read;
 mod room;
 mod writer;
@@ -30,7 +31,6 @@ pub use log::{AppendRefused, Draft, Entry, Log, Stamp};
 pub use medium::{Bytes, Medium, Space};
 pub use open::{OpenError, Opened, Read, open, open_on};
 pub use read::QueryError;
-pub use room::{Room, RoomState};
 pub use writer::{Appends, start as start_writer};
 
 /// Where the log lives.
@@ -56,7 +56,7 @@ pub async fn run() -> Result<(), Fatal> {
     };
     let appends = writer::start(Arc::clone(&log), boot.clone())?;
     if log.closed().is_none() {
-        keeper::start(&log, read)?;
+        keeper::start(&log, read, &boot)?;
         match aios_linux::inherited::audit_records() {
             Ok(records) => denials::start(records, Arc::clone(&log), appends.clone(), boot.clone())?,
             // The kernel refuses all the same; who reads the log finds that it is silent, and why.

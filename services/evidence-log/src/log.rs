@@ -5,6 +5,7 @@
 //! kept), readers see them, the callers are told. The head is signed and stored later, by `keeper`.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use aios_evidence::scan::Place;
@@ -14,6 +15,7 @@ use aios_evidence::{
     VerifierKey, canonical_text, clear, leaf_hash,
 };
 use aios_ids::Digest;
+use aios_wire::evidence::Room;
 use tokio::sync::watch;
 
 use crate::derived::{Additions, Derived};
@@ -21,7 +23,7 @@ use crate::index::Index;
 use crate::key::Secrets;
 use crate::medium::{Bytes, Medium};
 use crate::open::CHECKPOINT;
-use crate::room::{self, Room};
+use crate::room;
 
 /// Earlier than any release: a clock that says so was never set.
 const FIRST_RELEASE: u64 = 1_767_225_600_000;
@@ -115,6 +117,8 @@ pub struct Log {
     /// The size for threads that wait; `u64::MAX` once the log is closed.
     grown: (Mutex<u64>, Condvar),
     head: Mutex<Option<Head>>,
+    /// How many entries the stored head has.
+    stored: AtomicU64,
 }
 
 /// The parts that opening a log finds.
@@ -145,6 +149,7 @@ impl Log {
             committed,
             grown: (Mutex::new(grown), Condvar::new()),
             head: Mutex::new(None),
+            stored: AtomicU64::new(0),
         }
     }
 
@@ -248,7 +253,7 @@ impl Log {
         }
         let edge = self.edge();
         let used = end.length + Derived::bytes(edge.size());
-        let full = self.medium.space().ok().and_then(|space| room::room(space, used).refusal());
+        let full = self.medium.space().ok().and_then(|space| room::refusal(&room::room(space, used)));
         let clock = clock_of(stamp.wall, end.last_wall);
         let mut additions = Additions::after(edge);
         let mut bytes = Vec::new();
@@ -331,7 +336,14 @@ impl Log {
     pub fn store_checkpoint(&self) -> io::Result<()> {
         let head = self.head_with(self.size().saturating_sub(1));
         self.derived.sync()?;
-        self.medium.replace(CHECKPOINT, head.note.as_bytes())
+        self.medium.replace(CHECKPOINT, head.note.as_bytes())?;
+        self.stored.store(head.size, Ordering::Release);
+        Ok(())
+    }
+
+    /// How many entries the stored head has.
+    pub(crate) fn head_stored(&self) -> u64 {
+        self.stored.load(Ordering::Acquire)
     }
 }
 

@@ -9,6 +9,9 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 /// How much room a file system has, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -49,6 +52,9 @@ pub trait Bytes: Debug + Send + Sync {
 
     /// Cuts or extends the file.
     fn set_length(&self, length: u64) -> io::Result<()>;
+
+    /// Replaces bytes by zeroes, and gives their room back where the file system can.
+    fn erase(&self, offset: u64, length: u64) -> io::Result<()>;
 
     /// Makes everything that was written survive a power cut. After an error nobody knows what survives.
     fn sync(&self) -> io::Result<()>;
@@ -128,6 +134,14 @@ impl Bytes for File {
 
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.set_len(length)
+    }
+
+    fn erase(&self, offset: u64, length: u64) -> io::Result<()> {
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(self, hole, offset, length) {
+            Err(Errno::OPNOTSUPP) => self.write_all_at(&vec![0; length as usize], offset),
+            other => Ok(other?),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

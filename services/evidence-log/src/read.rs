@@ -172,7 +172,7 @@ impl Log {
     }
 
     /// How many entries the index knows; without one, none.
-    fn indexed(&self) -> u64 {
+    pub fn indexed(&self) -> u64 {
         self.index.as_ref().and_then(|index| index.reach().ok()).map_or(0, |(size, _)| size)
     }
 

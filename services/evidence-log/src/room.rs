@@ -3,7 +3,7 @@
 //! Nothing is removed to make room. When the room is used up, nothing new may begin, and what was begun may still be
 //! recorded: for that, and for recovery, a part of the disk is kept.
 
-use serde::{Deserialize, Serialize};
+use aios_wire::evidence::{Room, RoomState};
 
 use crate::medium::Space;
 
@@ -13,29 +13,6 @@ const SHARE: u64 = 4;
 /// What is kept for the records of actions that run already, and for recovery: a sixty-fourth of the file system, and no
 /// more than this.
 const KEPT: u64 = 64 << 20;
-
-/// How the log stands to its limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RoomState {
-    /// There is enough.
-    Ample,
-    /// A tenth of it is left.
-    NearEnd,
-    /// Nothing new may begin.
-    Full,
-}
-
-/// The answer to the question for room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Room {
-    /// In one word.
-    pub state: RoomState,
-    /// What the log takes, in bytes.
-    pub used: u64,
-    /// What it may take.
-    pub limit: u64,
-}
 
 /// The room of a log that takes `used` bytes of this file system.
 pub(crate) fn room(space: Space, used: u64) -> Room {
@@ -50,13 +27,11 @@ pub(crate) fn room(space: Space, used: u64) -> Room {
     Room { state, used, limit }
 }
 
-impl Room {
-    /// Why nothing new may begin, if so.
-    pub(crate) fn refusal(&self) -> Option<String> {
-        let mib = |bytes: u64| bytes >> 20;
-        (self.state == RoomState::Full)
-            .then(|| format!("it has {} MiB and may have {} MiB", mib(self.used), mib(self.limit)))
-    }
+/// Why nothing new may begin, if so.
+pub(crate) fn refusal(room: &Room) -> Option<String> {
+    let mib = |bytes: u64| bytes >> 20;
+    (room.state == RoomState::Full)
+        .then(|| format!("it has {} MiB and may have {} MiB", mib(room.used), mib(room.limit)))
 }
 
 #[cfg(test)]

@@ -48,10 +48,8 @@ fn work(disk: &Arc<Disk>, promised: &mut Promised, random: &mut Random) {
             drafts.push(begin(&log));
         }
         drafts.extend((0..=random.below(5)).map(|place| draft(Kind::Decision, log.size() * 10 + place)));
-        for answer in log.append(&drafts, &stamp(round)) {
-            if let Ok(index) = answer {
-                promised.insert(index, log.record_line(index).unwrap_or_default());
-            }
+        for index in log.append(&drafts, &stamp(round)).into_iter().flatten() {
+            promised.insert(index, log.record_line(index).unwrap_or_default());
         }
         if random.below(3) == 0 && log.store_checkpoint().is_err() {
             return;

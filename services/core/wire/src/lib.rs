@@ -2,6 +2,7 @@
 //!
 //! Every program ships in the same image, so there is no version negotiation: an unknown field or verb is an error.
 
+pub mod evidence;
 pub mod init;
 pub mod launch;
 pub mod objects;

@@ -198,6 +198,10 @@ impl Bytes for Open {
         self.change(Change::Length(length))
     }
 
+    fn erase(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.change(Change::Write(offset, vec![0; length as usize]))
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         if state.broken == Broken::Syncs {

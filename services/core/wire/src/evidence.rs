@@ -1,0 +1,27 @@
+//! What the evidence log says of itself.
+
+use serde::{Deserialize, Serialize};
+
+/// How the log stands to the most it may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoomState {
+    /// There is enough.
+    Ample,
+    /// A tenth of it is left.
+    NearEnd,
+    /// Nothing new may begin.
+    Full,
+}
+
+/// The answer to the question for room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Room {
+    /// In one word.
+    pub state: RoomState,
+    /// What the log takes, in bytes.
+    pub used: u64,
+    /// What it may take.
+    pub limit: u64,
+}
