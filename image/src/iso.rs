@@ -41,7 +41,8 @@ impl Plan {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut fixed = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         fixed(&["-as", "mkisofs", "-quiet", "-r", "-V", VOLUME, "--gpt_disk_guid", DISK_GUID]);
-        fixed(&["--set_all_file_dates", &format!("={}", self.epoch)]);
+        // Level 1 would cut names that [`share`] looks for to eight letters and three.
+        fixed(&["-iso-level", "3", "--set_all_file_dates", &format!("={}", self.epoch)]);
         fixed(&["-append_partition", "2", ESP_TYPE]);
         arguments.push(self.esp.clone().into());
         // The first sector, for sticks, and the catalogue's first entry, for CDs, are what a legacy BIOS starts.
