@@ -177,4 +177,61 @@ mod tests {
         assert!(error.to_string().contains("file/aios"), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("may write")));
     }
+
+    /// Large enough that a signal often comes while one is written.
+    const LARGE: usize = 1 << 20;
+
+    /// The other half of the next test: writes sets of files for ever.
+    #[test]
+    #[ignore = "started by the test below"]
+    fn writes_for_ever() {
+        let folder = PathBuf::from(std::env::var_os("AIOS_TEST_OUTPUTS").expect("started by the test below"));
+        interrupt::watch().expect("signals");
+        for letter in (b'a'..=b'z').cycle() {
+            let draft = Draft::begin_in(folder.clone()).expect("begun");
+            for name in ["one", "two"] {
+                fs::write(draft.folder().join(name), vec![letter; LARGE]).expect("written");
+            }
+            draft.finish().expect("finished");
+        }
+    }
+
+    #[test]
+    fn a_signal_at_any_moment_leaves_old_or_new_files_and_no_draft() {
+        use std::process::{Command, Stdio};
+        use std::time::Duration;
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [one, two] = ["one", "two"].map(|name| folder.path().join(name));
+        for round in 0..12_u64 {
+            let mut child = Command::new(std::env::current_exe().expect("this program"))
+                .args(["--exact", "output::tests::writes_for_ever", "--ignored"])
+                .env("AIOS_TEST_OUTPUTS", folder.path())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("started");
+            while !two.exists() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // Not a measure of time: any other moments would do as well.
+            std::thread::sleep(Duration::from_micros(40_000 + round * 3_700));
+            let killed = round % 4 == 3;
+            let signal = if killed { rustix::process::Signal::KILL } else { rustix::process::Signal::INT };
+            rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).expect("sent");
+            child.wait().expect("ended");
+            let [first, second] = [&one, &two].map(|path| fs::read(path).expect("there"));
+            for content in [&first, &second] {
+                assert_eq!(content.len(), LARGE);
+                assert!(content.iter().all(|letter| *letter == content[0]), "round {round}: half old, half new");
+            }
+            if !killed {
+                assert_eq!(first[0], second[0], "round {round}: the files of two sets");
+                let drafts = names(folder.path()).into_iter().filter(|name| name.starts_with(DRAFT)).count();
+                assert_eq!(drafts, 0, "round {round}");
+            }
+            drop(Draft::begin_in(folder.path().to_owned()).expect("the next build begins"));
+            assert_eq!(names(folder.path()).into_iter().filter(|name| name.starts_with(DRAFT)).count(), 0);
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod parts;
 mod surroundings;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, remove_tree, timed};
@@ -29,35 +30,44 @@ pub(crate) struct Options {
     /// Build once and compare with the files in this folder, signatures left out
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
-    /// Keep the folders of both builds
-    #[arg(long)]
-    keep: bool,
+    /// Build in this folder and keep it: a later run goes on with what is there
+    #[arg(long, value_name = "DIR")]
+    place: Option<PathBuf>,
 }
 
-/// Folders of the builds; removed at the end unless they are to be kept.
-struct Place {
-    path: PathBuf,
-    keep: bool,
+/// The folder of the builds; removed at the end unless the user named it.
+enum Place {
+    Own(PathBuf),
+    Users(PathBuf),
 }
 
 impl Place {
-    fn make(keep: bool) -> Result<Self> {
+    fn open(named: Option<&Path>) -> Result<Self> {
+        if let Some(path) = named {
+            fs::create_dir_all(path).on("make", path)?;
+            let path = path.canonicalize().on("find", path)?;
+            return Ok(Self::Users(path));
+        }
         let path = tempfile::Builder::new().prefix("aios-reproduce-").tempdir();
         let path = path.on("make a folder in", &std::env::temp_dir())?.keep();
-        if !keep {
-            crate::interrupt::litter(&path);
+        crate::interrupt::litter(&path);
+        // Others may pass through: one of the builds belongs to another user.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).on("set the mode of", &path)?;
+        Ok(Self::Own(path))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own(path) | Self::Users(path) => path,
         }
-        Ok(Self { path, keep })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.keep {
-            eprintln!("kept: {}", self.path.display());
-        } else {
-            let _ = remove_tree(&self.path);
-            crate::interrupt::no_litter(&self.path);
+        if let Self::Own(path) = self {
+            let _ = remove_tree(path);
+            crate::interrupt::no_litter(path);
         }
     }
 }
@@ -72,11 +82,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         eprintln!("NOTE: changes that are not committed are left out; what is built is {commit}");
     }
     let cache = Cache::open()?;
-    let place = Place::make(options.keep)?;
-    // Others may pass through: one of the builds belongs to another user.
-    open_to_all(&place.path)?;
-    let first = Surroundings::usual(&place.path);
-    let second = Surroundings::strange(&place.path);
+    let place = Place::open(options.place.as_deref())?;
+    let first = Surroundings::usual(place.path());
+    let second = Surroundings::strange(place.path());
     let wanted = match &options.against {
         Some(_) => vec![&first],
         None => vec![&first, &second],
@@ -97,11 +105,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     Err(Error::refused(
         format!("the two builds of {commit} are not equal"),
-        "the report above names what differs; --keep leaves both builds for a closer look",
+        "the report above names what differs; --place DIR keeps both builds for a closer look",
     ))
-}
-
-fn open_to_all(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).on("set the mode of", folder)
 }

@@ -9,6 +9,8 @@ use ed25519_dalek::SigningKey;
 
 use super::{Kind, MARK, MARK_TEXT, Name, hex, read_hex};
 use crate::error::{Error, OnFile, Result};
+use crate::lock::Lock;
+use crate::output::whole;
 use crate::tool::Tool;
 
 /// Fixed dates: a build machine's wrong clock must not make keys that no firmware accepts.
@@ -26,11 +28,16 @@ pub(super) fn folder(folder: &Path) -> Result<()> {
 
 /// Makes a key of the right kind.
 pub(super) fn key(folder: &Path, name: Name) -> Result<()> {
-    match name.kind() {
-        Kind::Certificate => certificate(folder, name, VALID),
-        Kind::PublicRsa => rsa(folder, name),
-        Kind::Ed25519 => ed25519(folder, name),
+    let lock = Lock::alone(&folder.join(".lock"), "keys that are made")?;
+    // Another build may have made it while this one waited.
+    if !folder.join(name.public_file()).is_file() {
+        match name.kind() {
+            Kind::Certificate => certificate(folder, name, VALID)?,
+            Kind::PublicRsa => rsa(folder, name)?,
+            Kind::Ed25519 => ed25519(folder, name)?,
+        }
     }
+    lock.remove()
 }
 
 /// Makes a self-signed certificate.
@@ -95,11 +102,13 @@ fn ed25519(folder: &Path, name: Name) -> Result<()> {
     if !secret.exists() {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|source| Error::library("the kernel gives no random bytes", source))?;
-        let mut options = fs::File::options();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&secret).on("make", &secret)?;
-        writeln!(file, "{}", hex(&seed)).on("write", &secret)?;
+        whole(&secret, |path| {
+            let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path).on("make", path)?;
+            writeln!(file, "{}", hex(&seed)).on("write", path)
+        })?;
     }
-    let public = folder.join(name.public_file());
     let key = SigningKey::from_bytes(&read_hex(&secret)?);
-    fs::write(&public, format!("{}\n", hex(&key.verifying_key().to_bytes()))).on("write", &public)
+    whole(&folder.join(name.public_file()), |path| {
+        fs::write(path, format!("{}\n", hex(&key.verifying_key().to_bytes()))).on("write", path)
+    })
 }

@@ -105,9 +105,17 @@ impl Surroundings {
     /// Copies the tree and what builds only read: crates, the kernel's source, and its result if that is wanted.
     pub(super) fn prepare(&self, cache: &Cache, commit: &str, with_cached_kernel: bool) -> Result<()> {
         fs::create_dir_all(&self.folder).on("make", &self.folder)?;
-        let git = || Tool::new("git").args(["-c", "advice.detachedHead=false"]);
-        git().args(["clone", "--quiet", "--no-hardlinks"]).arg(project::root()).arg(self.tree()).run()?;
-        git().arg("-C").arg(self.tree()).args(["checkout", "--quiet", "--detach", commit]).run()?;
+        let git = || Tool::new("git").args(["-c", "safe.directory=*"]);
+        if !self.tree().exists() {
+            git()
+                .args(["clone", "--quiet", "--no-hardlinks", "--no-checkout"])
+                .arg(project::root())
+                .arg(self.tree())
+                .run()?;
+        }
+        let in_tree = || git().arg("-C").arg(self.tree());
+        in_tree().args(["fetch", "--quiet", "origin"]).run()?;
+        in_tree().args(["checkout", "--quiet", "--force", "--detach", commit]).run()?;
         let registry = self.home().join(".cargo/registry");
         fs::create_dir_all(&registry).on("make", &registry)?;
         let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -124,7 +132,7 @@ impl Surroundings {
             copies.push((cache.results_of("kernel"), self.cache().join("kernel")));
         }
         fs::create_dir_all(self.cache()).on("make", &self.cache())?;
-        for (from, to) in copies.iter().filter(|(from, _)| from.exists()) {
+        for (from, to) in copies.iter().filter(|(from, to)| from.exists() && !to.exists()) {
             Tool::new("cp").args(["--recursive", "--no-target-directory"]).arg(from).arg(to).run()?;
         }
         let compiler = self.folder.join("compiler");
