@@ -29,7 +29,7 @@ pub const LOADER: &str = "loader.efi";
 /// What firmware starts first.
 pub const SHIM: &str = "shim.efi";
 /// Enrols the keys of a machine's owner.
-pub const MOK_MANAGER: &str = "mokmanager.efi";
+pub const MOK_MANAGER: &str = "mok.efi";
 /// The certificate that an owner enrols.
 pub const CERTIFICATE: &str = "aios.cer";
 
@@ -85,7 +85,7 @@ pub struct Files {
     #[serde(rename = "shim.efi")]
     pub shim: FileEntry,
     /// Enrols the keys of a machine's owner.
-    #[serde(rename = "mokmanager.efi")]
+    #[serde(rename = "mok.efi")]
     pub mok_manager: FileEntry,
     /// The certificate that an owner enrols.
     #[serde(rename = "aios.cer")]

@@ -41,7 +41,7 @@ fn release(folder: &Path, version: &str, blocks: usize) -> Description {
         recovery: file("recovery.efi", &[b'r'; 50_000]),
         loader: file("loader.efi", b"loader"),
         shim: file("shim.efi", b"shim"),
-        mok_manager: file("mokmanager.efi", b"mok"),
+        mok_manager: file("mok.efi", b"mok"),
         certificate: file("aios.cer", b"certificate"),
     };
     let version = version.parse().expect("a version");

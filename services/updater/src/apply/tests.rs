@@ -105,7 +105,7 @@ fn release(folder: &Path, version: &str, least: &str, key: &SigningKey) -> Sourc
         recovery: file("recovery.efi", b"recovery"),
         loader: file("loader.efi", b"loader"),
         shim: file("shim.efi", b"shim"),
-        mok_manager: file("mokmanager.efi", b"mok"),
+        mok_manager: file("mok.efi", b"mok"),
         certificate: file("aios.cer", b"certificate"),
     };
     let text = |text: &str| text.parse().expect("a version");
