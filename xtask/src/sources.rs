@@ -90,8 +90,10 @@ impl Sources {
         let mut debian = BTreeMap::new();
         for package in materials.debian() {
             let files = made(&|source| materials.is_from(package, source));
-            let id = (package.source.clone(), package.source_version.clone());
-            debian.entry(id).or_insert_with(Vec::new).extend(files);
+            let own = (package.source.clone(), package.source_version.clone());
+            for id in package.built_using.iter().chain([&own]) {
+                debian.entry(id.clone()).or_insert_with(Vec::new).extend(files.clone());
+            }
         }
         list.extend(debian.iter().map(|((name, version), made)| {
             let mut made = made.clone();

@@ -15,6 +15,8 @@ pub(crate) struct Package {
     /// What it was built from.
     pub(crate) source: String,
     pub(crate) source_version: String,
+    /// Other sources that were used in full: name and version. A signed shim is made from `shim`.
+    pub(crate) built_using: Vec<(String, String)>,
 }
 
 /// The licence of a package.
@@ -29,10 +31,10 @@ pub(crate) enum Licence {
 impl Package {
     /// The installed package with this name.
     pub(crate) fn installed(name: &str) -> Result<Self> {
-        let form = "${Package}\t${Version}\t${source:Package}\t${source:Version}\n";
+        let form = "${Package}\t${Version}\t${source:Package}\t${source:Version}\t${Built-Using}\n";
         let said = Tool::new("dpkg-query").args(["--show", "--showformat", form, name]).output()?;
         let fields: Vec<&str> = said.lines().next().unwrap_or_default().split('\t').collect();
-        let [name, version, source, source_version] = fields[..] else {
+        let [name, version, source, source_version, others] = fields[..] else {
             return Err(Error::refused(format!("dpkg-query says {said:?} about package {name}"), ""));
         };
         Ok(Self {
@@ -40,6 +42,7 @@ impl Package {
             version: version.to_owned(),
             source: source.to_owned(),
             source_version: source_version.to_owned(),
+            built_using: built_using(others),
         })
     }
 
@@ -67,6 +70,15 @@ fn owner(said: &str) -> Option<&str> {
     packages.split([',', ':']).next().map(str::trim).filter(|name| !name.is_empty())
 }
 
+/// The sources in `a (= 1), b (= 2)`.
+fn built_using(field: &str) -> Vec<(String, String)> {
+    let one = |text: &str| {
+        let (name, version) = text.trim().strip_suffix(')')?.split_once(" (= ")?;
+        Some((name.to_owned(), version.to_owned()))
+    };
+    field.split(',').filter_map(one).collect()
+}
+
 /// The licence of `Files: *` in a machine-readable copyright file.
 fn main_licence(text: &str) -> Option<&'static str> {
     if !text.starts_with("Format:") {
@@ -90,6 +102,14 @@ mod tests {
     }
 
     #[test]
+    fn other_sources_are_read() {
+        let pair = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+        assert_eq!(built_using("shim (= 16.1-2), glibc (= 2.36-9)"), [pair("shim", "16.1-2"), pair("glibc", "2.36-9")]);
+        assert_eq!(built_using(""), []);
+        assert_eq!(built_using("shim (>= 1), x"), []);
+    }
+
+    #[test]
     fn only_the_stanza_for_all_files_counts() {
         let text =
             "Format: x\n\nFiles: src/a\nLicense: CC0-1.0\n\nFiles: *\nCopyright: 2020 a\n b\nLicense: LGPL-2.1+\n";
@@ -101,7 +121,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "(Format:|Files: \\*|License:|GPL-2|diversion|: |,|\n|.){0,30}") {
-            let _ = (owner(&text), main_licence(&text));
+            let _ = (owner(&text), main_licence(&text), built_using(&text));
         }
     }
 }
