@@ -36,10 +36,10 @@ fn figure(name: &str, value: f64) {
 
 fn draft(number: u64) -> Draft {
     let payload = format!(
-        r#"{{"type":"settings.set","verdict":"permitted","reason":"PermittedByRule","subject":{{"kind":"agent","name":"agent-{}"}},"rules":["operators.settings"]}}"#,
+        r#"{{"type":"settings.set","subject":{{"kind":"agent","name":"agent-{}"}},"epoch":"3-1f2e3d4c5b6a","rules":["operators.settings"]}}"#,
         number % 50
     );
-    let kind = if number.is_multiple_of(10) { Kind::Decision } else { Kind::Login };
+    let kind = if number.is_multiple_of(10) { Kind::Decision } else { Kind::Intent };
     Draft { kind, action: format!("act_{:020}", number / 4), writer: "service:policy-kernel".into(), payload }
 }
 

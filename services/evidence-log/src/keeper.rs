@@ -17,8 +17,11 @@ use crate::prune;
 /// The stored head is at most this late while the log grows.
 const HEAD_EVERY: Duration = Duration::from_secs(1);
 
-/// New entries wait this long for others before they are indexed together.
-const INDEX_AFTER: Duration = Duration::from_millis(50);
+/// New entries wait this long for others before they are indexed together, which costs two syncs.
+const INDEX_AFTER: Duration = Duration::from_millis(500);
+
+/// At most so many entries are indexed together: what they need of memory is a few mebibytes.
+const INDEX_MOST: u64 = 8 * BLOCK;
 
 /// A start on a loaded machine comes before the second look.
 const LOOK_AFTER: Duration = Duration::from_secs(60);
@@ -63,8 +66,10 @@ fn keep_index(log: &Log) {
         Ok(done) => done,
         Err(error) => return eprintln!("{}; questions are answered slowly", error_chain(&error)),
     };
-    while log.grown_beyond(done).is_some() {
-        std::thread::sleep(INDEX_AFTER);
+    while let Some(size) = log.grown_beyond(done) {
+        if size - done < INDEX_MOST {
+            std::thread::sleep(INDEX_AFTER);
+        }
         match index_more(log, index, done) {
             Ok(now) => done = now,
             Err(error) => return eprintln!("{}; questions are answered slowly", error_chain(&error)),
@@ -100,9 +105,9 @@ enum KeepError {
     Read(#[from] io::Error),
 }
 
-/// Indexes the entries from `done` to the end of their block or of the log.
+/// Indexes entries from `done` on; says how many are indexed now.
 fn index_more(log: &Log, index: &Index, done: u64) -> Result<u64, KeepError> {
-    let size = log.size().min((done / BLOCK + 1) * BLOCK);
+    let size = log.size().min(done + INDEX_MOST);
     let mut batch = Batch::default();
     for place in log.derived.places(done, size - done)? {
         let mut entry = vec![0; place.length as usize];

@@ -157,14 +157,15 @@ impl Log {
             return Ok(answer.lines);
         }
         let indexed = self.indexed().min(size);
-        let blocks = self.blocks(filter, first, indexed);
+        let windows = first / WINDOW..=indexed / WINDOW;
+        let inside = |index: &u64| (first..indexed).contains(index);
         if filter.after.is_some() {
-            let old = blocks.into_iter().flat_map(|block| self.in_block(filter, block));
-            let old = old.filter(|index| (first..indexed).contains(index));
+            let old = windows.flat_map(|window| self.blocks(filter, window));
+            let old = old.flat_map(|block| self.in_block(filter, block)).filter(inside);
             answer.look(self, old.chain(first.max(indexed)..size))?;
         } else {
-            let old = blocks.into_iter().rev().flat_map(|block| self.in_block(filter, block).into_iter().rev());
-            let old = old.filter(|index| (first..indexed).contains(index));
+            let old = windows.rev().flat_map(|window| self.blocks(filter, window).into_iter().rev());
+            let old = old.flat_map(|block| self.in_block(filter, block).into_iter().rev()).filter(inside);
             answer.look(self, (first.max(indexed)..size).rev().chain(old))?;
             answer.lines.reverse();
         }
@@ -176,11 +177,12 @@ impl Log {
         self.index.as_ref().and_then(|index| index.reach().ok()).map_or(0, |(size, _)| size)
     }
 
-    fn blocks(&self, filter: &Filter, first: u64, indexed: u64) -> Vec<u32> {
-        let Some(index) = self.index.as_ref().filter(|_| first < indexed) else { return Vec::new() };
-        // An index that fails is as good as none: every block is looked through.
-        let every = || (first / BLOCK..=(indexed - 1) / BLOCK).map(|block| block as u32).collect();
-        index.blocks(filter, first, indexed - 1).unwrap_or_else(|_| every())
+    /// The blocks of one window that may hold what is asked for. An index that fails is as good as none: every block is
+    /// looked through.
+    fn blocks(&self, filter: &Filter, window: u64) -> Vec<u32> {
+        let (first, last) = (window * WINDOW, (window + 1) * WINDOW - 1);
+        let every = || (first / BLOCK..=last / BLOCK).map(|block| block as u32).collect();
+        self.index.as_ref().and_then(|index| index.blocks(filter, first, last).ok()).unwrap_or_else(every)
     }
 
     fn in_block(&self, filter: &Filter, block: u32) -> Vec<u64> {
@@ -210,6 +212,9 @@ impl Log {
         read.map_err(|source| QueryError::Read { index, source })
     }
 }
+
+/// So many entries are looked up in the index at once: what is asked for is mostly among the newest.
+const WINDOW: u64 = 64 * BLOCK;
 
 /// The longest bundle: full of the largest records, with a commit behind each.
 const BUNDLE_LIMIT: u64 = 256 * (32 * 1024 + 128);
