@@ -163,7 +163,7 @@ impl Sources {
         let to = folder("linux")?.join("source.tar.xz");
         fs::copy(&tarball, &to).on("copy", &tarball)?;
         let debian = folder("debian")?;
-        archive::fetch(&cache.scratch("apt-sources")?, &self.debian, &debian)?;
+        let missing = archive::fetch(&cache.scratch("apt-sources")?, &self.debian, &debian)?;
         eprintln!("{} crates", self.crates.len());
         copy_crates(&self.crates, &folder("crates")?)?;
         eprintln!("this tree");
@@ -177,7 +177,15 @@ impl Sources {
             .run()?;
         let mut files = Vec::new();
         collected(out, "", &mut files)?;
-        self.write_with(version, files, out).map(|_| ())
+        self.write_with(version, files, out)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<String> = missing.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        Err(Error::refused(
+            format!("everything was collected but what the archive does not have: {}", missing.join(", ")),
+            "snapshot.debian.org keeps every version; or update the packages of this machine and build again",
+        ))
     }
 }
 

@@ -8,8 +8,13 @@ use crate::cache::remove_tree;
 use crate::error::{Error, OnFile, Result};
 use crate::tool::Tool;
 
-/// Puts the files of these source packages, by name and version, into `out`. `work` is an empty folder for apt's state.
-pub(super) fn fetch(work: &Path, packages: &[(String, String)], out: &Path) -> Result<()> {
+/// Puts the files of these source packages, by name and version, into `out`, and gives those that the archive does not
+/// have any more. `work` is an empty folder for apt's state.
+pub(super) fn fetch<'a>(
+    work: &Path,
+    packages: &'a [(String, String)],
+    out: &Path,
+) -> Result<Vec<&'a (String, String)>> {
     for folder in ["state/lists/partial", "cache/archives/partial"] {
         let path = work.join(folder);
         fs::create_dir_all(&path).on("make", &path)?;
@@ -35,11 +40,17 @@ pub(super) fn fetch(work: &Path, packages: &[(String, String)], out: &Path) -> R
     ];
     let apt = || Tool::new("apt-get").directory(out).args(options.iter().flat_map(|option| ["-o", option]));
     apt().arg("update").run()?;
-    for (name, version) in packages {
+    let mut missing = Vec::new();
+    for package @ (name, version) in packages {
         eprintln!("Debian's source package {name} {version}");
-        apt().args(["source", "--download-only", "--only-source", "-qq", &format!("{name}={version}")]).run()?;
+        let wanted = format!("{name}={version}");
+        if let Err(error) = apt().args(["source", "--download-only", "--only-source", "-qq", &wanted]).run() {
+            error.report();
+            missing.push(package);
+        }
     }
-    remove_tree(work)
+    remove_tree(work)?;
+    Ok(missing)
 }
 
 /// Lines for apt that name the sources of every Debian archive of this machine.
@@ -109,7 +120,8 @@ mod tests {
         let (work, out) = (folder.path().join("work"), folder.path().join("out"));
         fs::create_dir(&out).expect("made");
         let package = crate::sbom::debian::Package::installed("busybox-static").expect("it ships");
-        fetch(&work, &[(package.source, package.source_version)], &out).expect("fetched");
+        let packages = [(package.source, package.source_version), ("busybox".to_owned(), "1:0.1-1".to_owned())];
+        assert_eq!(fetch(&work, &packages, &out).expect("fetched"), [&packages[1]], "there is no such version");
         let files = fs::read_dir(&out).expect("listed").map(|file| file.expect("a file").file_name());
         let names: Vec<String> = files.map(|name| name.to_string_lossy().into_owned()).collect();
         assert!(names.iter().any(|name| name.starts_with("busybox_") && name.ends_with(".dsc")), "{names:?}");
