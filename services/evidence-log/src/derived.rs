@@ -133,6 +133,29 @@ impl Additions {
         self.hashes.len() > 1 << 20
     }
 
+    /// Writes them where the files have something else, and forgets them.
+    pub(crate) fn correct(&mut self, to: &Derived) -> io::Result<()> {
+        if let Derived::Files { hashes, places } = to {
+            let same = |file: &dyn Bytes, at, wanted: &[u8]| {
+                let mut found = vec![0; wanted.len()];
+                read_exact(file, at, &mut found).is_ok() && found == wanted
+            };
+            if same(hashes.as_ref(), nodes_of(self.first) * HASH, &self.hashes)
+                && same(places.as_ref(), self.first * PLACE, &self.places)
+            {
+                return self.forget();
+            }
+        }
+        self.write(to)
+    }
+
+    fn forget(&mut self) -> io::Result<()> {
+        self.first = self.edge.size();
+        self.hashes.clear();
+        self.places.clear();
+        Ok(())
+    }
+
     /// Writes them and forgets them.
     pub(crate) fn write(&mut self, to: &Derived) -> io::Result<()> {
         let Derived::Files { hashes, places } = to else {
@@ -140,10 +163,7 @@ impl Additions {
         };
         hashes.write_at(nodes_of(self.first) * HASH, &self.hashes)?;
         places.write_at(self.first * PLACE, &self.places)?;
-        self.first = self.edge.size();
-        self.hashes.clear();
-        self.places.clear();
-        Ok(())
+        self.forget()
     }
 }
 

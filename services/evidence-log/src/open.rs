@@ -242,22 +242,17 @@ fn read_whole(
     read.map_err(|source| OpenError::Access { name: SEGMENT, source })?.ok_or(OpenError::Version)
 }
 
-/// Makes the hashes and places that are not known to have reached the disk: those behind the stored head, or all when
-/// those below it are not of this segment.
+/// Compares hashes and places with those of the segment, which was read whole, and writes what differs.
 fn make_derived(segment: &dyn Bytes, derived: &Derived, head: Option<&Checkpoint>) -> Result<(), OpenError> {
-    let known = head.map(|head| known_end(segment, derived, head)).transpose();
-    if let Some((edge, at)) = known.map_err(|source| OpenError::Access { name: SEGMENT, source })?.flatten() {
-        return read_tail(segment, derived, edge, at).map(drop);
-    }
     let mut additions = Additions::after(Frontier::default());
     let mut written = Ok(());
     read_whole(segment, head, |hash, place| {
         additions.push(hash, place);
         if additions.are_many() && written.is_ok() {
-            written = additions.write(derived);
+            written = additions.correct(derived);
         }
     })?;
-    written.and_then(|()| additions.write(derived)).map_err(|source| OpenError::Write { name: "hashes", source })
+    written.and_then(|()| additions.correct(derived)).map_err(|source| OpenError::Write { name: "hashes", source })
 }
 
 /// Hashes and places of what is whole, for readers of a log that is not to be touched.

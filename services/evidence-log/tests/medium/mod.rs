@@ -1,5 +1,7 @@
 //! A disk in memory whose power can be cut: what was synced is kept, of what was not each sector may be or not.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -97,6 +99,20 @@ impl Disk {
 
     pub(crate) fn set_space(&self, total: u64, free: u64) {
         self.state().space = Space { total, free };
+    }
+
+    /// The same files on a disk of their own, one of them changed by a hand that knows no log.
+    pub(crate) fn with(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut files = self.state().files.clone();
+        change(&mut files.get_mut(name).expect("a file of the log").now);
+        let disk = Self::default();
+        disk.state().files = files;
+        disk
+    }
+
+    /// What is in a file.
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        self.state().files.get(name).map(|file| file.now.clone()).unwrap_or_default()
     }
 
     /// The disk as the next start finds it.
