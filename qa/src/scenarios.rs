@@ -9,12 +9,13 @@ mod live;
 mod machines;
 mod spine;
 mod tamper;
+mod trust;
 
 use crate::scenario::{Scenario, Set};
 
 /// Every scenario, in the order in which they run.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    ALL.iter().chain(evidence::ALL).chain(formats::ALL).chain(machines::ALL).chain(tamper::ALL)
+    ALL.iter().chain(evidence::ALL).chain(formats::ALL).chain(machines::ALL).chain(tamper::ALL).chain(trust::ALL)
 }
 
 const ALL: &[Scenario] = &[
