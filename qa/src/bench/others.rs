@@ -23,9 +23,14 @@ pub(super) enum Systemd {
 
 /// When it would ask for a login, in milliseconds since its kernel started.
 pub(super) fn login_ms(stage: &Stage<'_>, debian: &Debian, systemd: Systemd) -> Result<f64, Failure> {
-    let (name, kernel, initrd) = match systemd {
-        Systemd::OnOurKernel => ("systemd", &stage.context.kernel, None),
-        Systemd::OnItsOwn => ("debian", &debian.kernel, Some(debian.initrd.clone())),
+    let line = "console=ttyS0 quiet root=/dev/vda rw";
+    let (name, kernel, initrd, line) = match systemd {
+        // The first process takes unknown words of the line as its environment, and hands on what the last one says.
+        Systemd::OnOurKernel => {
+            let inotify = "LD_PRELOAD=/usr/lib/inotify.so systemd.setenv=LD_PRELOAD=/usr/lib/inotify.so";
+            ("systemd", &stage.context.kernel, None, format!("{line} {inotify}"))
+        }
+        Systemd::OnItsOwn => ("debian", &debian.kernel, Some(debian.initrd.clone()), line.into()),
     };
     // What it writes is thrown away, so that each start is the first.
     let disk = stage.folder.join(format!("{name}.qcow2"));
@@ -38,7 +43,7 @@ pub(super) fn login_ms(stage: &Stage<'_>, debian: &Debian, systemd: Systemd) -> 
         direct: Some(DirectKernel {
             kernel: kernel.clone(),
             initrd,
-            command_line: "console=ttyS0 quiet root=/dev/vda rw".into(),
+            command_line: line,
             start: DirectStart::ByFirmware,
         }),
         timeout: LIMIT.as_secs(),
