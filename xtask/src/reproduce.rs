@@ -90,10 +90,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => vec![&first, &second],
     };
     for surroundings in &wanted {
-        eprintln!("build {}: {surroundings}", surroundings.name);
+        eprintln!("{}: {surroundings}", surroundings.name);
         surroundings.prepare(&cache, &commit, options.without_kernel)?;
-        timed("build", || surroundings.build(&keys))?;
     }
+    // At once: one of them has one processor only.
+    std::thread::scope(|scope| {
+        let build = |surroundings: &&Surroundings| timed(surroundings.name, || surroundings.build(&keys));
+        let builds: Vec<_> = wanted.iter().map(|surroundings| scope.spawn(move || build(surroundings))).collect();
+        let ends =
+            builds.into_iter().map(|build| build.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ends.collect::<Result<Vec<()>>>()
+    })?;
     let scratch = cache.scratch("compare")?;
     let report = match &options.against {
         Some(published) => compare::folders(published, &first.outputs(), Signatures::LeftOut, &scratch)?,

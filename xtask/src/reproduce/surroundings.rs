@@ -15,8 +15,8 @@ use crate::tool::Tool;
 /// Makes every dynamic program see another date.
 const DATE_SHIFTER: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
-/// The compiler stands still when its clock is shifted; all that cargo, linker, build scripts and tools do is not.
-const COMPILER: &str = "#!/bin/sh\nunset LD_PRELOAD\nexec \"$@\"\n";
+/// The compiler stands still when its clock is shifted; cargo, build scripts and tools do not.
+const COMPILER: &str = "#!/bin/sh\nunset LD_PRELOAD\nexec RUSTC \"$@\"\n";
 
 /// A user that exists nowhere.
 const STRANGER: u32 = 21_345;
@@ -57,7 +57,7 @@ enum Processors {
 impl Surroundings {
     pub(super) fn usual(place: &Path) -> Self {
         Self {
-            name: "one",
+            name: "build one",
             folder: place.join("one"),
             user: User::Same,
             umask: "022",
@@ -70,7 +70,7 @@ impl Surroundings {
 
     pub(super) fn strange(place: &Path) -> Self {
         Self {
-            name: "two",
+            name: "build two",
             folder: place.join("another/deeper/place-for-two"),
             user: if rustix::process::geteuid().is_root() { User::Stranger } else { User::Same },
             umask: "027",
@@ -135,9 +135,16 @@ impl Surroundings {
         for (from, to) in copies.iter().filter(|(from, to)| from.exists() && !to.exists()) {
             Tool::new("cp").args(["--recursive", "--no-target-directory"]).arg(from).arg(to).run()?;
         }
-        let compiler = self.folder.join("compiler");
-        fs::write(&compiler, COMPILER).on("write", &compiler)?;
-        fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755)).on("set the mode of", &compiler)?;
+        if self.user == User::Stranger {
+            self.copy_toolchain()?;
+        }
+        // Written once: cargo takes a newer file for another compiler and begins again.
+        let compiler = self.compiler()?;
+        if self.date == Date::NextYear && !compiler.exists() {
+            let real = self.toolchain()?.join("bin/rustc");
+            fs::write(&compiler, COMPILER.replace("RUSTC", &real.to_string_lossy())).on("write", &compiler)?;
+            fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755)).on("set the mode of", &compiler)?;
+        }
         if self.user == User::Stranger {
             Tool::new("chown").arg("--recursive").arg(format!("{STRANGER}:{STRANGER}")).arg(&self.folder).run()?;
         }
@@ -149,7 +156,7 @@ impl Surroundings {
         let mut words: Vec<String> = Vec::new();
         let mut add = |more: &[&str]| words.extend(more.iter().map(ToString::to_string));
         if self.user == User::Stranger {
-            // Another user, who may still read this one's compiler and keys.
+            // Another user, who may still read this one's keys.
             let id = STRANGER.to_string();
             add(&["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"]);
             add(&["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]);
@@ -170,8 +177,8 @@ impl Surroundings {
             .env("CARGO_HOME", self.home().join(".cargo"))
             .env("CARGO_NET_OFFLINE", "true")
             .env("CARGO_TARGET_DIR", self.target())
+            .env("CARGO", self.toolchain()?.join("bin/cargo"))
             .env("RUSTC", self.compiler()?)
-            .env("RUSTC_WRAPPER", self.folder.join("compiler"))
             .env("HOME", self.home())
             .env("LC_ALL", self.locale)
             .env("LANG", self.locale)
@@ -182,11 +189,37 @@ impl Surroundings {
             .run()
     }
 
-    /// The compiler itself, not what chooses one by the home of its user.
-    fn compiler(&self) -> Result<PathBuf> {
-        let sysroot = Tool::new("rustc").directory(&self.tree()).args(["--print", "sysroot"]).output()?;
-        Ok(Path::new(sysroot.trim()).join("bin/rustc"))
+    /// Where cargo and the compiler are themselves, not what chooses them by the home of its user.
+    fn toolchain(&self) -> Result<PathBuf> {
+        match self.user {
+            User::Same => toolchain_here(&self.tree()),
+            User::Stranger => Ok(self.folder.with_file_name("toolchain")),
+        }
     }
+
+    /// What cargo and build scripts are to call.
+    fn compiler(&self) -> Result<PathBuf> {
+        match self.date {
+            Date::Today => Ok(self.toolchain()?.join("bin/rustc")),
+            Date::NextYear => Ok(self.folder.join("rustc")),
+        }
+    }
+
+    /// The compiler may be in a home that only its owner enters. Links suffice, and nothing in them is changed.
+    fn copy_toolchain(&self) -> Result<()> {
+        let (from, to) = (toolchain_here(&self.tree())?, self.toolchain()?);
+        if to.exists() {
+            return Ok(());
+        }
+        let copy = |how: &str| Tool::new("cp").args(["--archive", how]).arg(&from).arg(&to).run();
+        // Links are for one file system only.
+        copy("--link").or_else(|_| crate::cache::remove_tree(&to).and_then(|()| copy("--no-target-directory")))
+    }
+}
+
+fn toolchain_here(tree: &Path) -> Result<PathBuf> {
+    let sysroot = Tool::new("rustc").directory(tree).args(["--print", "sysroot"]).output()?;
+    Ok(PathBuf::from(sysroot.trim()))
 }
 
 /// This program.
