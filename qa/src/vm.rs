@@ -95,7 +95,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Types on the machine's keyboard. The last line's end is typed as well.
+    /// Types on the machine's keyboard; a line's end is the return key.
     pub fn type_on_keyboard(&mut self, text: &str) -> Result<(), VmError> {
         for character in text.chars() {
             let keys = keyboard::keys(character).ok_or_else(|| VmError::Options {

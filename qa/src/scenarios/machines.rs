@@ -154,7 +154,7 @@ fn http_boot(stage: &Stage<'_>) -> Result<(), Failure> {
     std::fs::copy(&image, &served).map_err(Failure::file("copy", &image))?;
     let web = Web::serve(&folder)?;
     let boot = NetworkBoot { url: format!("{}/aios.efi", web.url()), editor: stage.context.variable_editor.clone() };
-    let options = Options { network_boot: Some(boot), memory: 1024, ..enforced() };
+    let options = Options { network_boot: Some(boot), ..enforced() };
     let mut aios = Aios::boot_alone(stage, "machine", options, Login::Already)?;
     services::all_ready(&mut aios)?;
     let status = aios.json("status")?;
