@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use super::script::{self, Action, Expected, Step};
-use super::{BOOT, Echo, Machine, Options, VmError};
+use super::{BOOT, Consoles, Echo, Machine, Options, VmError};
 
 /// How long one command of a script may take; the machine's own time limit ends it as well.
 const COMMAND: Duration = Duration::from_secs(3600);
@@ -44,6 +44,12 @@ impl Login {
 
 /// Carries out `cargo xtask vm`.
 pub fn vm(options: &Options) -> Result<(), VmError> {
+    if options.consoles == Consoles::Screen {
+        return Err(VmError::Options {
+            what: "a machine with a screen alone has no console for this terminal".into(),
+            hint: "use --consoles both; `cargo xtask qa screen-only` is what reads a screen",
+        });
+    }
     let steps = match &options.script {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(VmError::file("read", path))?;
