@@ -72,12 +72,13 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str, formats: &[Format]
     check_budgets(&system, fs::metadata(&path).on("look at", &path)?.len(), &shipped)?;
     let bill = draft.folder().join(sbom::NAME);
     let materials = Materials::of(&shipped)?;
-    let text = sbom::document(version, &manifest::commit(), &system.kernel, &materials, &shipped)?;
+    let commit = manifest::commit();
+    let text = sbom::document(version, &commit, &system.kernel, &materials, &shipped)?;
     fs::write(&bill, text).on("write", &bill)?;
     published.push((bill, "the list of files"));
-    let sources = Sources::of(&system.kernel, &materials, &shipped);
+    let sources = Sources::of(&commit, &system.kernel, &materials, &shipped);
     published.extend(sources.write(version, draft.folder())?.map(|path| (path, "the list of files")));
-    Manifest::of(&system, keys, &published, shipped)?.write(keys, draft.folder())?;
+    Manifest::of(&system, keys, &published, &commit, shipped)?.write(keys, draft.folder())?;
     draft.finish()?;
     let output = project::output()?;
     let published = published.iter().filter_map(|(path, _)| path.file_name()).map(|name| output.join(name)).collect();

@@ -44,7 +44,7 @@ struct Line {
 /// A published file and what it was made from.
 pub(crate) type Output = (PathBuf, &'static str);
 
-/// The commit that is built, with a mark when the tree had changes beyond it.
+/// The commit that is built, with a mark when the tree had changes beyond it. Asked once for a build: it may move.
 pub(crate) fn commit() -> String {
     Tool::new("git")
         .args(["describe", "--always", "--dirty", "--abbrev=40"])
@@ -54,10 +54,16 @@ pub(crate) fn commit() -> String {
 }
 
 impl Manifest {
-    pub(crate) fn of(system: &System, keys: &Keys, outputs: &[Output], files: Vec<Shipped>) -> Result<Self> {
+    pub(crate) fn of(
+        system: &System,
+        keys: &Keys,
+        outputs: &[Output],
+        commit: &str,
+        files: Vec<Shipped>,
+    ) -> Result<Self> {
         Ok(Self {
             version: system.version.clone(),
-            commit: commit(),
+            commit: commit.to_owned(),
             development_keys: keys.purpose() == Purpose::Development,
             root_hash: system.root.hash,
             kernel_release: system.kernel.release.clone(),

@@ -49,6 +49,8 @@ pub(crate) struct Source {
 
 /// All of them.
 pub(crate) struct Sources {
+    /// Of this tree.
+    commit: String,
     list: Vec<Source>,
     /// Source packages of Debian: name and version.
     debian: Vec<(String, String)>,
@@ -59,7 +61,7 @@ pub(crate) struct Sources {
 #[derive(Serialize)]
 struct Index<'a> {
     version: &'a str,
-    commit: String,
+    commit: &'a str,
     sources: &'a [Source],
     /// Collected files; none in the list beside the ISO.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -75,7 +77,7 @@ struct Collected {
 
 impl Sources {
     /// The sources of these files.
-    pub(crate) fn of(kernel: &Kernel, materials: &Materials, shipped: &[Shipped]) -> Self {
+    pub(crate) fn of(commit: &str, kernel: &Kernel, materials: &Materials, shipped: &[Shipped]) -> Self {
         let made = |wanted: &dyn Fn(&MadeFrom) -> bool| {
             let made = shipped.iter().filter(|file| file.made_from.iter().any(wanted));
             made.map(|file| file.path.clone()).collect::<Vec<_>>()
@@ -105,7 +107,7 @@ impl Sources {
         list.sort();
         let crates = materials.crates.iter();
         let crates = crates.filter_map(|(id, found)| Some((id.clone(), found.sha256.clone()?))).collect();
-        Self { list, debian: debian.into_keys().collect(), crates }
+        Self { commit: commit.to_owned(), list, debian: debian.into_keys().collect(), crates }
     }
 
     /// Writes both lists into `folder`.
@@ -115,7 +117,7 @@ impl Sources {
 
     fn write_with(&self, version: &str, files: Vec<Collected>, folder: &Path) -> Result<[PathBuf; 2]> {
         let text = self.text(version, &files);
-        let index = Index { version, commit: commit(), sources: &self.list, files };
+        let index = Index { version, commit: &self.commit, sources: &self.list, files };
         let json = serde_json::to_string_pretty(&index)
             .map_err(|source| Error::library("the list of sources cannot be written", source))?;
         let write = |name: &str, content: String| {
@@ -140,7 +142,7 @@ impl Sources {
             text,
             "| aios | {version} | this tree, commit {} |\n| {crates} crates | | crates.io; `sbom.spdx.json` names each \
              with its licence and SHA-256 |",
-            commit()
+            self.commit
         );
         if !files.is_empty() {
             text += "\n| file | bytes | SHA-256 |\n|---|---|---|\n";
@@ -172,7 +174,7 @@ impl Sources {
         Tool::new("git")
             .args(["archive", &prefix, "--output"])
             .arg(&own)
-            .arg("HEAD")
+            .arg(self.commit.trim_end_matches("-dirty"))
             .directory(project::root())
             .run()?;
         let mut files = Vec::new();
@@ -192,10 +194,11 @@ impl Sources {
 /// Builds what is missing, to know what ships, and collects its sources.
 pub(crate) fn run(cache: &Cache, system: &System, shipped: &[Shipped], out: &Path) -> Result<()> {
     fs::create_dir_all(out).on("make", out)?;
-    if commit().ends_with("-dirty") {
+    let commit = commit();
+    if commit.ends_with("-dirty") {
         eprintln!("NOTE: the tree has changes beyond its commit; the archive of the tree is that of the commit");
     }
-    Sources::of(&system.kernel, &Materials::of(shipped)?, shipped).collect(cache, &system.version, out)
+    Sources::of(&commit, &system.kernel, &Materials::of(shipped)?, shipped).collect(cache, &system.version, out)
 }
 
 /// Copies the archives of crates out of cargo's own folder, each compared with its checksum.
@@ -257,6 +260,7 @@ mod tests {
             made: vec!["root/x".to_owned()],
         };
         Sources {
+            commit: "commit".to_owned(),
             list: vec![source("linux", Some("00ff")), source("busybox", None)],
             debian: Vec::new(),
             crates: BTreeMap::new(),
