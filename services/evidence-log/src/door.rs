@@ -9,6 +9,7 @@ use zbus::fdo::Error;
 use zbus::interface;
 
 use crate::log::{AppendRefused, Draft, Entry, Log};
+use crate::subscribe::next_records;
 use crate::writer::Appends;
 
 const SERVICE: &str = "evidence-log";
@@ -118,26 +119,10 @@ impl Door {
     /// The next records that a filter asks for, which must say after which; waits a while for the first one.
     async fn subscribe(&self, filter: &str) -> Result<String, Error> {
         self.caller.require(SERVICE, "query")?;
-        let mut filter = read_filter(filter)?;
-        let mut after = filter.after.ok_or_else(|| Error::InvalidArgs("the filter: say after which record".into()))?;
-        let mut grown = self.log.subscribe();
-        let until = tokio::time::Instant::now() + SUBSCRIBE_FOR;
-        loop {
-            let size = grown.borrow_and_update().edge.size();
-            filter.after = Some(after);
-            let asked = filter.clone();
-            let lines = self.ask("query", move |log| log.query(&asked).map_err(|error| failed(&error))).await?;
-            let waited = if lines.is_empty() {
-                tokio::time::timeout_at(until, grown.changed()).await
-            } else {
-                return Ok(array(&lines));
-            };
-            if !matches!(waited, Ok(Ok(()))) {
-                return Ok(array(&lines));
-            }
-            // What was looked through need not be looked through again; nothing but this number is kept for a reader.
-            after = after.max(size.saturating_sub(1));
-        }
+        let filter = read_filter(filter)?;
+        let after = filter.after.ok_or_else(|| Error::InvalidArgs("the filter: say after which record".into()))?;
+        let lines = next_records(&self.log, filter, after, SUBSCRIBE_FOR).await;
+        Ok(array(&lines.map_err(|error| failed(&error))?))
     }
 
     /// The records that a filter asks for, as a JSON array.

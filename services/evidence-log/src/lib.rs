@@ -19,6 +19,7 @@ mod open;
 mod prune;
 mod read;
 mod room;
+mod subscribe;
 mod writer;
 
 use std::path::Path;

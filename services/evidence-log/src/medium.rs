@@ -12,6 +12,12 @@ use std::sync::Arc;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+/// What the kernel calls a file system in memory (`TMPFS_MAGIC`).
+const TMPFS: u64 = 0x0102_1994;
+
+/// On a live system the log is in the service's own memory, which has a limit of 128 MiB: a quarter of this is left for it.
+const IN_MEMORY: u64 = 256 << 20;
+
 /// How much room a file system has, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -104,11 +110,11 @@ impl Medium for Folder {
     }
 
     fn space(&self) -> io::Result<Space> {
-        let found = rustix::fs::statvfs(&self.0)?;
-        Ok(Space {
-            total: found.f_blocks.saturating_mul(found.f_frsize),
-            free: found.f_bavail.saturating_mul(found.f_frsize),
-        })
+        let found = rustix::fs::statfs(&self.0)?;
+        let block = found.f_bsize.unsigned_abs();
+        let total = found.f_blocks.saturating_mul(block);
+        let most = if found.f_type.unsigned_abs() == TMPFS { IN_MEMORY } else { u64::MAX };
+        Ok(Space { total: total.min(most), free: found.f_bavail.saturating_mul(block) })
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

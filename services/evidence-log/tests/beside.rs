@@ -10,6 +10,9 @@ use aios_evidence::{Filter, InclusionBundle, Kind, Record};
 use evidence_log::{Draft, Log, Medium, Opened, Read, Stamp, keep, open_on};
 use medium::{Disk, Random};
 
+/// What somebody does to a file.
+type Change = Box<dyn Fn(&mut Vec<u8>)>;
+
 const START: u64 = 1_790_000_000_000;
 
 fn opened(disk: &Disk, whole: u64) -> (Log, Opened, Read) {
@@ -64,7 +67,7 @@ fn what_lies_beside_the_segment_is_made_again_when_it_is_not_of_this_log() {
     let (disk, other) = (filled(600, 1), filled(700, 2));
     for name in ["hashes", "places", "index.redb"] {
         let stranger = other.bytes(name);
-        let changes: [(&str, Box<dyn Fn(&mut Vec<u8>)>); 4] = [
+        let changes: [(&str, Change); 4] = [
             ("empty", Box::new(|bytes: &mut Vec<u8>| bytes.clear())),
             ("half", Box::new(|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2 + 1))),
             ("zeroes", Box::new(|bytes: &mut Vec<u8>| bytes.fill(0))),
