@@ -218,3 +218,23 @@ impl Court {
         Ok(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_that_fails_or_says_something_else_refuses() {
+        let mut court = Court { folder: PathBuf::new(), refused: Vec::new() };
+        court.hear("good", Tool::new("echo").arg("no problems"), &["no problems"]);
+        assert!(court.refused.is_empty(), "{:?}", court.refused);
+        court.hear("silent", Tool::new("echo").arg("problems"), &["no problems"]);
+        court.hear("failed", Tool::new("false"), &[]);
+        court.hear("absent", Tool::new("no-such-judge"), &[]);
+        let named = ["silent: it did not say 'no problems'", "failed: ", "absent: cannot start no-such-judge"];
+        assert_eq!(court.refused.len(), named.len());
+        for (refused, named) in court.refused.iter().zip(named) {
+            assert!(refused.starts_with(named), "{refused}");
+        }
+    }
+}
