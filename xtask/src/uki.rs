@@ -63,7 +63,7 @@ pub(crate) fn initramfs(files: &[Staged]) -> Result<Vec<u8>> {
 }
 
 /// What a kernel image is for.
-pub(crate) struct Purport {
+pub(crate) struct Role {
     /// The step's name.
     name: &'static str,
     /// How it runs. The first one's key is the one that the image names.
@@ -71,19 +71,19 @@ pub(crate) struct Purport {
 }
 
 /// The image of a release, on a medium and on a disk.
-pub(crate) const RELEASE: Purport = Purport { name: "uki", ways: &[Way::Installed, Way::Live] };
+pub(crate) const RELEASE: Role = Role { name: "uki", ways: &[Way::Installed, Way::Live] };
 
 /// The recovery image.
-pub(crate) const RECOVERY: Purport = Purport { name: "recovery", ways: &[Way::Recovery] };
+pub(crate) const RECOVERY: Role = Role { name: "recovery", ways: &[Way::Recovery] };
 
 /// The image that carries its own root.
-pub(crate) const STANDALONE: Purport = Purport { name: "standalone", ways: &[Way::Live] };
+pub(crate) const STANDALONE: Role = Role { name: "standalone", ways: &[Way::Live] };
 
 /// A signed unified kernel image.
 pub(crate) fn seal(
     cache: &Cache,
     keys: &Keys,
-    purport: &Purport,
+    role: &Role,
     kernel: &Kernel,
     line: &str,
     initramfs: &[u8],
@@ -96,17 +96,17 @@ pub(crate) fn seal(
         .text("line", line)
         .text("os-release", os_release)
         .bytes("initramfs", initramfs);
-    for way in purport.ways {
+    for way in role.ways {
         key = key.file(way.word(), &keys.public(pcr::key(*way)))?;
     }
-    let place = cache.step(purport.name, &key, |out| {
+    let place = cache.step(role.name, &key, |out| {
         let archive = out.join("initramfs");
         fs::write(&archive, initramfs).on("write", &archive)?;
         let packed = out.join("initramfs.zst");
         Tool::new("zstd").args(["-19", "-q", "--rm", "-o"]).arg(&packed).arg(&archive).run()?;
         let read = |path: &Path| fs::read(path).on("read", path);
         let (linux, initrd) = (read(&kernel.image)?, read(&packed)?);
-        let policy_key = read(&keys.public(pcr::key(purport.ways[0])))?;
+        let policy_key = read(&keys.public(pcr::key(role.ways[0])))?;
         let failed = |source| Error::library(format!("{STUB} cannot be made a unified kernel image"), source);
         let (stub, sbat) = sbat::extended(&read(Path::new(STUB))?, version_of(os_release)).map_err(failed)?;
         let sections = |signatures: &[u8]| {
@@ -124,7 +124,7 @@ pub(crate) fn seal(
             aios_image::uki::append(&stub, &sections).map_err(failed)
         };
         // The signatures are the one section that is not measured, so what they sign can be computed without them.
-        let signatures = pcr::signatures(keys, &sections(b"")?, purport.ways)?;
+        let signatures = pcr::signatures(keys, &sections(b"")?, role.ways)?;
         let signed = out.join("signed.efi");
         fs::write(&signed, sign(keys, &sections(signatures.as_bytes())?)?).on("write", &signed)?;
         fs::remove_file(&packed).on("remove", &packed)
