@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aios_image::iso::{LEGACY, Plan};
 use aios_image::release;
@@ -40,30 +40,7 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str, formats: &[Format]
     let name = format!("aios-{version}-x86_64.iso");
     let draft = Draft::begin()?;
     let path = draft.folder().join(&name);
-    timed("iso", || {
-        let tree = cache.scratch("iso")?;
-        let folder = tree.join(FOLDER);
-        fs::create_dir_all(&folder).on("make", &folder)?;
-        system.write_release(keys, &folder)?;
-        let legacy = tree.join(LEGACY);
-        fs::write(&legacy, aios_image::bios::boot_image()).on("write", &legacy)?;
-        // Programs of the firmware are in the partition; here they are only names for the same bytes.
-        let mut shared = Vec::new();
-        for name in [release::UKI, release::RECOVERY, release::LOADER, release::SHIM, release::MOK_MANAGER] {
-            let path = folder.join(name);
-            shared.push((name, fs::read(&path).on("read", &path)?));
-            fs::write(&path, "").on("write", &path)?;
-        }
-        let plan = Plan { tree: tree.clone(), esp: esp.clone(), output: path.clone(), epoch: EPOCH };
-        let (variable, date) = plan.environment();
-        Tool::new("xorriso").env(variable, date).args(plan.arguments()).run()?;
-        let mut image = fs::read(&path).on("read", &path)?;
-        let shared: Vec<(&str, &[u8])> = shared.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
-        aios_image::iso::share(&mut image, FOLDER, &shared)
-            .map_err(|source| Error::library("the release on the ISO would be incomplete", source))?;
-        fs::write(&path, image).on("write", &path)?;
-        remove_tree(&tree)
-    })?;
+    timed("iso", || medium(cache, keys, &system, &esp, &path))?;
     let mut published = vec![(path.clone(), "root, initramfs, recovery, esp")];
     for format in formats.iter().collect::<BTreeSet<_>>() {
         published.extend(format::beside(cache, keys, &system, &path, *format)?);
@@ -83,6 +60,32 @@ pub(crate) fn make(cache: &Cache, keys: &Keys, version: &str, formats: &[Format]
     let output = project::output()?;
     let published = published.iter().filter_map(|(path, _)| path.file_name()).map(|name| output.join(name)).collect();
     Ok(Iso { path: output.join(name), published, system })
+}
+
+/// Writes the hybrid image to `out`.
+fn medium(cache: &Cache, keys: &Keys, system: &System, esp: &Path, out: &Path) -> Result<()> {
+    let tree = cache.scratch("iso")?;
+    let folder = tree.join(FOLDER);
+    fs::create_dir_all(&folder).on("make", &folder)?;
+    system.write_release(keys, &folder)?;
+    let legacy = tree.join(LEGACY);
+    fs::write(&legacy, aios_image::bios::boot_image()).on("write", &legacy)?;
+    // Programs of the firmware are in the partition; here they are only names for the same bytes.
+    let mut shared = Vec::new();
+    for name in [release::UKI, release::RECOVERY, release::LOADER, release::SHIM, release::MOK_MANAGER] {
+        let path = folder.join(name);
+        shared.push((name, fs::read(&path).on("read", &path)?));
+        fs::write(&path, "").on("write", &path)?;
+    }
+    let plan = Plan { tree: tree.clone(), esp: esp.to_owned(), output: out.to_owned(), epoch: EPOCH };
+    let (variable, date) = plan.environment();
+    Tool::new("xorriso").env(variable, date).args(plan.arguments()).run()?;
+    let mut image = fs::read(out).on("read", out)?;
+    let shared: Vec<(&str, &[u8])> = shared.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    aios_image::iso::share(&mut image, FOLDER, &shared)
+        .map_err(|source| Error::library("the release on the ISO would be incomplete", source))?;
+    fs::write(out, image).on("write", out)?;
+    remove_tree(&tree)
 }
 
 /// What is published has to stay small.
