@@ -146,12 +146,18 @@ impl Document {
     }
 
     fn kernel(&mut self, kernel: &Kernel) {
+        // A tarball that the builder named has no version of the archive, and only its digest is known.
+        let version = &kernel.origin.version;
+        let location = match version.starts_with(|first: char| first.is_ascii_digit()) {
+            true => format!("https://snapshot.debian.org/package/linux/{version}/"),
+            false => "NOASSERTION".to_owned(),
+        };
         let more = json!({
-            "downloadLocation": format!("https://snapshot.debian.org/package/linux/{}/", kernel.origin.version),
+            "downloadLocation": location,
             "checksums": [{ "algorithm": "SHA256", "checksumValue": kernel.origin.sha256 }],
             "sourceInfo": "the archive with the source; the configuration is kernel-config/ of the tree",
         });
-        self.package(KERNEL, "linux", &kernel.origin.version, "GPL-2.0-only", more);
+        self.package(KERNEL, "linux", version, "GPL-2.0-only", more);
     }
 
     fn crates(&mut self, crates: &BTreeMap<CrateId, Crate>) -> Result<()> {

@@ -85,7 +85,9 @@ impl Sources {
         let mut list = vec![Source {
             name: "linux".to_owned(),
             version: kernel.origin.version.clone(),
-            from: "Debian's package of the kernel's source, configured by kernel-config/ of the tree".to_owned(),
+            from: "the archive with the kernel's source in Debian's package of it, or the one that was given to the build; \
+                   configured by kernel-config/ of the tree"
+                .to_owned(),
             sha256: Some(kernel.origin.sha256.clone()),
             made: made(&|source| *source == MadeFrom::Kernel),
         }];
