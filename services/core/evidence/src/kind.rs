@@ -68,7 +68,7 @@ kinds! {
     /// The log begins or goes on in a new boot. Written by the log.
     Boot = "boot", 197, Forever, [
         "version": Text, "origin": Json, "root_hash": Text, "secure_boot": Flag, "boot": Text, "key": Text,
-        "key_ml_dsa": Text, "slot": Text, "previous_end": Text, "measurements": Json,
+        "key_ml_dsa": Text, "previous_end": Text, "measurements": Json,
     ];
     /// PID 1 saw or did something. Written by the log from PID 1's events.
     UnitEvent = "unit-event", 1000, Standard, [
