@@ -46,6 +46,9 @@ impl Error {
         match self {
             Self::Refused { hint, .. } | Self::Unwritable { hint, .. } if !hint.is_empty() => Some(hint),
             Self::File { source, .. } => of_file(source),
+            Self::Tool { output, .. } if output.contains("No space left on device") => {
+                of_file(&io::ErrorKind::StorageFull.into())
+            }
             Self::Start { .. } => Some("is it installed? `cargo xtask iso` installs what Debian has"),
             _ => None,
         }
@@ -88,5 +91,21 @@ pub(crate) trait OnFile<T> {
 impl<T> OnFile<T> for io::Result<T> {
     fn on(self, doing: &'static str, path: &Path) -> Result<T> {
         self.map_err(|source| Error::File { doing, path: path.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_has_the_same_hint_whoever_meets_it() {
+        let source = || io::Error::from(io::ErrorKind::StorageFull);
+        let ours = Error::File { doing: "write", path: "/a".into(), source: source() };
+        let output = "\n    tar: a: Cannot write: No space left on device".to_owned();
+        let theirs = Error::Tool { command: "tar".into(), status: "exit status: 2".into(), output };
+        assert!(ours.hint().is_some_and(|hint| hint.starts_with("make room") && hint.contains("AIOS_CACHE")));
+        assert_eq!(ours.hint(), theirs.hint());
+        assert_eq!(Error::Tool { command: "tar".into(), status: String::new(), output: String::new() }.hint(), None);
     }
 }
