@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aios_linux::{loopdev, verity};
+use aios_linux::{extent, loopdev, verity};
 use aios_slots::Slot;
 use aios_verity::{BLOCK, root_partuuid, target_parameters, tree_partuuid};
 use aios_wire::init::Origin;
@@ -232,7 +232,13 @@ fn open_root(line: &CommandLine, candidate: &Candidate) -> Result<(), Failure> {
     let mut device = |path: &PathBuf| match path.starts_with("/dev") {
         true => Ok(path.clone()),
         false => {
-            let attached = loopdev::attach(path).map_err(at("make a block device of", path))?;
+            // Straight from the medium's device, where that can be: through the medium's file system every block that is
+            // read stays in memory a second time.
+            let attached = match extent::of(path).map_err(at("find", path))? {
+                Some(part) if candidate.device.starts_with("/dev") => loopdev::attach_part(&candidate.device, part),
+                _ => loopdev::attach(path),
+            };
+            let attached = attached.map_err(at("make a block device of", path))?;
             let device = attached.path.clone();
             loops.push(attached);
             Ok(device)

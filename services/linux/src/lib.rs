@@ -10,6 +10,7 @@ pub mod audit;
 pub mod block;
 pub mod calls;
 pub mod ext4;
+pub mod extent;
 mod filter;
 pub mod inherited;
 pub mod loopdev;
