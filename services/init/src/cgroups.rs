@@ -12,6 +12,9 @@ use crate::failure::{Failure, at};
 const TREE: &str = "/sys/fs/cgroup";
 /// Branches that stand still while nothing may be decided or recorded.
 const FROZEN: [&str; 2] = ["actions", "agents"];
+/// Every branch with its share of the processors when all want more than there is: a person at a console does not wait
+/// for agents, nor for a system that is still starting.
+const BRANCHES: [(&str, u32); 4] = [("system", 100), ("operators", 800), ("agents", 50), ("actions", 50)];
 
 /// Makes the branches and hands the controllers down to them.
 pub(crate) fn prepare() -> Result<(), Failure> {
@@ -20,9 +23,11 @@ pub(crate) fn prepare() -> Result<(), Failure> {
         fs::write(&file, "+memory +pids +cpu").map_err(at("write", file))
     };
     hand_down(Path::new(TREE))?;
-    for branch in ["system", "operators", "agents", "actions"] {
+    for (branch, share) in BRANCHES {
         let place = Path::new(TREE).join(branch);
         fs::create_dir_all(&place).map_err(at("make", &place))?;
+        let weight = place.join("cpu.weight");
+        fs::write(&weight, share.to_string()).map_err(at("write", weight))?;
         hand_down(&place)?;
     }
     Ok(())
