@@ -104,7 +104,8 @@ fn board(line: &mut Line, options: &Options, prepared: &Prepared) {
     line.add("-machine", format!("{chipset},accel={accelerator}{keyboard}"));
     let cpu = match prepared.accelerator {
         Accelerator::Kvm => "host",
-        Accelerator::Tcg => "max",
+        // Translation moves strings byte by byte; a kernel that is not told that this is fast moves words.
+        Accelerator::Tcg => "max,-erms",
     };
     line.add("-cpu", cpu);
     line.add("-smp", options.cpus.to_string());
