@@ -194,6 +194,36 @@ mod tests {
         assert_ne!(parts(0o755), parts(0o700));
     }
 
+    #[test]
+    fn images_in_images_are_taken_apart_by_the_tools_of_the_build_machine() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |path: &str| folder.path().join(path);
+        for path in ["root/usr", "tree/aios", "published"] {
+            fs::create_dir_all(at(path)).expect("made");
+        }
+        fs::write(at("root/usr/tool"), "program").expect("written");
+        std::os::unix::fs::symlink("usr/tool", at("root/link")).expect("linked");
+        Tool::new("mkfs.erofs").arg("--quiet").arg(at("tree/aios/root.erofs")).arg(at("root")).run().expect("a root");
+        let esp = at("tree/esp.img");
+        fs::write(&esp, vec![0; 2 << 20]).expect("written");
+        let fat = |tool: &str| Tool::new(tool).arg("-i").arg(&esp);
+        fat("mformat").args(["-N", "61696f73", "::"]).run().expect("a file system");
+        fat("mmd").arg("::EFI").run().expect("a folder");
+        fat("mcopy").arg(at("root/usr/tool")).arg("::EFI/tool.efi").run().expect("a file");
+        let iso = at("published/a.iso");
+        Tool::new("xorriso")
+            .args(["-as", "mkisofs", "-quiet", "-r", "-o"])
+            .arg(&iso)
+            .arg(at("tree"))
+            .run()
+            .expect("a medium");
+        let parts = of_folder(&at("published"), &at("scratch")).expect("parts");
+        for name in ["a.iso > /aios/root.erofs > /usr/tool", "a.iso > /esp.img > /EFI/tool.efi"] {
+            assert_eq!(parts.get(name).map(Vec::as_slice), Some(&b"program"[..]), "{name} in {:?}", parts.keys());
+        }
+        assert_eq!(parts["a.iso > /aios/root.erofs > /link"], b"usr/tool");
+    }
+
     proptest! {
         #[test]
         fn no_archive_panics(start in 0usize..400, value: u8, cut in 0usize..400) {
