@@ -6,6 +6,7 @@
 mod boot;
 mod build;
 mod evidence;
+mod kernel;
 mod launch;
 mod others;
 mod work;
@@ -85,7 +86,7 @@ impl fmt::Display for Table {
 }
 
 /// The groups of measurements, by name.
-pub const GROUPS: [&str; 6] = ["size", "boot", "work", "launch", "evidence", "build"];
+pub const GROUPS: [&str; 7] = ["size", "boot", "work", "launch", "evidence", "build", "kernel"];
 
 /// Measured only when it is named: it takes half an hour.
 const LONG: &str = "build";
@@ -106,6 +107,9 @@ pub fn run(context: &Context, names: &[String]) -> Result<Table, Failure> {
     }
     if wanted("work") {
         rows.extend(work::rows(&stage)?);
+    }
+    if wanted("kernel") {
+        rows.extend(kernel::rows(&stage)?);
     }
     if wanted("launch") {
         rows.push(launch::row(&stage)?);

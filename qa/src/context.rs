@@ -24,6 +24,10 @@ pub struct Context {
     pub programs: PathBuf,
     /// The repository.
     pub workspace: PathBuf,
+    /// What every start of our kernel has on its command line.
+    pub kernel_line: &'static str,
+    /// Fetches Debian's kernel of our series.
+    pub debian_kernel: Box<dyn Fn() -> Result<PathBuf, String>>,
     /// Where results go: `target/aios`.
     pub output: PathBuf,
     /// Makes an update repository; the text says why it could not.

@@ -13,7 +13,7 @@ use crate::keys::Keys;
 use crate::output::Draft;
 use crate::programs::Programs;
 use crate::system::{Order, Start, System};
-use crate::{disk, firmware, format, peers, project, release};
+use crate::{disk, firmware, format, kernel, peers, project, release, uki};
 
 /// Boots the live ISO, or what the options name.
 pub(crate) fn vm(mut options: Options) -> Result<()> {
@@ -91,6 +91,10 @@ fn context() -> Result<Context> {
         variable_editor: firmware::editor(&cache)?,
         programs: Programs::folder(),
         workspace: project::root().to_owned(),
+        kernel_line: uki::HARDENING,
+        debian_kernel: Box::new(|| {
+            Cache::open().and_then(|cache| kernel::debian_image(&cache)).map_err(|error| error.to_string())
+        }),
         output: project::output()?,
         // It keeps the cache open, so nothing that machines use is removed from it by other builds.
         make_release: Box::new(move |order| make_release(&cache, &keys, order).map_err(|error| error.to_string())),

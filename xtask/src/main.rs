@@ -185,6 +185,7 @@ fn run(args: Args) -> Result<()> {
             let keys = Keys::open()?;
             if !development {
                 release::check_purpose(keys.purpose())?;
+                kernel::build(&Cache::open()?)?.must_be_pinned()?;
             }
             release::write(&Cache::open()?, &keys, &Order::working(&version), &out)?;
             show(&out)

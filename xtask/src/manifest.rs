@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cache::digest_of;
 use crate::error::{Error, OnFile, Result};
-use crate::kernel::Origin;
+use crate::kernel::{Blob, Origin};
 use crate::keys::{Keys, Purpose};
 use crate::shipped::Shipped;
 use crate::system::System;
@@ -25,6 +25,8 @@ pub(crate) struct Manifest {
     root_hash: Digest,
     kernel_release: String,
     kernel_source: Origin,
+    /// The firmware files that the builder added to the kernel.
+    kernel_firmware: Vec<Blob>,
     /// What register 11 of a TPM holds when each kernel image has started.
     measured: Vec<Prediction>,
     /// The published files.
@@ -68,6 +70,7 @@ impl Manifest {
             root_hash: system.root.hash,
             kernel_release: system.kernel.release.clone(),
             kernel_source: system.kernel.origin.clone(),
+            kernel_firmware: system.kernel.firmware.clone(),
             measured: system.predictions()?,
             outputs: outputs.iter().map(Line::of).collect::<Result<_>>()?,
             files,

@@ -24,8 +24,9 @@ pub(crate) const LOADER: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 
 /// What every start of our kernel has on its command line. Most repeats compiled defaults, so that an auditor can read
 /// it; there is no `console=`, which a firmware's own choice of console would then fight.
-const HARDENING: &str =
-    "panic=10 oops=panic lockdown=integrity slab_nomerge init_on_alloc=1 vsyscall=none quiet loglevel=4";
+pub(crate) const HARDENING: &str = "panic=10 oops=panic lockdown=integrity slab_nomerge init_on_alloc=1 page_alloc.shuffle=1 vsyscall=none \
+     hash_pointers=always randomize_kstack_offset=on mitigations=auto iommu.strict=1 iommu.passthrough=0 \
+     proc_mem.force_override=never tsx=off quiet loglevel=4";
 
 /// The sealed line of a release.
 pub(crate) fn release_line(root: &Root, version: &str) -> String {

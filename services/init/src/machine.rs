@@ -139,6 +139,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("user/max_user_namespaces", "0"),
     ("net/ipv4/ip_forward", "0"),
     ("net/ipv4/tcp_syncookies", "1"),
+    ("net/ipv4/tcp_rfc1337", "1"),
+    ("net/ipv4/icmp_echo_ignore_broadcasts", "1"),
     ("net/ipv4/conf/all/accept_redirects", "0"),
     ("net/ipv4/conf/default/accept_redirects", "0"),
     ("net/ipv4/conf/all/secure_redirects", "0"),
@@ -151,9 +153,11 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv4/conf/all/rp_filter", "0"),
     ("net/ipv4/conf/default/rp_filter", "0"),
     ("net/ipv4/conf/all/log_martians", "1"),
+    ("net/ipv4/conf/default/log_martians", "1"),
     ("net/ipv6/conf/all/accept_redirects", "0"),
     ("net/ipv6/conf/default/accept_redirects", "0"),
     ("net/ipv6/conf/all/accept_source_route", "0"),
+    ("net/ipv6/conf/default/accept_source_route", "0"),
     ("kernel/unprivileged_bpf_disabled", "1"),
     ("kernel/kexec_load_disabled", "1"),
     ("kernel/modules_disabled", "1"),
@@ -172,4 +176,40 @@ fn kernel_settings() -> Vec<String> {
         }
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::SETTINGS;
+
+    /// The part of the kernel's policy that is about settings; `cargo xtask kernel config` compares the rest.
+    #[derive(Deserialize)]
+    struct Policy {
+        setting: Vec<Row>,
+    }
+
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+        value: String,
+        exception: Option<String>,
+    }
+
+    #[test]
+    fn the_settings_are_those_of_the_kernel_policy() {
+        let policy: Policy = toml::from_str(include_str!("../../../kernel-config/required.toml")).expect("understood");
+        let settings: BTreeMap<&str, &str> = SETTINGS.iter().copied().collect();
+        assert_eq!(settings.len(), SETTINGS.len(), "no setting is written twice");
+        for row in &policy.setting {
+            let written = settings.get(row.name.as_str()).is_some_and(|value| *value == row.value);
+            assert_eq!(written, row.exception.is_none(), "{} = {}", row.name, row.value);
+        }
+        for name in settings.keys() {
+            assert!(policy.setting.iter().any(|row| row.name == *name), "{name} has no row in required.toml");
+        }
+    }
 }
