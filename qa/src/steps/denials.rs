@@ -16,7 +16,7 @@ const RECEIPT: Duration = Duration::from_secs(30);
 pub(crate) fn of_the_probe(aios: &mut Aios) -> Result<(), Failure> {
     let query = "evidence query --kind denial --subject service:action-runtime";
     aios.until(query, "receipts of the probe", RECEIPT, |denials| {
-        find(denials, "what", "mount").is_some_and(|denial| denial["action"] == "")
+        find(denials, "what", "ptrace").is_some_and(|denial| denial["action"] == "")
     })?;
     Ok(())
 }
