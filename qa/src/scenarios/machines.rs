@@ -90,9 +90,9 @@ pub(super) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "little-memory",
-        promise: "a machine with 128 MiB says that this is too little, how much is needed, and what to do",
+        promise: "a machine with too little memory says so: ours what is needed, below that the loader what it ran out of",
         set: Set::Ci,
-        boots: 1,
+        boots: 2,
         show: little_memory,
     },
     Scenario {
@@ -140,9 +140,14 @@ fn no_network_card(stage: &Stage<'_>) -> Result<(), Failure> {
 }
 
 fn little_memory(stage: &Stage<'_>) -> Result<(), Failure> {
-    let mut machine = start(stage, "machine", Options { memory: 128, cpus: 1, ..live(stage) })?;
+    let with = |memory| Options { memory, cpus: 1, ..live(stage) };
+    let mut machine = start(stage, "little", with(160))?;
     machine.console.wait_for("MiB of memory", BOOT)?;
     machine.console.wait_for("give it at least 256 MiB", BOOT)?;
+    drop(machine);
+    // Here the firmware has no room to unpack the kernel, and nothing of ours runs yet.
+    let mut machine = start(stage, "too-little", with(128))?;
+    machine.console.wait_for_any(&["Out of Resources", "give it at least 256 MiB"], BOOT)?;
     Ok(())
 }
 
