@@ -85,9 +85,7 @@ fn bare_kernel(stage: &Stage<'_>) -> Result<f64, Failure> {
         direct: Some(DirectKernel {
             kernel: stage.context.kernel.clone(),
             initrd: Some(initrd),
-            command_line: "console=ttyS0 quiet panic=-1 oops=panic lockdown=integrity slab_nomerge init_on_alloc=1 \
-                           vsyscall=none"
-                .into(),
+            command_line: format!("{} console=ttyS0 quiet panic=-1", stage.context.kernel_line),
             start: DirectStart::ByFirmware,
         }),
         timeout: 180,
