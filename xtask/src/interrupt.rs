@@ -54,6 +54,15 @@ pub(crate) fn litter(path: &Path) {
     });
 }
 
+/// Makes such a folder. A signal comes before or after that, never between: then this does not come back.
+pub(crate) fn make_litter(path: &Path) -> std::io::Result<()> {
+    change_litter(|litter| {
+        std::fs::create_dir_all(path)?;
+        litter.insert(path.to_owned());
+        Ok(())
+    })
+}
+
 /// A folder that has been removed, or is to stay.
 pub(crate) fn no_litter(path: &Path) {
     change_litter(|litter| {
@@ -67,8 +76,8 @@ pub(crate) fn in_one_piece<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-fn change_litter(change: impl FnOnce(&mut BTreeSet<PathBuf>)) {
-    change(&mut LITTER.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+fn change_litter<T>(change: impl FnOnce(&mut BTreeSet<PathBuf>) -> T) -> T {
+    change(&mut LITTER.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
 fn end(signal: i32) {
@@ -78,13 +87,22 @@ fn end(signal: i32) {
     end_descendants();
     // Never given back: nothing gets its final name any more.
     let _held = FINISHING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    change_litter(|litter| {
-        for path in litter.iter() {
-            let _ = std::fs::remove_dir_all(path);
-        }
+    // Nor this: nothing new is made.
+    change_litter(|litter| -> () {
+        litter.iter().for_each(|path| sweep(path));
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+        std::process::exit(128 + signal);
     });
-    let _ = signal_hook::low_level::emulate_default_handler(signal);
-    std::process::exit(128 + signal);
+}
+
+/// Removes a folder into which the rest of this process may still be writing: with the folder gone it cannot.
+fn sweep(path: &Path) {
+    let started = Instant::now();
+    while let Err(error) = std::fs::remove_dir_all(path) {
+        if error.kind() == std::io::ErrorKind::NotFound || started.elapsed() > PATIENCE {
+            return;
+        }
+    }
 }
 
 fn end_descendants() {

@@ -39,8 +39,7 @@ impl Draft {
         drop_abandoned(&outputs)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = outputs.join(format!("{DRAFT}{}-{number}", std::process::id()));
-        fs::create_dir_all(&folder).map_err(|source| unwritable("write into", &outputs, source))?;
-        interrupt::litter(&folder);
+        interrupt::make_litter(&folder).map_err(|source| unwritable("write into", &outputs, source))?;
         let lock = Lock::alone(&folder.join(".lock"), "a draft")?;
         Ok(Self { outputs, folder, lock: Some(lock) })
     }
@@ -102,14 +101,26 @@ pub(crate) fn whole(path: &Path, work: impl FnOnce(&Path) -> Result<()>) -> Resu
 fn drop_abandoned(outputs: &Path) -> Result<()> {
     for entry in fs::read_dir(outputs).on("list", outputs)? {
         let entry = entry.on("list", outputs)?;
+        let name = entry.file_name();
+        let Some(owner) = name.to_str().and_then(|name| name.strip_prefix(DRAFT)) else { continue };
         let lock = entry.path().join(".lock");
-        // Without its lock it has only just begun.
-        let is_draft = entry.file_name().to_string_lossy().starts_with(DRAFT) && lock.exists();
-        if is_draft && Lock::alone_now(&lock).is_ok_and(|lock| lock.is_some()) {
+        let abandoned = match lock.exists() {
+            true => Lock::alone_now(&lock).is_ok_and(|lock| lock.is_some()),
+            // It has only just begun, or was ended right then.
+            false => !is_running(owner),
+        };
+        if abandoned {
             remove_tree(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Whether the process is there whose number stands before the first `-`.
+fn is_running(owner: &str) -> bool {
+    let number = owner.split('-').next().and_then(|digits| digits.parse().ok());
+    let Some(process) = number.and_then(rustix::process::Pid::from_raw) else { return false };
+    rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH)
 }
 
 fn unwritable(doing: &'static str, folder: &Path, source: std::io::Error) -> Error {
@@ -188,12 +199,20 @@ mod tests {
         let folder = PathBuf::from(std::env::var_os("AIOS_TEST_OUTPUTS").expect("started by the test below"));
         interrupt::watch().expect("signals");
         for letter in (b'a'..=b'z').cycle() {
-            let draft = Draft::begin_in(folder.clone()).expect("begun");
+            let draft = unless_interrupted(Draft::begin_in(folder.clone()));
             for name in ["one", "two"] {
-                fs::write(draft.folder().join(name), vec![letter; LARGE]).expect("written");
+                unless_interrupted(fs::write(draft.folder().join(name), vec![letter; LARGE]));
             }
-            draft.finish().expect("finished");
+            unless_interrupted(draft.finish());
         }
+    }
+
+    /// As the program does: what fails once a signal has come is nobody's fault.
+    fn unless_interrupted<T, E: std::fmt::Debug>(result: std::result::Result<T, E>) -> T {
+        result.unwrap_or_else(|error| {
+            interrupt::stop_if_coming();
+            panic!("{error:?}")
+        })
     }
 
     #[test]
