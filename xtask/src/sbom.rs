@@ -146,14 +146,8 @@ impl Document {
     }
 
     fn kernel(&mut self, kernel: &Kernel) {
-        // A tarball that the builder named has no version of the archive, and only its digest is known.
         let version = &kernel.origin.version;
-        let location = match version.starts_with(|first: char| first.is_ascii_digit()) {
-            true => format!("https://snapshot.debian.org/package/linux/{version}/"),
-            false => "NOASSERTION".to_owned(),
-        };
         let more = json!({
-            "downloadLocation": location,
             "checksums": [{ "algorithm": "SHA256", "checksumValue": kernel.origin.sha256 }],
             "sourceInfo": "the archive with the source; the configuration is kernel-config/ of the tree",
         });
@@ -188,7 +182,6 @@ impl Document {
             let mut more = json!({ "externalRefs": [purl(&format!("pkg:cargo/{name}@{version}"))] });
             if let Some(sha256) = &found.sha256 {
                 more["checksums"] = json!([{ "algorithm": "SHA256", "checksumValue": sha256 }]);
-                more["downloadLocation"] = json!(format!("https://crates.io/api/v1/crates/{name}/{version}/download"));
             }
             let own = crate_ref(id);
             self.package(&own, name, version, &found.licence, more);
@@ -211,7 +204,6 @@ impl Document {
         let (source, source_version) = (&package.source, &package.source_version);
         let version = package.version.replace(':', "%3A").replace('+', "%2B");
         let more = json!({
-            "downloadLocation": format!("https://snapshot.debian.org/package/{source}/{source_version}/"),
             "supplier": "Organization: Debian",
             "sourceInfo": format!("built by Debian from source package {source} {source_version}"),
             "externalRefs": [purl(&format!("pkg:deb/debian/{}@{version}?arch=amd64", package.name))],

@@ -103,7 +103,7 @@ impl Sources {
             let mut made = made.clone();
             made.sort();
             made.dedup();
-            let from = format!("Debian's source package {name} {version}, as at https://snapshot.debian.org/");
+            let from = format!("Debian's source package {name} {version}");
             Source { name: name.clone(), version: version.clone(), from, sha256: None, made }
         }));
         list.sort();
@@ -188,7 +188,7 @@ impl Sources {
         let missing: Vec<String> = missing.iter().map(|(name, version)| format!("{name} {version}")).collect();
         Err(Error::refused(
             format!("everything was collected but what the archive does not have: {}", missing.join(", ")),
-            "snapshot.debian.org keeps every version; or update the packages of this machine and build again",
+            "Debian keeps every version in its snapshot archive; or update the packages of this machine and build again",
         ))
     }
 }
