@@ -3,6 +3,9 @@
 //! Nothing here decides about units; [`Graph::step`] does. Nothing here waits: children report over pipes, callers and
 //! services over sockets, ends over a signal descriptor.
 
+mod children;
+mod verbs;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::os::fd::AsFd as _;
@@ -12,17 +15,16 @@ use aios_identity::{Peer, PeerTable, SessionStrength};
 use aios_ids::UnitName;
 use aios_linux::notify::NotifySocket;
 use aios_linux::signals::{self, Signals};
-use aios_linux::spawn::read_report;
 use aios_units::unit::{Kind, OutputTo};
-use aios_units::{Effect, Ended, Event, Graph, Unit, What};
-use aios_wire::init::{Afterwards, Measured, Reply, Request, System};
+use aios_units::{Effect, Event, Graph, Unit, What};
+use aios_wire::init::{Afterwards, Measured, System};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, wait};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::cgroups::{self, Frozen};
 use crate::clock::now_ms;
 use crate::control::{Control, Wait};
-use crate::failure::{Failure, at, chain};
+use crate::failure::{Failure, at};
 use crate::identity::Owners;
 use crate::machine::{Machine, SOCKETS};
 use crate::measure::Words;
@@ -301,61 +303,6 @@ impl Supervisor {
         }
     }
 
-    /// Children that have executed their program, or failed to.
-    fn read_reports(&mut self) {
-        let mut events = Vec::new();
-        for (name, process) in self.processes.iter_mut().filter(|(_, process)| process.report.is_none()) {
-            let mut wait = [PollFd::new(&process.running.child.report, PollFlags::IN)];
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            if poll(&mut wait, Some(&now)).is_ok_and(|ready| ready > 0) {
-                events.extend(process.take_report(name));
-            }
-        }
-        for event in events {
-            self.happened(event);
-        }
-    }
-
-    fn read_signals(&mut self) {
-        while let Ok(Some(signal)) = self.signals.next() {
-            match signal {
-                signals::CHILD => {}
-                signals::INTERRUPT => self.shut_down(Afterwards::Reboot, "Ctrl-Alt-Del"),
-                _ => self.shut_down(Afterwards::PowerOff, "a signal"),
-            }
-        }
-        // Whatever the signals said: several ends may hide behind one.
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            let ended = match (status.exit_status(), status.terminating_signal()) {
-                (Some(status), _) => Ended::Status(status),
-                (None, Some(signal)) => Ended::Signal(signal),
-                (None, None) => continue,
-            };
-            self.reaped(pid, ended);
-        }
-    }
-
-    /// A process ended. One that is no unit's main process was somebody's orphan and is of no further interest.
-    fn reaped(&mut self, pid: Pid, ended: Ended) {
-        let found = self.processes.iter().find(|(_, process)| process.running.child.pid == pid);
-        let Some(name) = found.map(|(name, _)| name.clone()) else { return };
-        let Some(mut process) = self.processes.remove(&name) else { return };
-        // A unit is its main process: what is left of its cgroup ends with it.
-        let _ = process.running.cgroup.kill();
-        self.owners.clear(process.running.cgroup.id);
-        if process.report.is_none()
-            && let Some(event) = process.take_report(&name)
-        {
-            self.happened(event);
-        }
-        process.running.cgroup.remove();
-        let event = match process.report {
-            Some(Err(why)) => Event::NotStarted(name, why),
-            _ => Event::Ended(name, ended),
-        };
-        self.happened(event);
-    }
-
     fn read_notifications(&mut self) {
         for _ in 0..MESSAGES_A_TURN {
             let Ok(Some(message)) = self.notify.next() else { break };
@@ -372,98 +319,5 @@ impl Supervisor {
                 }
             }
         }
-    }
-
-    fn serve_callers(&mut self) {
-        for asked in self.control.receive(now_ms(), &self.owners) {
-            let reply = self.answer(asked.peer.as_ref(), asked.request);
-            self.control.answer(asked.connection, &reply);
-        }
-    }
-
-    fn answer(&mut self, peer: Option<&Peer>, request: Request) -> Reply {
-        let refused = |reason: String| Reply::Refused { reason };
-        let verb = request.verb();
-        let Some(peer) = peer else {
-            return refused(format!("{verb} is refused: the caller is no service, session or agent"));
-        };
-        if !self.peers.allows("init", verb, peer) {
-            return refused(format!("{peer} may not use {verb} of init: the table of peers does not open it"));
-        }
-        let unit = |name: &str| name.parse::<UnitName>().map_err(|error| error.to_string());
-        let event = match request {
-            Request::Status => return Reply::Status(self.status()),
-            Request::Services => return Reply::Services { services: self.graph.services() },
-            Request::Events { after } => {
-                // Whoever takes the events also reads the kernel's records.
-                self.refusals.ask_for_losses(now_ms());
-                return self.ring.after(after);
-            }
-            Request::Identify { cgroup } => return Reply::Identity { peer: self.owners.of(cgroup).cloned() },
-            Request::Logs { name } => match unit(&name).map(|name| self.outputs.get(&name).map(Output::all)) {
-                Ok(Some(lines)) => return Reply::Logs { lines },
-                Ok(None) => Err(format!("unit '{name}' has not printed anything; 'aios service list' shows all units")),
-                Err(reason) => Err(reason),
-            },
-            Request::Start { name } => unit(&name).map(Event::Start),
-            Request::Stop { name } => unit(&name).map(Event::Stop),
-            Request::Restart { name } => unit(&name).map(Event::Restart),
-            Request::OpenSession { operator, terminal } => {
-                unit(&operator).and_then(|operator| self.open_session(operator, &terminal))
-            }
-            Request::Shutdown { then } => {
-                self.shut_down(then, &peer.to_string());
-                return Reply::Done;
-            }
-        };
-        match event.map(|event| self.happened(event)) {
-            Ok(None) => Reply::Done,
-            Ok(Some(reason)) | Err(reason) => refused(reason),
-        }
-    }
-
-    fn status(&self) -> System {
-        System {
-            uptime_s: now_ms() / 1000,
-            frozen: self.graph.frozen().map(str::to_owned),
-            measured: self.words.state().into(),
-            ..self.system.clone()
-        }
-    }
-
-    /// The login program of a terminal makes room for the operator's session.
-    fn open_session(&mut self, operator: UnitName, terminal: &str) -> Result<Event, String> {
-        if self.sessions.template.is_none() {
-            return Err("this image has no unit for sessions".into());
-        }
-        let login = self
-            .graph
-            .units()
-            .find(|unit| unit.terminal.as_deref() == Some(terminal) && unit.session.is_none())
-            .map(|unit| unit.name.clone())
-            .ok_or_else(|| format!("there is no login on a terminal '{}'", terminal.escape_default()))?;
-        self.sessions.waiting.insert(login.clone(), operator);
-        Ok(Event::Restart(login))
-    }
-
-    fn shut_down(&mut self, then: Afterwards, by: &str) {
-        if self.shutdown.is_some() {
-            return;
-        }
-        self.shutdown = Some((then, now_ms() + SHUTDOWN_LIMIT_MS));
-        self.record(None, What::Shutdown, format!("{then:?}, asked by {by}"));
-        self.happened(Event::Shutdown);
-    }
-}
-
-impl Process {
-    /// Reads how its start went. An event for a program that runs; a failure is told when the process is reaped.
-    fn take_report(&mut self, name: &UnitName) -> Option<Event> {
-        let report = self.running.child.report.try_clone().map_err(|error| error.to_string());
-        let report =
-            report.and_then(|report| read_report(report, Path::new(name.as_str())).map_err(|error| chain(&error)));
-        let started = report.is_ok();
-        self.report = Some(report);
-        started.then(|| Event::Started(name.clone(), self.running.child.pid.as_raw_nonzero().get().unsigned_abs()))
     }
 }

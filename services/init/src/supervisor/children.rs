@@ -1,0 +1,83 @@
+//! How children begin and end: their reports, the signals about them, and the one place where they are reaped.
+
+use std::path::Path;
+
+use aios_ids::UnitName;
+use aios_linux::signals;
+use aios_linux::spawn::read_report;
+use aios_units::{Ended, Event};
+use aios_wire::init::Afterwards;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, WaitOptions, wait};
+
+use super::{Process, Supervisor};
+use crate::failure::chain;
+
+impl Supervisor {
+    /// Children that have executed their program, or failed to.
+    pub(super) fn read_reports(&mut self) {
+        let mut events = Vec::new();
+        for (name, process) in self.processes.iter_mut().filter(|(_, process)| process.report.is_none()) {
+            let mut wait = [PollFd::new(&process.running.child.report, PollFlags::IN)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if poll(&mut wait, Some(&now)).is_ok_and(|ready| ready > 0) {
+                events.extend(process.take_report(name));
+            }
+        }
+        for event in events {
+            self.happened(event);
+        }
+    }
+
+    pub(super) fn read_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.next() {
+            match signal {
+                signals::CHILD => {}
+                signals::INTERRUPT => self.shut_down(Afterwards::Reboot, "Ctrl-Alt-Del"),
+                _ => self.shut_down(Afterwards::PowerOff, "a signal"),
+            }
+        }
+        // Whatever the signals said: several ends may hide behind one.
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            let ended = match (status.exit_status(), status.terminating_signal()) {
+                (Some(status), _) => Ended::Status(status),
+                (None, Some(signal)) => Ended::Signal(signal),
+                (None, None) => continue,
+            };
+            self.reaped(pid, ended);
+        }
+    }
+
+    /// A process ended. One that is no unit's main process was somebody's orphan and is of no further interest.
+    fn reaped(&mut self, pid: Pid, ended: Ended) {
+        let found = self.processes.iter().find(|(_, process)| process.running.child.pid == pid);
+        let Some(name) = found.map(|(name, _)| name.clone()) else { return };
+        let Some(mut process) = self.processes.remove(&name) else { return };
+        // A unit is its main process: what is left of its cgroup ends with it.
+        let _ = process.running.cgroup.kill();
+        self.owners.clear(process.running.cgroup.id);
+        if process.report.is_none()
+            && let Some(event) = process.take_report(&name)
+        {
+            self.happened(event);
+        }
+        process.running.cgroup.remove();
+        let event = match process.report {
+            Some(Err(why)) => Event::NotStarted(name, why),
+            _ => Event::Ended(name, ended),
+        };
+        self.happened(event);
+    }
+}
+
+impl Process {
+    /// Reads how its start went. An event for a program that runs; a failure is told when the process is reaped.
+    fn take_report(&mut self, name: &UnitName) -> Option<Event> {
+        let report = self.running.child.report.try_clone().map_err(|error| error.to_string());
+        let report =
+            report.and_then(|report| read_report(report, Path::new(name.as_str())).map_err(|error| chain(&error)));
+        let started = report.is_ok();
+        self.report = Some(report);
+        started.then(|| Event::Started(name.clone(), self.running.child.pid.as_raw_nonzero().get().unsigned_abs()))
+    }
+}
