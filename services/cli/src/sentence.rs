@@ -44,11 +44,22 @@ pub(crate) fn sentence(record: &Record) -> String {
             format!("{} {}", field("type"), text(record.payload.get("result").and_then(|r| r.get("state"))))
         }
         Kind::Login => format!("{}: {}", field("operator"), field("result")),
+        Kind::Restored => restored(record),
         Kind::Boot | Kind::Repair | Kind::Pruned | Kind::Probe | Kind::Session => {
             Value::Object(record.payload.clone()).to_string()
         }
     };
     harmless(&said)
+}
+
+/// Which log goes on in place of which.
+fn restored(record: &Record) -> String {
+    let size = |head: &str| record.payload.get(head).and_then(|head| head.get("size")).map(Value::to_string);
+    let accepted = size("head").unwrap_or_default();
+    match size("instead_of") {
+        Some(known) => format!("a person let a log of {accepted} records go on where {known} were known"),
+        None => format!("a person let a log of {accepted} records go on"),
+    }
 }
 
 /// What the kernel refused, or how many such records are missing.

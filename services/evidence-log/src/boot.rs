@@ -5,6 +5,7 @@ use aios_evidence::{Filter, Kind, Record};
 use aios_wire::init::{Reply, Request, System};
 use serde_json::{Value, json};
 
+use crate::boot_state::Outside;
 use crate::log::{AppendRefused, Draft, Log};
 use crate::read::QueryError;
 use crate::writer::now;
@@ -43,8 +44,8 @@ pub(crate) fn status() -> Result<System, BootError> {
     }
 }
 
-/// Writes the boot record, unless this boot has one, and what opening the log had to repair.
-pub(crate) fn begin(log: &Log, system: &System, cut: u64) -> Result<(), BootError> {
+/// Writes the boot record, unless this boot has one, what opening the log had to repair, and a person's word about it.
+pub(crate) fn begin(log: &Log, system: &System, cut: u64, outside: &Outside) -> Result<(), BootError> {
     let mut drafts = Vec::new();
     let draft = |kind, payload: serde_json::Value| Draft {
         kind,
@@ -67,6 +68,7 @@ pub(crate) fn begin(log: &Log, system: &System, cut: u64) -> Result<(), BootErro
             "boot": system.boot_id,
             "measurements": system.measured,
             "previous_end": previous_end,
+            "boot_state": outside.told(),
             "key": log.key().ed25519_line(),
             "key_ml_dsa": log.key().ml_dsa_line(),
         });
@@ -75,6 +77,7 @@ pub(crate) fn begin(log: &Log, system: &System, cut: u64) -> Result<(), BootErro
     if cut > 0 {
         drafts.push(draft(Kind::Repair, json!({ "removed_bytes": cut })));
     }
+    drafts.extend(outside.accepted());
     for answer in log.append(&drafts, &now(&system.boot_id)) {
         answer?;
     }
@@ -97,13 +100,13 @@ fn end_of(log: &Log, boot: &Record) -> Result<String, QueryError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use aios_wire::init::{BootTimes, FirmwareKeys, Measured, Origin, SigningKeys};
 
     use super::*;
     use crate::open::open;
 
-    fn system(boot_id: &str) -> System {
+    pub(crate) fn system(boot_id: &str) -> System {
         System {
             version: "1.2.3".into(),
             origin: Origin::Live,
@@ -123,10 +126,10 @@ mod tests {
     fn each_boot_is_begun_once_and_a_repair_is_recorded() {
         let folder = tempfile::tempdir().expect("a folder");
         let (log, ..) = open(folder.path(), || Ok([7; 96])).expect("a new log");
-        begin(&log, &system("one"), 0).expect("begun");
-        begin(&log, &system("one"), 0).expect("goes on");
-        begin(&log, &system("one"), 40).expect("goes on after a repair");
-        begin(&log, &system("two"), 0).expect("begun");
+        begin(&log, &system("one"), 0, &Outside::None).expect("begun");
+        begin(&log, &system("one"), 0, &Outside::None).expect("goes on");
+        begin(&log, &system("one"), 40, &Outside::None).expect("goes on after a repair");
+        begin(&log, &system("two"), 0, &Outside::None).expect("begun");
         let lines = log.query(&Filter::default()).expect("answered");
         let records = lines.iter().map(|line| Record::decode(line.as_bytes()).expect("a record"));
         let seen: Vec<_> = records.map(|record| (record.kind, record.boot)).collect();
@@ -142,7 +145,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (log, ..) = open(folder.path(), || Ok([7; 96])).expect("a new log");
         let end = |boot: &str| {
-            begin(&log, &system(boot), 0).expect("begun");
+            begin(&log, &system(boot), 0, &Outside::None).expect("begun");
             let record = log.newest(Kind::Boot).expect("read").expect("begun");
             record.payload["previous_end"].as_str().expect("a text").to_owned()
         };

@@ -67,18 +67,19 @@ pub(crate) struct Batch {
 impl Batch {
     /// Adds an entry; entries come in order.
     pub(crate) fn push(&mut self, line: &Line<'_>) {
-        let (block, place) = ((line.index / BLOCK) as u32, (line.index % BLOCK) as u16);
+        let Line { index, parts } = line;
+        let (block, place) = ((index / BLOCK) as u32, (index % BLOCK) as u16);
         let mut add = |term| self.terms.entry((term, block)).or_default().push(place);
-        add(kind_term(line.kind));
-        add(term("subject", line.subject));
-        if line.writer != line.subject {
-            add(term("subject", line.writer));
+        add(kind_term(parts.kind));
+        add(term("subject", parts.subject.as_str()));
+        if parts.writer != parts.subject {
+            add(term("subject", parts.writer.as_str()));
         }
-        if !line.action.is_empty() {
-            add(term("action", line.action));
+        if !parts.action.as_str().is_empty() {
+            add(term("action", parts.action.as_str()));
         }
-        let time = self.times.entry(block).or_insert((line.wall, line.wall));
-        *time = (time.0.min(line.wall), time.1.max(line.wall));
+        let time = self.times.entry(block).or_insert((parts.wall, parts.wall));
+        *time = (time.0.min(parts.wall), time.1.max(parts.wall));
     }
 }
 

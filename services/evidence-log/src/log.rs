@@ -349,7 +349,7 @@ impl Log {
 
 impl Entry {
     fn line(&self, stamp: &Stamp, clock: Clock, index: u64) -> Result<String, RecordError> {
-        let parts = Parts {
+        let parts: Parts<'_> = Parts {
             kind: self.kind,
             writer: &self.writer,
             subject: self.subject.as_deref().unwrap_or(&self.writer),

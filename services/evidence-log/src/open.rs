@@ -270,7 +270,7 @@ fn last_wall(segment: &dyn Bytes, derived: &Derived, size: u64) -> Option<u64> {
     let place = derived.places(size.checked_sub(1)?, 1).ok()?.pop()?;
     let mut entry = vec![0; place.length as usize];
     read_exact(segment, place.offset, &mut entry).ok()?;
-    Line::parse(&entry).ok().map(|line| line.wall)
+    Line::parse(&entry).ok().map(|line| line.parts.wall)
 }
 
 fn judge(

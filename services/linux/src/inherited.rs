@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "an inherited descriptor is a bare number until somebody takes it")]
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -30,6 +31,26 @@ pub fn listening_socket() -> io::Result<UnixListener> {
 
 /// The number of the kernel's audit records, behind the listening socket.
 pub const AUDIT: i32 = 4;
+
+/// The number of the boot state partition, behind that.
+pub const BOOT_STATE: i32 = 5;
+
+/// The boot state partition, open for reading and writing, where the unit asks for it and the disk has one. It can be taken
+/// once.
+pub fn boot_state() -> io::Result<Option<File>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if std::env::var("AIOS_BOOT_STATE").ok().as_deref() != Some("5") {
+        return Ok(None);
+    }
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the boot state was taken before"));
+    }
+    crate::attempt::open_descriptor(BOOT_STATE)?;
+    // SAFETY: PID 1 gives the service descriptor 5 as its own, it is open, and `TAKEN` lets only one owner have it.
+    let partition = unsafe { OwnedFd::from_raw_fd(BOOT_STATE) };
+    rustix::io::fcntl_setfd(&partition, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(Some(partition.into()))
+}
 
 /// The kernel's audit records, which PID 1 passes to the one service that reads them. It can be taken once.
 pub fn audit_records() -> io::Result<crate::audit::AuditReader> {

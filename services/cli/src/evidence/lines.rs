@@ -26,7 +26,7 @@ pub(crate) fn tone(record: &Record) -> Tone {
     let field = |name: &str| record.payload.get(name).and_then(Value::as_str);
     match record.kind {
         Kind::Denial | Kind::ApprovalRejected => Tone::Bad,
-        Kind::ApprovalRequested | Kind::Repair | Kind::Pruned => Tone::Waits,
+        Kind::ApprovalRequested | Kind::Repair | Kind::Restored | Kind::Pruned => Tone::Waits,
         Kind::ApprovalGranted => Tone::Good,
         Kind::UnitEvent => match field("what") {
             Some("failed" | "exited" | "lost") => Tone::Bad,

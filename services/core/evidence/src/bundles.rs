@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use aios_ids::Digest;
 
 use crate::export::{Fault, Fetch};
-use crate::form::plain_text;
 use crate::keys::VerifierKey;
 use crate::kind::Kind;
 use crate::record::{Line, Record};
@@ -80,15 +79,15 @@ fn check_one(fetch: &Fetch<'_>, key: &VerifierKey, tile: TileAt) -> Result<Check
 
 impl CheckedBundle {
     fn read(&mut self, index: u64, entry: &[u8], key: &VerifierKey) -> Result<(), Fault> {
-        let record = Line::parse(entry).map_err(|source| Fault::Record { index, source })?;
-        if record.index != index {
-            return Err(Fault::Place { index, says: record.index });
+        let Line { index: says, parts } = Line::parse(entry).map_err(|source| Fault::Record { index, source })?;
+        if says != index {
+            return Err(Fault::Place { index, says });
         }
-        *self.kinds.entry(record.kind).or_default() += 1;
-        if self.boots.last().is_none_or(|last| last != record.boot) {
-            self.boots.push(plain_text(record.boot));
+        *self.kinds.entry(parts.kind).or_default() += 1;
+        if self.boots.last().is_none_or(|last| last != parts.boot.as_str()) {
+            self.boots.push(parts.boot.plain());
         }
-        if index == 0 || record.kind == Kind::Pruned {
+        if index == 0 || parts.kind == Kind::Pruned {
             let record = Record::decode(entry).map_err(|source| Fault::Record { index, source })?;
             let names =
                 |field: &str, line: &str| record.payload.get(field).and_then(|text| text.as_str()) == Some(line);

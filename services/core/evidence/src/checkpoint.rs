@@ -60,6 +60,11 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// What a note says of itself, for people: whether anybody signed it is not looked at.
+    pub fn unverified(note: &[u8]) -> Result<Self, CheckpointError> {
+        Self::parse(Note::parse(note)?.unverified_text())
+    }
+
     fn parse(text: &str) -> Result<Self, CheckpointError> {
         let mut lines = text.split('\n');
         let (Some(origin), Some(size_text), Some(root)) = (lines.next(), lines.next(), lines.next()) else {

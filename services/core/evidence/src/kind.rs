@@ -68,7 +68,7 @@ kinds! {
     /// The log begins or goes on in a new boot. Written by the log.
     Boot = "boot", 197, Forever, [
         "version": Text, "origin": Json, "root_hash": Text, "secure_boot": Flag, "boot": Text, "key": Text,
-        "key_ml_dsa": Text, "previous_end": Text, "measurements": Json,
+        "key_ml_dsa": Text, "previous_end": Text, "measurements": Json, "boot_state": Json,
     ];
     /// PID 1 saw or did something. Written by the log from PID 1's events.
     UnitEvent = "unit-event", 1000, Standard, [
@@ -76,6 +76,8 @@ kinds! {
     ];
     /// The log's own start removed an append that had not been finished. Written by the log.
     Repair = "repair", 1001, Forever, ["removed_bytes": Whole];
+    /// A person let a log go on that does not have all that the boot state partition knew of. Written by the log.
+    Restored = "restored", 1007, Forever, ["head": Json, "instead_of": Json];
     /// Entries were removed because their time was over. Written by the log.
     Pruned = "pruned", 1006, Forever, ["ranges": Json, "count": Whole, "before": Whole];
     /// The kernel refused something. Written by the log from the kernel's audit records.

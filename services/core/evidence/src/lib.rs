@@ -4,6 +4,7 @@
 //! Bytes, time and keys come in as arguments; nothing here reads a file or a clock. The daemon, the command line and
 //! recovery run this same code. The formats are on one page: `docs/formats/evidence.md`.
 
+pub mod boot_state;
 mod bundle;
 mod bundles;
 mod checkpoint;
@@ -33,7 +34,7 @@ pub use kind::{Kind, Retention, STANDARD_DAYS};
 pub use note::{Ed25519Key, Note, NoteError};
 pub use proof::{InclusionBundle, ProofError};
 pub use query::Filter;
-pub use record::{Clock, Line, Parts, RECORD_LIMIT, Record, RecordError, spelled};
+pub use record::{Clock, Line, Parts, RECORD_LIMIT, Record, RecordError, Spelled, spelled};
 pub use runs::Runs;
 pub use schema::{Cleared, CommitmentKey, Field, Form, canonical_text, clear};
 pub use tile::{ResourcePath, ResourcePathError, TILE_WIDTH, TileAt, encode_bundle_entry, split_bundle, tiles_of};

@@ -1,6 +1,6 @@
 //! Signed notes (C2SP signed-note): a text and the signatures under it; Ed25519 keys, and the line that carries one.
 //!
-//! A note's text means nothing until [`Note::verify`] has returned it; there is no other way to it.
+//! A note's text means nothing until [`Note::verify`] has returned it; the other way to it says so in its name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -181,6 +181,11 @@ impl Note {
             return Err(NoteError::Form("it has more than 32 signatures"));
         }
         Ok(Self { text: text.to_owned(), signatures })
+    }
+
+    /// The text, whoever wrote it.
+    pub(crate) fn unverified_text(&self) -> &str {
+        &self.text
     }
 
     /// The text, once `key` is known to have signed it. Signatures of other keys are of no concern.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kind::Kind;
-use crate::record::{Line, Record, spelled};
+use crate::record::{Line, Record, Spelled, spelled};
 
 /// Which records to give, oldest first. Without `after` the newest that match are given, with it the next ones after that
 /// index, so that a reader can walk the whole log.
@@ -46,14 +46,14 @@ impl Filter {
         if self.text.as_ref().is_some_and(|wanted| !text.contains(wanted.as_str())) {
             return Some(false);
         }
-        let line = Line::parse(text.as_bytes()).ok()?;
-        let is = |wanted: &String, inside: &str| spelled(wanted) == inside;
-        let plain = self.kind.is_none_or(|kind| kind == line.kind)
-            && self.subject.as_ref().is_none_or(|wanted| is(wanted, line.subject) || is(wanted, line.writer))
-            && self.action.as_ref().is_none_or(|wanted| is(wanted, line.action))
-            && self.after.is_none_or(|after| line.index > after)
-            && self.from.is_none_or(|from| line.wall >= from)
-            && self.until.is_none_or(|until| line.wall <= until);
+        let Line { index, parts } = Line::parse(text.as_bytes()).ok()?;
+        let is = |wanted: &String, inside: Spelled<'_>| spelled(wanted) == inside.as_str();
+        let plain = self.kind.is_none_or(|kind| kind == parts.kind)
+            && self.subject.as_ref().is_none_or(|wanted| is(wanted, parts.subject) || is(wanted, parts.writer))
+            && self.action.as_ref().is_none_or(|wanted| is(wanted, parts.action))
+            && self.after.is_none_or(|after| index > after)
+            && self.from.is_none_or(|from| parts.wall >= from)
+            && self.until.is_none_or(|until| parts.wall <= until);
         let Some(outcome) = self.outcome.as_deref().filter(|_| plain) else { return Some(plain) };
         Some(Record::decode(text.as_bytes()).ok()?.outcome() == Some(outcome))
     }

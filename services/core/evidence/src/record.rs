@@ -113,23 +113,23 @@ pub enum RecordError {
     Form(&'static str),
 }
 
-/// A record's parts before it has a place; texts as they are.
-#[derive(Debug, Clone, Copy)]
-pub struct Parts<'a> {
+/// A record's parts without its place: with texts as they are when it is written, [`Spelled`] when it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts<'a, Text = &'a str> {
     /// What it is about.
     pub kind: Kind,
-    /// Who writes.
-    pub writer: &'a str,
+    /// Who wrote it.
+    pub writer: Text,
     /// Whom it is about.
-    pub subject: &'a str,
+    pub subject: Text,
     /// The action, or nothing.
-    pub action: &'a str,
+    pub action: Text,
     /// The digest of its envelope.
     pub digest: Option<Digest>,
     /// The policy in force, or `none`.
-    pub epoch: &'a str,
+    pub epoch: Text,
     /// The boot.
-    pub boot: &'a str,
+    pub boot: Text,
     /// Milliseconds since the kernel started.
     pub at_ms: u64,
     /// Milliseconds since 1970.
@@ -138,6 +138,22 @@ pub struct Parts<'a> {
     pub clock: Clock,
     /// The payload's canonical text.
     pub payload: &'a str,
+}
+
+/// A text as it stands in a record, between its quotation marks. A text has one spelling, so equal ones are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spelled<'a>(&'a str);
+
+impl<'a> Spelled<'a> {
+    /// The bytes between the quotation marks.
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// The text that is spelled.
+    pub fn plain(self) -> String {
+        plain_text(self.0)
+    }
 }
 
 /// A text as it stands in a record, between its quotation marks.
@@ -188,7 +204,7 @@ impl Record {
     /// The one text of the record, without a newline at its end.
     pub fn encode(&self) -> Result<String, RecordError> {
         let payload = canonical::write(&Value::Object(self.payload.clone()));
-        let parts = Parts {
+        let parts: Parts<'_> = Parts {
             kind: self.kind,
             writer: &self.writer,
             subject: &self.subject,
@@ -206,20 +222,20 @@ impl Record {
 
     /// Reads exactly what [`Record::encode`] writes.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        let line = Line::parse(bytes)?;
-        let payload = serde_json::from_str(line.payload).map_err(|_| RecordError::Form("payload"))?;
+        let Line { index, parts } = Line::parse(bytes)?;
+        let payload = serde_json::from_str(parts.payload).map_err(|_| RecordError::Form("payload"))?;
         Ok(Self {
-            index: line.index,
-            kind: line.kind,
-            writer: plain_text(line.writer),
-            subject: plain_text(line.subject),
-            action: plain_text(line.action),
-            digest: line.digest,
-            epoch: plain_text(line.epoch),
-            boot: plain_text(line.boot),
-            at_ms: line.at_ms,
-            wall: line.wall,
-            clock: line.clock,
+            index,
+            kind: parts.kind,
+            writer: parts.writer.plain(),
+            subject: parts.subject.plain(),
+            action: parts.action.plain(),
+            digest: parts.digest,
+            epoch: parts.epoch.plain(),
+            boot: parts.boot.plain(),
+            at_ms: parts.at_ms,
+            wall: parts.wall,
+            clock: parts.clock,
             payload,
         })
     }
@@ -247,34 +263,13 @@ impl Record {
     }
 }
 
-/// A record's line, checked to the last byte and not copied. Its texts are as they stand between their quotation marks: a
-/// text has one spelling, so equal ones are equal.
+/// A record's line, checked to the last byte and not copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
     /// Its place in the log.
     pub index: u64,
-    /// What it is about.
-    pub kind: Kind,
-    /// Who wrote it.
-    pub writer: &'a str,
-    /// Whom it is about.
-    pub subject: &'a str,
-    /// The action, or nothing.
-    pub action: &'a str,
-    /// The digest of its envelope.
-    pub digest: Option<Digest>,
-    /// The policy in force.
-    pub epoch: &'a str,
-    /// The boot.
-    pub boot: &'a str,
-    /// Milliseconds since the kernel started.
-    pub at_ms: u64,
-    /// Milliseconds since 1970.
-    pub wall: u64,
-    /// What that is worth.
-    pub clock: Clock,
-    /// The payload's text.
-    pub payload: &'a str,
+    /// The rest.
+    pub parts: Parts<'a, Spelled<'a>>,
 }
 
 impl<'a> Line<'a> {
@@ -286,11 +281,11 @@ impl<'a> Line<'a> {
         let text = str::from_utf8(bytes).map_err(|_| RecordError::Utf8)?;
         let mut reader = Reader { text, at: 0 };
         let index = reader.number("{\"index\":", "index")?;
-        let kind = reader.text(",\"kind\":", "kind")?.parse()?;
+        let kind = reader.text(",\"kind\":", "kind")?.as_str().parse()?;
         let writer = reader.text(",\"writer\":", "writer")?;
         let subject = reader.text(",\"subject\":", "subject")?;
         let action = reader.text(",\"action\":", "action")?;
-        let digest = match reader.text(",\"digest\":", "digest")? {
+        let digest = match reader.text(",\"digest\":", "digest")?.as_str() {
             "" => None,
             hex => Some(hex.parse().map_err(|_| RecordError::Form("digest"))?),
         };
@@ -298,13 +293,14 @@ impl<'a> Line<'a> {
         let boot = reader.text(",\"boot\":", "boot")?;
         let at_ms = reader.number(",\"at_ms\":", "at_ms")?;
         let wall = reader.number(",\"wall\":", "wall")?;
-        let clock = reader.text(",\"clock\":", "clock")?;
+        let clock = reader.text(",\"clock\":", "clock")?.as_str();
         let clock = Clock::ALL.into_iter().find(|known| known.as_str() == clock).ok_or(RecordError::Form("clock"))?;
         let payload = reader.object(",\"payload\":", "payload")?;
         if &text[reader.at..] != "}" {
             return Err(RecordError::Form("what follows the payload"));
         }
-        Ok(Self { index, kind, writer, subject, action, digest, epoch, boot, at_ms, wall, clock, payload })
+        let parts = Parts { kind, writer, subject, action, digest, epoch, boot, at_ms, wall, clock, payload };
+        Ok(Self { index, parts })
     }
 }
 
@@ -329,12 +325,12 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    fn text(&mut self, before: &str, what: &'static str) -> Result<&'a str, RecordError> {
+    fn text(&mut self, before: &str, what: &'static str) -> Result<Spelled<'a>, RecordError> {
         self.step(before, what)?;
         let end = string_end(self.text.as_bytes(), self.at).ok_or(RecordError::Form(what))?;
         let inside = &self.text[self.at + 1..end - 1];
         self.at = end;
-        Ok(inside)
+        Ok(Spelled(inside))
     }
 
     fn object(&mut self, before: &str, what: &'static str) -> Result<&'a str, RecordError> {

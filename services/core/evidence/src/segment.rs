@@ -224,7 +224,7 @@ impl Replay {
         if line.index != index {
             return Err(Damage::Record { index, source: None });
         }
-        if line.kind == Kind::Pruned {
+        if line.parts.kind == Kind::Pruned {
             self.cover.add_ranges(Record::decode(entry).map_err(wrong)?.payload.get("ranges"));
         }
         Ok(())
