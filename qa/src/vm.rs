@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 pub use console::{Console, Echo, Output};
 pub use error::VmError;
 pub use options::{
-    Bus, Chipset, Consoles, DirectKernel, DirectStart, Firmware, Medium, NetworkBoot, Options, Sector, SecureBoot,
-    parse_size,
+    Bus, Chipset, Clock, Consoles, DirectKernel, DirectStart, Firmware, Medium, NetworkBoot, Options, Sector,
+    SecureBoot, parse_size,
 };
 pub use play::{Login, play, vm};
 
@@ -196,7 +196,11 @@ fn prepare(options: &Options, folder: &Folder, console: ConsoleUser) -> Result<(
         disks,
         monitor: folder.path.join("monitor"),
         tpm: tpm_socket,
-        accelerator: firmware::accelerator(),
+        accelerator: match options.clock {
+            Clock::Host => firmware::accelerator(),
+            // Only translation can count.
+            Clock::Instructions => qemu::Accelerator::Tcg,
+        },
         console,
     };
     Ok((prepared, tpm))

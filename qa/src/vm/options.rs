@@ -99,6 +99,20 @@ pub struct Options {
     /// The machine may not reach anything but servers of this fixture
     #[arg(skip)]
     pub closed_network: bool,
+
+    /// What the machine's time follows
+    #[arg(skip)]
+    pub clock: Clock,
+}
+
+/// What the machine's time follows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// This host's.
+    #[default]
+    Host,
+    /// The machine's own instructions, one nanosecond each: what else the host does changes nothing.
+    Instructions,
 }
 
 /// A program that the firmware fetches by itself.
@@ -233,6 +247,7 @@ impl Default for Options {
             firmware_config: Vec::new(),
             direct: None,
             closed_network: false,
+            clock: Clock::Host,
         }
     }
 }

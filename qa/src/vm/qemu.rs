@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::options::{Bus, Chipset, Consoles, Medium, Options, Sector, SecureBoot};
+use super::options::{Bus, Chipset, Clock, Consoles, Medium, Options, Sector, SecureBoot};
 
 /// The files and sockets of one machine.
 #[derive(Debug, Clone)]
@@ -108,6 +108,10 @@ fn board(line: &mut Line, options: &Options, prepared: &Prepared) {
         Accelerator::Tcg => "max,-erms",
     };
     line.add("-cpu", cpu);
+    if options.clock == Clock::Instructions {
+        // A processor that waits lets the clock jump to the next timer.
+        line.add("-icount", "shift=0,sleep=off");
+    }
     line.add("-smp", options.cpus.to_string());
     line.add("-m", options.memory.to_string());
     line.add("-display", "none");
@@ -243,6 +247,13 @@ mod tests {
         assert!(serial.contains("-serial chardev:console"), "{serial}");
         let screen = line(&Options { consoles: Consoles::Screen, ..Options::default() });
         assert!(screen.contains("-vga std") && !screen.contains("-serial"), "{screen}");
+    }
+
+    #[test]
+    fn a_machine_that_counts_instructions_says_so_to_the_emulator() {
+        let counted = line(&Options { clock: Clock::Instructions, ..Options::default() });
+        assert!(counted.contains("-icount shift=0,sleep=off"), "{counted}");
+        assert!(!line(&Options::default()).contains("icount"));
     }
 
     #[test]
