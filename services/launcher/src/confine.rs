@@ -71,6 +71,8 @@ pub(crate) fn sandbox(request: &LaunchRequest, calls: &CallFilter) -> Sandbox {
         directory: PathBuf::from(PRIVATE),
         // What is written to a granted folder stays readable for its group.
         umask: 0o007,
+        // When memory is short, actions end first.
+        oom_score: Some(800),
         ..Sandbox::new(identity)
     }
 }

@@ -39,6 +39,8 @@ pub struct Sandbox {
     pub umask: u32,
     /// Its relation to a terminal.
     pub terminal: Terminal,
+    /// How soon the kernel ends it when memory is short, from -999 to 1000; absent: as its parent.
+    pub oom_score: Option<i16>,
 }
 
 impl Sandbox {
@@ -57,6 +59,7 @@ impl Sandbox {
             directory: PathBuf::from("/"),
             umask: 0o077,
             terminal: Terminal::None,
+            oom_score: None,
         }
     }
 }

@@ -255,6 +255,11 @@ fn confine(
 ) -> Result<Infallible, Failed> {
     step("reset signals", "", reset_signals())?;
     step("start a session", "", rustix::process::setsid())?;
+    if let Some(score) = sandbox.oom_score {
+        // Here it may still be lowered, and the file is still in view.
+        let written = std::fs::write("/proc/self/oom_score_adj", score.to_string());
+        step("set the memory score", score.to_string(), written)?;
+    }
     step("place descriptors", "", place_descriptors(program.descriptors, failure))?;
     if sandbox.terminal == Terminal::Controlling {
         step("take the terminal", "", controlling_terminal())?;

@@ -212,3 +212,15 @@ fn a_kernel_with_less_landlock_is_an_error_and_a_newer_one_confines() {
         Err(error) => assert!(error.to_string().contains("Landlock"), "{error}"),
     }
 }
+
+#[test]
+fn who_goes_first_when_memory_is_short_is_set_before_the_program_runs() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox { oom_score: Some(-700), ..shell_sandbox() };
+    assert_eq!(run(&sandbox, "cat /proc/self/oom_score_adj").expect("it starts"), "-700");
+    // Without the right to lower it, it can only be raised, by the program and by all that it starts.
+    let said = run(&sandbox, "echo -900 >/proc/self/oom_score_adj || echo refused").expect("it starts");
+    assert!(said.contains("refused"), "{said}");
+}
