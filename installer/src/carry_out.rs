@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use aios_image::data::{DataError, SeedFile, Template};
 use aios_image::disk::{self, DiskError, Payload};
 use aios_image::gpt::{GptError, Write};
-use aios_image::layout::Part;
+use aios_image::layout::{Part, Place};
 use aios_image::medium::Medium as _;
 use aios_image::second_reader::{self, SecondReaderError};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -86,7 +86,7 @@ pub fn carry_out(
     };
     let device = open(&path).map_err(on_disk("open"))?;
     say("removing what the disk had");
-    wipe(&device, plan.disk.bytes).map_err(on_disk("wipe"))?;
+    wipe(&device, plan.disk.bytes, plan.layout.place(Part::BootState)).map_err(on_disk("wipe"))?;
     say("writing the release");
     let blocks = payload.release.blocks;
     let mut last = 0;
@@ -121,12 +121,14 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(path)
 }
 
-/// Both ends, where tables are; everything that counts is written anew.
-fn wipe(device: &File, bytes: u64) -> io::Result<()> {
+/// Both ends, where tables are, and what an earlier installation kept in the boot state: its evidence is not this one's.
+/// Everything else that counts is written anew.
+fn wipe(device: &File, bytes: u64, boot_state: Place) -> io::Result<()> {
     let zeros = vec![0; 1 << 20];
     for offset in [0, bytes - zeros.len() as u64] {
         device.write_at(offset, &zeros)?;
     }
+    device.write_at(boot_state.start, &vec![0; boot_state.length as usize])?;
     device.sync()
 }
 
@@ -219,11 +221,30 @@ fn check_files(partition: &Path, files: &[SeedFile]) -> Result<(), InstallError>
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
     use std::process::Command;
 
-    use aios_image::layout::Place;
+    use aios_image::layout::Layout;
 
     use super::*;
+
+    #[test]
+    fn nothing_of_an_earlier_installation_is_left_where_it_would_count() {
+        let bytes = 2 << 30;
+        let place = Layout::plan(bytes, 512).expect("large enough").place(Part::BootState);
+        let disk = tempfile::tempfile().expect("a file");
+        disk.set_len(bytes).expect("sparse");
+        let places = [512, place.start, place.start + place.length - 1, bytes - 512];
+        for offset in places {
+            disk.write_all_at(b"x", offset).expect("written");
+        }
+        wipe(&disk, bytes, place).expect("wiped");
+        for offset in places {
+            let mut byte = [1];
+            disk.read_exact_at(&mut byte, offset).expect("readable");
+            assert_eq!(byte, [0], "at {offset}");
+        }
+    }
 
     /// A loop device that goes away with the test.
     struct LoopDevice(PathBuf);

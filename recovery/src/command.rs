@@ -9,6 +9,7 @@ pub(crate) enum Command {
     Verify { place: Option<String> },
     Rollback { disk: Option<String> },
     Export { device: String },
+    AcceptRestored { records: Option<u64> },
     Shell { line: Option<String> },
     Reboot,
     PowerOff,
@@ -23,6 +24,8 @@ pub(crate) enum CommandError {
     TooMuch(&'static str),
     #[error("'export' needs the device of a FAT volume")]
     NoDevice,
+    #[error("'accept-restored' takes the number of records that the log has, and '{0}' is none")]
+    NoNumber(String),
 }
 
 pub(crate) const HELP: &str = "\
@@ -31,9 +34,11 @@ verify [PLACE]    check evidence: a device, a folder or a file; without one, the
                   labelled AIOS-EXPORT, else the data partition
 rollback [DISK]   make the boot loader start the release before the newest one
 export DEVICE     copy the evidence of the data partition to a FAT volume labelled AIOS-EXPORT
+accept-restored [RECORDS]
+                  let the log go on although the boot state knows of more; alone, shows both
 shell [COMMAND]   a busybox shell on this terminal; its exit status comes back
 reboot, poweroff  end recovery
-No disk is written to but by 'rollback' and 'export', and by what is done in the shell.
+No disk is written to but by 'rollback', 'export' and 'accept-restored RECORDS', and by what is done in the shell.
 ";
 
 /// Reads a line; `aios` and `recovery` in front of a command may stand there or not.
@@ -55,6 +60,10 @@ pub(crate) fn parse(line: &str) -> Result<Command, CommandError> {
         "verify" => Ok(Command::Verify { place: argument }),
         "rollback" => Ok(Command::Rollback { disk: argument }),
         "export" => argument.map(|device| Command::Export { device }).ok_or(CommandError::NoDevice),
+        "accept-restored" => match argument.map(|text| text.parse().map_err(|_| text)).transpose() {
+            Ok(records) => Ok(Command::AcceptRestored { records }),
+            Err(text) => Err(CommandError::NoNumber(text.chars().take(80).collect())),
+        },
         "shell" => Ok(Command::Shell { line: argument }),
         "reboot" => alone("reboot", Command::Reboot),
         "poweroff" => alone("poweroff", Command::PowerOff),
@@ -89,6 +98,8 @@ mod tests {
     fn a_place_is_the_rest_of_the_line() {
         check("verify", Command::Verify { place: None });
         check("verify /mnt/my stick ", Command::Verify { place: Some("/mnt/my stick".into()) });
+        check("accept-restored", Command::AcceptRestored { records: None });
+        check("accept-restored 41", Command::AcceptRestored { records: Some(41) });
         check("shell ls -l | head", Command::Shell { line: Some("ls -l | head".into()) });
     }
 
@@ -97,11 +108,12 @@ mod tests {
         assert_eq!(parse("action submit"), Err(CommandError::Unknown("action".into())));
         assert_eq!(parse("reboot now"), Err(CommandError::TooMuch("reboot")));
         assert_eq!(parse("export "), Err(CommandError::NoDevice));
+        assert_eq!(parse("accept-restored all"), Err(CommandError::NoNumber("all".into())));
     }
 
     proptest! {
         #[test]
-        fn no_line_makes_it_panic(line in "(aios |recovery |verify |shell )?\\PC{0,60}") {
+        fn no_line_makes_it_panic(line in "(aios |recovery |verify |accept-restored |shell )?\\PC{0,60}") {
             let _ = parse(&line).is_ok();
         }
     }

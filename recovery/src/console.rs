@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGINT, SIGQUIT, SIGTSTP};
 use crate::command::{self, Command, HELP};
 use crate::end::{self, Afterwards};
 use crate::failure::Failure;
-use crate::{evidence, export, machine, marks, rollback, status, terminals};
+use crate::{accept, evidence, export, machine, marks, rollback, status, terminals};
 
 /// The longest line; a terminal gives no longer one either.
 const LINE_LIMIT: u64 = 4096;
@@ -59,6 +59,7 @@ fn carry_out(line: &str) -> Result<u8, Failure> {
         Command::Verify { place } => evidence::verify(place.as_deref())?,
         Command::Rollback { disk } => rollback::run(disk.as_deref())?,
         Command::Export { device } => export::run(&device)?,
+        Command::AcceptRestored { records } => accept::run(records)?,
         Command::Shell { line } => return shell(line.as_deref()),
         Command::Reboot => end::end(Afterwards::Reboot)?,
         Command::PowerOff => end::end(Afterwards::PowerOff)?,

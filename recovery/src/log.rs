@@ -3,11 +3,13 @@
 //! What is not stored (tiles, bundles) is computed, so that [`aios_evidence::verify_export`] checks the log as it checks
 //! an export, and so that an export can be written from it.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use aios_evidence::boot_state::{self, Before, Distrust, Found, Ring, Standing};
 use aios_evidence::scan::{Place, scan, tail};
 use aios_evidence::segment::{Damage, FRAME_LIMIT, Frame, HEADER, Next, Refusal, Verdict, judge};
 use aios_evidence::{
@@ -17,7 +19,7 @@ use aios_evidence::{
 
 /// The file that the log is.
 pub(crate) const SEGMENT: &str = "segment";
-const CHECKPOINT: &str = "checkpoint";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 
 /// A head is a short note.
 const HEAD_LIMIT: u64 = 96 * 1024;
@@ -47,7 +49,7 @@ pub(crate) struct Log {
     segment: File,
     tree: Tree,
     places: Vec<Place>,
-    key: String,
+    key: VerifierKey,
     note: Vec<u8>,
     head: Checkpoint,
     /// Bytes of an append that was never finished.
@@ -83,12 +85,26 @@ impl Log {
             Verdict::Whole => 0,
             Verdict::CutTail => length - scanned.end,
         };
-        Ok(Self { segment, tree, places, key: key.to_string(), note, head, unfinished })
+        Ok(Self { segment, tree, places, key, note, head, unfinished })
     }
 
     /// How many records the stored head has.
     pub(crate) fn signed(&self) -> u64 {
         self.head.size
+    }
+
+    /// The stored head and its note.
+    pub(crate) fn head(&self) -> (Checkpoint, String) {
+        (self.head.clone(), String::from_utf8_lossy(&self.note).into_owned())
+    }
+
+    /// Compares it with what the boot state partition knows of. That it once had heads there is taken for granted: an empty
+    /// partition is then as much of a question as a wrong one.
+    pub(crate) fn compare(&self, ring: &Ring) -> Result<Standing, Distrust> {
+        let found = Found { key: &self.key, size: self.tree.size(), before: Before::Kept };
+        let root = |size| Ok::<_, Infallible>(self.tree.root_at(size).unwrap_or_else(|| self.tree.root()));
+        let Ok(judged) = boot_state::judge(ring, &found, root);
+        judged
     }
 
     /// Records that are whole and came after the stored head was written.

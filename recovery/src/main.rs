@@ -3,8 +3,9 @@
 //! As PID 1 ([`machine`]) it mounts the kernel's views, starts itself once a terminal and reaps. As a console
 //! ([`console`]) it answers a short list of commands: what is on the disks, whether the evidence holds, starting the
 //! release before this one, a shell. It has no service, no policy and no agent in it, asks no program of the system, and
-//! writes to a disk only when `rollback` or `export` is typed.
+//! writes to a disk only when `rollback`, `export` or `accept-restored` is typed.
 
+mod accept;
 mod blocks;
 mod cmdline;
 mod command;
