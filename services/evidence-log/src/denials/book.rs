@@ -1,7 +1,8 @@
 //! From what the kernel says to what is written: pure, with the time as an argument.
 //!
-//! A subject that runs against its walls may write twenty receipts at once and one every ten seconds afterwards; what is
-//! left out is counted in the next one. What the kernel or the socket lost is counted too.
+//! Equal refusals are one receipt, and ten seconds later one more with the number of those that followed. A subject that runs
+//! against many different walls may write twenty receipts at once and one every ten seconds afterwards; what is left out is
+//! counted in the next one. What the kernel or the socket lost is counted too.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,6 +13,8 @@ use aios_linux::calls::name_of;
 /// So many receipts of one subject at once, and one more each `REFILL_MS`.
 const BURST: u64 = 20;
 const REFILL_MS: u64 = 10_000;
+/// So many different refusals of one subject are remembered; more are written like the first of their kind.
+const REMEMBERED: usize = 64;
 /// More subjects than this share what is left: names come from the image and from actions, so this is generous.
 const SUBJECTS: usize = 4096;
 /// So many domains are known at once, and so many refusals wait for the word on whose their domain is.
@@ -101,7 +104,26 @@ enum Overflowed {
 struct Allowance {
     left: u64,
     filled_ms: u64,
+    /// What was written of late, so that more of the same is only counted.
+    written: BTreeMap<Same, Repeated>,
     /// The last receipt that was left out, with the count of all of them.
+    held: Option<Denial>,
+}
+
+/// What makes refusals equal: who tried what on what. Which process and which domain it was may differ.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Same {
+    blocker: &'static str,
+    program: String,
+    what: String,
+    target: String,
+    action: String,
+}
+
+#[derive(Debug)]
+struct Repeated {
+    since_ms: u64,
+    /// The last of those that followed, with the count of all of them.
     held: Option<Denial>,
 }
 
@@ -167,15 +189,11 @@ impl Book {
             }
         }
         for allowance in self.allowances.values_mut() {
-            if allowance.take(now_ms) {
-                match allowance.held.take() {
-                    Some(denial) => found.push(denial),
-                    None => allowance.left += 1,
-                }
-            }
+            found.extend(allowance.tick(now_ms));
         }
         // Whoever has a full allowance is as good as new.
-        self.allowances.retain(|_, allowance| allowance.left < BURST || allowance.held.is_some());
+        self.allowances
+            .retain(|_, allowance| allowance.left < BURST || allowance.held.is_some() || !allowance.written.is_empty());
         found
     }
 
@@ -211,10 +229,19 @@ impl Book {
     fn allow(&mut self, mut denial: Denial, now_ms: u64) -> Option<Denial> {
         let known = self.allowances.contains_key(&denial.whose.subject) || self.allowances.len() < SUBJECTS;
         let subject = if known { denial.whose.subject.clone() } else { String::new() };
-        let new = Allowance { left: BURST, filled_ms: now_ms, held: None };
+        let new = Allowance { left: BURST, filled_ms: now_ms, written: BTreeMap::new(), held: None };
         let allowance = self.allowances.entry(subject).or_insert(new);
+        let same = denial.same();
+        if let Some(repeated) = allowance.written.get_mut(&same) {
+            denial.count += repeated.held.take().map_or(0, |held| held.count);
+            repeated.held = Some(denial);
+            return None;
+        }
         denial.count += allowance.held.take().map_or(0, |held| held.count);
         if allowance.take(now_ms) {
+            if allowance.written.len() < REMEMBERED {
+                allowance.written.insert(same, Repeated { since_ms: now_ms, held: None });
+            }
             return Some(denial);
         }
         allowance.held = Some(denial);
@@ -235,12 +262,54 @@ impl Book {
     }
 }
 
+impl Denial {
+    fn same(&self) -> Same {
+        let program = match &self.blocker {
+            Blocker::Seccomp { program, .. } => program.clone(),
+            Blocker::Landlock { .. } | Blocker::Lost => String::new(),
+        };
+        let (what, target) = (self.what.clone(), self.target.clone());
+        Same { blocker: self.blocker.word(), program, what, target, action: self.whose.action.clone() }
+    }
+}
+
 impl Allowance {
-    /// Takes one, if there is one.
-    fn take(&mut self, now_ms: u64) -> bool {
+    /// What is to be written because time has passed: of each kind of refusal one receipt for all that followed the last,
+    /// while there are any left.
+    fn tick(&mut self, now_ms: u64) -> Vec<Denial> {
+        self.fill(now_ms);
+        let mut found = Vec::new();
+        for repeated in self.written.values_mut() {
+            if now_ms.saturating_sub(repeated.since_ms) >= REFILL_MS
+                && self.left > 0
+                && let Some(denial) = repeated.held.take()
+            {
+                self.left -= 1;
+                repeated.since_ms = now_ms;
+                found.push(denial);
+            }
+        }
+        self.written
+            .retain(|_, repeated| repeated.held.is_some() || now_ms.saturating_sub(repeated.since_ms) < REFILL_MS);
+        if self.left > 0
+            && let Some(denial) = self.held.take()
+        {
+            self.left -= 1;
+            found.push(denial);
+        }
+        found
+    }
+
+    /// Gives back one for each period that has passed.
+    fn fill(&mut self, now_ms: u64) {
         let new = now_ms.saturating_sub(self.filled_ms) / REFILL_MS;
         self.left = (self.left + new).min(BURST);
         self.filled_ms += new * REFILL_MS;
+    }
+
+    /// Takes one, if there is one.
+    fn take(&mut self, now_ms: u64) -> bool {
+        self.fill(now_ms);
         let some = self.left > 0;
         self.left = self.left.saturating_sub(1);
         some
@@ -264,106 +333,4 @@ fn name(call: Call) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use aios_linux::audit::text::{Domain, StoppedCall};
-
-    use super::*;
-
-    struct People;
-
-    impl Find for People {
-        fn find(&self, uid: u32, _: u64) -> Whose {
-            Whose { subject: format!("user:{uid}"), ..Whose::default() }
-        }
-    }
-
-    fn record(serial: u32, record: AuditRecord) -> Received {
-        Received::Record(Stamp { serial, wall_ms: 0 }, record)
-    }
-
-    fn refusal(domain: u64, target: &str) -> AuditRecord {
-        let missing = "fs.read_file".to_owned();
-        AuditRecord::Refused(Refusal { domain: DomainId(domain), missing, target: target.to_owned() })
-    }
-
-    fn domain(id: u64, uid: u32) -> AuditRecord {
-        AuditRecord::Domain(Domain { id: DomainId(id), pid: 1, uid })
-    }
-
-    fn call(uid: u32) -> AuditRecord {
-        AuditRecord::Call(StoppedCall { pid: 3, uid, program: "/p".into(), call: Call::Native(101) })
-    }
-
-    #[test]
-    fn a_refusal_waits_for_the_word_on_its_domain() {
-        let mut book = Book::default();
-        assert_eq!(book.receive(record(1, refusal(5, "/a")), 0, &People), []);
-        let denials = book.receive(record(2, domain(5, 2000)), 1, &People);
-        assert_eq!(denials.len(), 1);
-        assert_eq!((denials[0].whose.subject.as_str(), denials[0].target.as_str()), ("user:2000", "/a"));
-        // From now on it is known, also after a restart that goes on with it.
-        assert_eq!(book.receive(record(3, refusal(5, "/b")), 2, &People).len(), 1);
-        let whose = denials[0].whose.clone();
-        let mut resumed = Book::resume([(DomainId(5), whose.clone())], 0);
-        assert_eq!(resumed.receive(record(4, refusal(5, "/c")), 3, &People)[0].whose, whose);
-    }
-
-    #[test]
-    fn a_refusal_that_nobody_owns_up_to_is_written_all_the_same() {
-        let mut book = Book::default();
-        book.receive(record(1, refusal(5, "/a")), 0, &People);
-        assert_eq!(book.tick(PATIENCE_MS - 1), []);
-        let denials = book.tick(PATIENCE_MS);
-        assert_eq!((denials.len(), denials[0].whose.subject.as_str()), (1, ""));
-    }
-
-    #[test]
-    fn a_flood_is_cut_off_and_counted_and_others_are_heard() {
-        let mut book = Book::default();
-        let mut written = 0;
-        for serial in 0..1000 {
-            written += book.receive(record(serial, call(2000)), 0, &People).len();
-        }
-        assert_eq!(written as u64, BURST);
-        assert_eq!(book.receive(record(1000, call(107)), 0, &People).len(), 1, "another subject has its own");
-        let later = book.tick(REFILL_MS);
-        assert_eq!(later.len(), 1);
-        assert_eq!((later[0].whose.subject.as_str(), later[0].count), ("user:2000", 1000 - BURST));
-        assert_eq!(later[0].what, "ptrace");
-        // Nothing is left over, and in the end nothing is kept.
-        assert_eq!(book.tick(REFILL_MS * 2), []);
-        assert_eq!(book.tick(REFILL_MS * 100), []);
-        assert!(book.is_idle());
-    }
-
-    #[test]
-    fn what_was_lost_is_counted_once() {
-        let mut book = Book::default();
-        let lost = |book: &mut Book, total| book.receive(Received::LostByKernel(total), 0, &People);
-        assert_eq!(lost(&mut book, 0), []);
-        assert_eq!(lost(&mut book, 7)[0].count, 7);
-        assert_eq!(lost(&mut book, 7), []);
-        assert_eq!(lost(&mut book, 9)[0].count, 2);
-        assert_eq!(Book::resume([], 9).receive(Received::LostByKernel(9), 0, &People), []);
-
-        assert_eq!(book.receive(record(10, AuditRecord::Other), 0, &People), []);
-        assert_eq!(book.receive(record(13, AuditRecord::Other), 0, &People), [], "records may change places");
-        assert_eq!(book.receive(Received::Overflow, 0, &People), []);
-        assert_eq!(book.receive(record(14, AuditRecord::Other), 0, &People), [], "they were waiting before");
-        let gap = book.receive(record(20, AuditRecord::Other), 0, &People);
-        assert_eq!((gap[0].blocker.word(), gap[0].count), ("audit", 5));
-        assert_eq!(book.receive(record(30, AuditRecord::Other), 0, &People), []);
-    }
-
-    #[test]
-    fn neither_domains_nor_waiting_refusals_grow_without_end() {
-        let mut book = Book::default();
-        for number in 0..2 * DOMAINS as u64 {
-            book.receive(record(1, domain(number, 1)), 0, &People);
-            book.receive(record(1, refusal(u64::MAX - number, "/a")), 0, &People);
-        }
-        assert!(book.domains.len() <= DOMAINS && book.waiting.len() <= WAITING);
-        book.receive(record(1, AuditRecord::DomainGone(DomainId(2 * DOMAINS as u64 - 1))), 0, &People);
-        assert_eq!(book.domains.len(), DOMAINS - 1);
-    }
-}
+mod tests;
