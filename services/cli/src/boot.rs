@@ -1,23 +1,92 @@
-//! `aios boot`: where the boot time went.
+//! `aios boot`: where the boot time went, and whether it was much more than usual.
 
-use aios_wire::init::{BootTimes, Reply, Request};
+use aios_daemon::proxy::Logs1Proxy;
+use aios_wire::init::{Reply, Request};
+use aios_wire::logs::{BootReport, Boots, Slow};
+use serde_json::json;
 
 use crate::failure::Failure;
-use crate::show::Format;
+use crate::show::{Format, read, table};
 
-pub(crate) fn run(format: Format) -> Result<(), Failure> {
-    let Reply::Status(system) = aios_daemon::init::ask(&Request::Status)? else {
-        return Err(Failure::failed("PID 1 answered something else than its status"));
+pub(crate) async fn run(format: Format) -> Result<(), Failure> {
+    let Reply::Boot(report) = aios_daemon::init::ask(&Request::Boot)? else {
+        return Err(Failure::failed("PID 1 answered something else than the times of this boot"));
     };
-    format.print(&system.boot_ms, |times: &BootTimes| {
-        let milestones =
-            [("kernel to PID 1", times.init), ("console ready", times.console), ("system ready", times.system)];
-        for (name, at) in milestones {
-            println!(
-                "{name:18} {}",
-                at.map_or_else(|| "not yet".into(), |ms| format!("{ms} ms after the kernel's start"))
-            );
-        }
+    // Without the earlier boots this one is shown all the same.
+    let boots = boots().await.unwrap_or_default();
+    let slow = boots.slow.filter(|_| boots.boots.last().is_some_and(|last| last.boot_id == report.boot_id));
+    let shown = json!({
+        "boot": report,
+        "total_ms": report.total_ms(),
+        "earlier": boots.boots.iter().filter(|boot| boot.boot_id != report.boot_id).collect::<Vec<_>>(),
+        "slow": slow,
     });
+    format.print(&shown, |_| people(&report, &boots, slow));
     Ok(())
+}
+
+async fn boots() -> Result<Boots, Failure> {
+    let connection = aios_daemon::connect("logbook").await.map_err(|error| Failure::not_reachable("logbook", error))?;
+    read("logbook", &Logs1Proxy::new(&connection).await?.boots().await?)
+}
+
+fn people(report: &BootReport, boots: &Boots, slow: Option<Slow>) {
+    for (name, took) in parts(report) {
+        println!("{name:24} {}", took.map_or_else(|| "unknown".into(), |ms| format!("{ms:>7} ms")));
+    }
+    println!();
+    let ms = |value: Option<u64>| value.map_or_else(|| "-".into(), |ms| ms.to_string());
+    table(
+        ["UNIT", "STARTED", "RUNNING", "READY", "TOOK"],
+        report.units.iter().map(|unit| {
+            let took = unit.ready_ms.map(|ready| ready - unit.started_ms);
+            [unit.name.clone(), unit.started_ms.to_string(), ms(unit.running_ms), ms(unit.ready_ms), ms(took)]
+        }),
+    );
+    println!("in milliseconds since the kernel started");
+    let earlier: Vec<_> = boots.boots.iter().filter(|boot| boot.boot_id != report.boot_id).collect();
+    if !earlier.is_empty() {
+        let totals: Vec<_> = earlier.iter().rev().take(8).map(|boot| ms(boot.total_ms())).collect();
+        println!("earlier boots, newest first: {} ms", totals.join(", "));
+    }
+    if let Some(slow) = slow {
+        println!("! this boot took {} ms; usual are {} ms", slow.took_ms, slow.usual_ms);
+    }
+}
+
+/// The boot from power to ready, part by part.
+fn parts(report: &BootReport) -> [(&'static str, Option<u64>); 7] {
+    let between = |from: Option<u64>, to: Option<u64>| to?.checked_sub(from?);
+    [
+        ("firmware", report.firmware_ms),
+        ("boot loader", report.loader_ms),
+        ("kernel", report.init_ms),
+        ("PID 1 until first unit", between(report.init_ms, report.units_ms)),
+        ("until console ready", between(report.units_ms, report.console_ms)),
+        ("until system ready", between(report.console_ms.min(report.system_ms), report.system_ms)),
+        ("together", report.total_ms()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_boot_are_its_whole() {
+        let report = BootReport {
+            firmware_ms: Some(2000),
+            loader_ms: Some(300),
+            init_ms: Some(900),
+            units_ms: Some(1100),
+            console_ms: Some(1300),
+            system_ms: Some(2600),
+            ..BootReport::default()
+        };
+        let parts = parts(&report);
+        let (whole, parts) = parts.split_last().expect("parts");
+        assert_eq!(parts.iter().filter_map(|(_, ms)| *ms).sum::<u64>(), 4900);
+        assert_eq!(whole.1, Some(4900));
+        assert_eq!(super::parts(&BootReport::default()).iter().filter(|(_, ms)| ms.is_none()).count(), 7);
+    }
 }

@@ -9,6 +9,7 @@ mod attest;
 mod boot;
 mod evidence;
 mod failure;
+mod logs;
 mod object;
 mod policy;
 mod sentence;
@@ -48,7 +49,7 @@ fn run(args: Args) -> Result<(), Failure> {
     runtime.block_on(async {
         match args.command {
             Command::Status => status::run(format).await,
-            Command::Boot => boot::run(format),
+            Command::Boot => boot::run(format).await,
             Command::Service { command } => service::run(command, format).await,
             Command::Action { command } => action::run(command, format).await,
             Command::Approval { command } => approval::run(command, format).await,

@@ -8,6 +8,7 @@ use crate::action;
 use crate::args::ServiceCommand;
 use crate::evidence;
 use crate::failure::Failure;
+use crate::logs;
 use crate::show::{Format, table};
 
 pub(crate) async fn run(command: ServiceCommand, format: Format) -> Result<(), Failure> {
@@ -39,13 +40,7 @@ pub(crate) async fn run(command: ServiceCommand, format: Format) -> Result<(), F
             });
             Ok(())
         }
-        ServiceCommand::Logs { name } => match aios_daemon::init::ask(&Request::Logs { name })? {
-            Reply::Logs { lines } => {
-                format.print(&lines, |lines| lines.iter().for_each(|line| println!("{line}")));
-                Ok(())
-            }
-            other => Err(Failure::failed(format!("PID 1 answered something else: {other:?}"))),
-        },
+        ServiceCommand::Logs(args) => logs::run(args, format).await,
         ServiceCommand::Restart { name } => action::submit("service.restart", [("name", json!(name))], format).await,
         ServiceCommand::History { name } => {
             if services()?.iter().all(|s| s.name != name) {
@@ -66,7 +61,7 @@ pub(crate) fn services() -> Result<Vec<Service>, Failure> {
     }
 }
 
-fn unknown(name: &str) -> Failure {
+pub(crate) fn unknown(name: &str) -> Failure {
     Failure::failed(format!("there is no service '{}'", name.escape_default())).hint("aios service list")
 }
 

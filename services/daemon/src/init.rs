@@ -36,6 +36,13 @@ pub fn ask(request: &Request) -> Result<Reply, AskError> {
     ask_at(&Path::new(aios_wire::SOCKET_DIR).join("init"), request)
 }
 
+/// Asks PID 1 something that it may answer only after `wait`.
+pub fn ask_patiently(request: &Request, wait: Duration) -> Result<Reply, AskError> {
+    let socket = Path::new(aios_wire::SOCKET_DIR).join("init");
+    let reach = |source| AskError::Reach { socket: socket.display().to_string(), source };
+    exchange(UnixStream::connect(&socket).map_err(reach)?, request, PATIENCE + wait)
+}
+
 fn ask_at(socket: &Path, request: &Request) -> Result<Reply, AskError> {
     let reach = |source| AskError::Reach { socket: socket.display().to_string(), source };
     let stream = UnixStream::connect(socket).map_err(reach)?;
@@ -46,11 +53,15 @@ fn ask_at(socket: &Path, request: &Request) -> Result<Reply, AskError> {
 }
 
 /// Asks PID 1 over a connection that somebody opened: PID 1 sees who opened it.
-pub fn ask_on(mut stream: UnixStream, request: &Request) -> Result<Reply, AskError> {
+pub fn ask_on(stream: UnixStream, request: &Request) -> Result<Reply, AskError> {
+    exchange(stream, request, PATIENCE)
+}
+
+fn exchange(mut stream: UnixStream, request: &Request, patience: Duration) -> Result<Reply, AskError> {
     let reach = |source| AskError::Reach { socket: "a passed connection".into(), source };
     let mut line = serde_json::to_vec(request).expect("a request has only text keys");
     line.push(b'\n');
-    stream.set_read_timeout(Some(PATIENCE)).map_err(reach)?;
+    stream.set_read_timeout(Some(patience)).map_err(reach)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(reach)?;
     stream.write_all(&line).map_err(reach)?;
     let mut answer = String::new();

@@ -103,3 +103,10 @@ pub trait Updater1 {
     fn apply(&self, source: &str) -> zbus::Result<String>;
     fn status(&self) -> zbus::Result<String>;
 }
+
+#[zbus::proxy(interface = "org.aios.Logs1", default_path = "/org/aios/Logs1", default_service = "org.aios.Logs1")]
+pub trait Logs1 {
+    fn query(&self, question: &str) -> zbus::Result<String>;
+    fn follow(&self, question: &str) -> zbus::Result<String>;
+    fn boots(&self) -> zbus::Result<String>;
+}

@@ -48,7 +48,8 @@ pub fn run(daemon: impl Future<Output = Result<(), Fatal>>) -> ExitCode {
     match runtime.block_on(daemon) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Fatal(line)) => {
-            eprintln!("{line}");
+            // PID 1 reads the number as the line's priority, and leaves it out where the line is shown.
+            eprintln!("<3>{line}");
             ExitCode::FAILURE
         }
     }

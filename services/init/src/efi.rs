@@ -29,6 +29,19 @@ pub(crate) fn chosen_entry() -> Option<String> {
     text(&format!("LoaderEntrySelected-{LOADER}"))
 }
 
+/// When the loader began and when it started the kernel's image, in microseconds since the processor started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LoaderTimes {
+    pub(crate) began_us: Option<u64>,
+    pub(crate) ended_us: Option<u64>,
+}
+
+/// What the loader left behind about its time.
+pub(crate) fn loader_times() -> LoaderTimes {
+    let time = |name: &str| text(&format!("{name}-{LOADER}"))?.parse().ok();
+    LoaderTimes { began_us: time("LoaderTimeInitUSec"), ended_us: time("LoaderTimeExecUSec") }
+}
+
 /// Whether the firmware checked signatures.
 pub(crate) fn secure_boot() -> bool {
     let path = Path::new(VARIABLES).join(format!("SecureBoot-{GLOBAL}"));

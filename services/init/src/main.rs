@@ -7,6 +7,7 @@
 //! that still reaps.
 
 mod blocks;
+mod boot_times;
 mod cgroups;
 mod clock;
 mod cmdline;
@@ -16,6 +17,8 @@ mod early;
 mod efi;
 mod failure;
 mod identity;
+mod kernel_messages;
+mod lines;
 mod machine;
 mod measure;
 mod memory;

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use aios_linux::calls::{CallFilter, Otherwise};
-use aios_linux::inherited::AUDIT;
+use aios_linux::inherited::{AUDIT, KERNEL_MESSAGES};
 use aios_linux::sandbox::{
     Allow, Capability, Identity, Mount, Namespace, PathRules, Reach, Resource, Sandbox, Tcp, Terminal as Session, View,
 };
@@ -21,6 +21,7 @@ use aios_units::unit::{Kind, Network, Own, Paths, Profile, Readiness, View as Se
 use crate::cgroups::Cgroup;
 use crate::data;
 use crate::failure::{Failure, at};
+use crate::kernel_messages::KernelMessages;
 use crate::machine::SOCKETS;
 use crate::output::Output;
 use crate::refusals::Refusals;
@@ -40,6 +41,7 @@ pub(crate) struct Starter {
     boot_id: String,
     calls: BTreeMap<Vec<String>, CallFilter>,
     sockets: BTreeMap<String, UnixListener>,
+    messages: KernelMessages,
 }
 
 /// A program on its way.
@@ -57,8 +59,12 @@ impl Starter {
         boot_id: String,
         units: impl Iterator<Item = &'a Unit>,
     ) -> Result<Self, Failure> {
+        let mut messages = KernelMessages::default();
         let mut sockets = BTreeMap::new();
         for unit in units {
+            if unit.kernel_messages {
+                messages = KernelMessages::open();
+            }
             let uid = users.id(&unit.user)?;
             for (folders, mode) in [(&unit.state, 0o700), (&unit.published, 0o755)] {
                 for folder in folders {
@@ -74,7 +80,7 @@ impl Starter {
             rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o666)).map_err(at("open", &path))?;
             sockets.insert(unit.name.to_string(), socket);
         }
-        Ok(Self { users, boot_id, calls: BTreeMap::new(), sockets })
+        Ok(Self { users, boot_id, calls: BTreeMap::new(), sockets, messages })
     }
 
     /// Starts `unit` in `cgroup`; what it prints goes to `output`, or to its terminal if it has one.
@@ -91,12 +97,17 @@ impl Starter {
         if records.is_some() {
             sandbox.environment.push(("AIOS_AUDIT".into(), AUDIT.to_string().into()));
         }
+        let messages = self.messages.descriptor().filter(|_| unit.kernel_messages);
+        if messages.is_some() {
+            sandbox.environment.push(("AIOS_KERNEL_MESSAGES".into(), KERNEL_MESSAGES.to_string().into()));
+        }
         let terminal = unit.terminal.as_ref().map(|name| Terminal { name: name.clone() });
         let listener = self.sockets.get(unit.name.as_str()).map(AsFd::as_fd);
         let streams = Streams::open(terminal.as_ref(), uid, output)?;
         let mut descriptors = streams.descriptors();
         descriptors.extend(listener.map(|socket| (socket, 3)));
         descriptors.extend(records.map(|records| (records, AUDIT)));
+        descriptors.extend(messages.map(|messages| (messages, KERNEL_MESSAGES)));
         let arguments: Vec<_> = unit.args.iter().map(Into::into).collect();
         let program = Program {
             path: Path::new(&unit.program),

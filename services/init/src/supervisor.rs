@@ -18,9 +18,11 @@ use aios_linux::signals::{self, Signals};
 use aios_units::unit::{Kind, OutputTo};
 use aios_units::{Effect, Event, Graph, Unit, What};
 use aios_wire::init::{Afterwards, Measured, System};
+use aios_wire::logs::Priority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
+use crate::boot_times::Times;
 use crate::cgroups::{self, Frozen};
 use crate::clock::now_ms;
 use crate::control::{Control, Wait};
@@ -28,7 +30,7 @@ use crate::failure::{Failure, at};
 use crate::identity::Owners;
 use crate::machine::{Machine, SOCKETS};
 use crate::measure::Words;
-use crate::output::Output;
+use crate::output::Outputs;
 use crate::power;
 use crate::refusals::Refusals;
 use crate::ring::Ring;
@@ -53,7 +55,8 @@ pub(crate) struct Supervisor {
     starter: Starter,
     refusals: Refusals,
     processes: BTreeMap<UnitName, Process>,
-    outputs: BTreeMap<UnitName, Output>,
+    outputs: Outputs,
+    times: Times,
     owners: Owners,
     sessions: Sessions,
     ring: Ring,
@@ -99,7 +102,8 @@ impl Supervisor {
             graph,
             events: VecDeque::new(),
             processes: BTreeMap::new(),
-            outputs: BTreeMap::new(),
+            outputs: Outputs::new(),
+            times: Times::default(),
             owners: Owners::default(),
             sessions: Sessions { template: session, opened: 0, waiting: BTreeMap::new() },
             ring: Ring::default(),
@@ -117,6 +121,7 @@ impl Supervisor {
 
     /// Starts the machine's units and looks after them until the machine ends.
     pub(crate) fn run(mut self) -> Result<Infallible, Failure> {
+        self.times.begin(now_ms());
         self.happened(Event::Begin);
         loop {
             self.wait();
@@ -146,11 +151,9 @@ impl Supervisor {
     }
 
     fn read_outputs(&mut self) {
-        for (name, output) in &mut self.outputs {
-            output.read();
-            if self.graph.unit(name).is_some_and(|unit| unit.output == OutputTo::Consoles) {
-                output.take_new().for_each(say_everywhere);
-            }
+        self.outputs.read(now_ms());
+        for unit in self.graph.units().filter(|unit| unit.output == OutputTo::Consoles) {
+            self.outputs.take_new(&unit.name).iter().for_each(|line| say_everywhere(line));
         }
     }
 
@@ -162,9 +165,7 @@ impl Supervisor {
         ];
         let pending = self.processes.values().filter(|process| process.report.is_none());
         waits.extend(pending.map(|process| PollFd::new(&process.running.child.report, PollFlags::IN)));
-        for output in self.outputs.values() {
-            waits.extend(output.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        }
+        waits.extend(self.outputs.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         for (fd, wait) in self.control.waits() {
             let flags = match wait {
                 Wait::Read => PollFlags::IN,
@@ -173,7 +174,7 @@ impl Supervisor {
             waits.push(PollFd::from_borrowed_fd(fd, flags));
         }
         let deadlines =
-            [self.graph.next_deadline(), self.control.next_deadline(), self.shutdown.map(|(_, deadline)| deadline)];
+            [self.graph.next_deadline(), self.control.next_deadline(), self.outputs.next_deadline(), self.shutdown.map(|(_, deadline)| deadline)];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
             let ms = deadline.saturating_sub(now_ms());
             Timespec { tv_sec: (ms / 1000).cast_signed(), tv_nsec: (ms % 1000 * 1_000_000).cast_signed() }
@@ -201,6 +202,7 @@ impl Supervisor {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Spawn(name) => {
+                self.times.started(&name, now_ms());
                 if let Err(failure) = self.start(&name) {
                     self.events.push_back(Event::NotStarted(name, failure.to_string()));
                 }
@@ -246,6 +248,11 @@ impl Supervisor {
     fn record(&mut self, unit: Option<&UnitName>, what: What, detail: String) {
         let now = now_ms();
         if let Some(name) = unit {
+            match what {
+                What::Started => self.times.running(name, now),
+                What::Ready => self.times.ready(name, now),
+                _ => {}
+            }
             let kind = self.graph.unit(name).map(|unit| unit.kind);
             if what == What::Ready && kind == Some(Kind::Terminal) && self.system.boot_ms.console.is_none() {
                 self.system.boot_ms.console = Some(now);
@@ -253,12 +260,20 @@ impl Supervisor {
             }
             if matches!(what, What::Exited | What::Failed) && kind != Some(Kind::Terminal) {
                 say_everywhere(&format!("init: {name} {}: {detail}", what.word()));
-                if let Some(output) = self.outputs.get_mut(name).filter(|_| what == What::Exited) {
-                    output.read();
-                    output.last(SHOWN_LINES).for_each(|line| say_everywhere(&format!("  {name}: {line}")));
+                if what == What::Exited {
+                    let last = self.outputs.last(name, SHOWN_LINES, now);
+                    last.iter().for_each(|line| say_everywhere(&format!("  {name}: {line}")));
                 }
             }
         }
+        let priority = match what {
+            What::Failed => Priority::Err,
+            What::Exited | What::Frozen => Priority::Warning,
+            _ => Priority::Info,
+        };
+        let about = unit.map_or_else(|| what.word().to_owned(), |name| format!("{name} {}", what.word()));
+        let line = if detail.is_empty() { about } else { format!("{about}: {detail}") };
+        self.outputs.say(priority, line, now);
         self.ring.push(now, unit.map_or("init", UnitName::as_str), what.word(), detail);
     }
 
@@ -290,7 +305,7 @@ impl Supervisor {
         let id = cgroup.id;
         // Before the program runs: its first question may be who it is.
         self.owners.set(id, peer);
-        let output = self.outputs.entry(name.clone()).or_default();
+        let output = self.outputs.of(name);
         match self.starter.start(unit, cgroup, output, &self.refusals) {
             Ok(running) => {
                 self.processes.insert(name.clone(), Process { running, report: None });

@@ -71,6 +71,28 @@ pub fn audit_records() -> io::Result<crate::audit::AuditReader> {
     Ok(crate::audit::AuditReader::new(records))
 }
 
+/// The number of the kernel's messages.
+pub const KERNEL_MESSAGES: i32 = 6;
+
+/// The kernel's messages, which PID 1 passes to the one service that keeps them, one record a read. It can be taken once.
+pub fn kernel_messages() -> io::Result<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if std::env::var("AIOS_KERNEL_MESSAGES").ok().as_deref() != Some("6") {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "none were passed (AIOS_KERNEL_MESSAGES is not 6); either the unit does not ask for them or PID 1 cannot open them",
+        ));
+    }
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the kernel's messages were taken before"));
+    }
+    crate::attempt::open_descriptor(KERNEL_MESSAGES)?;
+    // SAFETY: PID 1 gives the service descriptor 6 as its own, it is open, and `TAKEN` lets only one owner have it.
+    let messages = unsafe { OwnedFd::from_raw_fd(KERNEL_MESSAGES) };
+    rustix::io::fcntl_setfd(&messages, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(messages)
+}
+
 /// Descriptor 3 of a program in an action sandbox: the one resource it was given. It can be taken once.
 pub fn resource() -> io::Result<OwnedFd> {
     static TAKEN: AtomicBool = AtomicBool::new(false);

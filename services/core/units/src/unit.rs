@@ -42,6 +42,8 @@ pub struct Unit {
     pub socket: bool,
     /// Whether it is given the kernel's records of what was refused, to read.
     pub audit: bool,
+    /// Whether it is given the kernel's messages, to keep.
+    pub kernel_messages: bool,
     /// Whether the machine counts as ready only when this is.
     pub critical: bool,
     /// Whether actions and agents are frozen while this is not ready.
@@ -217,6 +219,8 @@ struct RawUnit {
     #[serde(default)]
     audit: bool,
     #[serde(default)]
+    kernel_messages: bool,
+    #[serde(default)]
     critical: bool,
     #[serde(default)]
     freezes_actions: bool,
@@ -275,7 +279,12 @@ impl Unit {
         if raw.session.is_some() && raw.kind != Kind::Terminal {
             return Err(value("session", "is only for a terminal unit".into()));
         }
-        for (key, said) in [("freezes-actions", raw.freezes_actions), ("audit", raw.audit)] {
+        let given = [
+            ("freezes-actions", raw.freezes_actions),
+            ("audit", raw.audit),
+            ("kernel-messages", raw.kernel_messages),
+        ];
+        for (key, said) in given {
             if said && raw.kind != Kind::Service {
                 return Err(value(key, "is only for a service".into()));
             }
@@ -316,6 +325,7 @@ impl Unit {
             readiness: raw.readiness.unwrap_or(default_readiness),
             socket: raw.socket,
             audit: raw.audit,
+            kernel_messages: raw.kernel_messages,
             critical: raw.critical,
             freezes_actions: raw.freezes_actions,
             state: raw.state,

@@ -3,6 +3,8 @@
 use aios_identity::Peer;
 use serde::{Deserialize, Serialize};
 
+use crate::logs::{BootReport, Line};
+
 /// A request to PID 1. The verb is also its name in `rootfs/peers.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
@@ -21,6 +23,15 @@ pub enum Request {
         /// The unit.
         name: String,
     },
+    /// The lines of all units after the one with number `after`, as soon as there is one.
+    Lines {
+        /// The last line the caller has; 0 asks for all that are kept.
+        after: u64,
+        /// How long to wait for a line, in milliseconds; at most [`LONGEST_WAIT_MS`].
+        wait_ms: u64,
+    },
+    /// How long the parts of this boot took.
+    Boot,
     /// Which unit or session a cgroup id belongs to.
     Identify {
         /// The id that `PIDFD_GET_INFO` gave.
@@ -63,6 +74,8 @@ impl Request {
             Self::Services => "services",
             Self::Events { .. } => "events",
             Self::Logs { .. } => "logs",
+            Self::Lines { .. } => "lines",
+            Self::Boot => "boot",
             Self::Identify { .. } => "identify",
             Self::Start { .. } => "start",
             Self::Stop { .. } => "stop",
@@ -72,6 +85,9 @@ impl Request {
         }
     }
 }
+
+/// No caller of [`Request::Lines`] is kept waiting for longer.
+pub const LONGEST_WAIT_MS: u64 = 60_000;
 
 /// What follows a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +124,13 @@ pub enum Reply {
         /// Oldest first; control characters are replaced.
         lines: Vec<String>,
     },
+    /// To [`Request::Lines`].
+    Lines {
+        /// Oldest first; none when none came in time.
+        lines: Vec<Line>,
+    },
+    /// To [`Request::Boot`].
+    Boot(BootReport),
     /// To [`Request::Identify`]. Absent: the cgroup is nobody's that PID 1 knows.
     Identity {
         /// The owner of the cgroup.

@@ -5,6 +5,7 @@
 pub mod evidence;
 pub mod init;
 pub mod launch;
+pub mod logs;
 pub mod objects;
 pub mod policy;
 pub mod probe;

@@ -3,29 +3,54 @@
 use aios_identity::Peer;
 use aios_ids::UnitName;
 use aios_units::{Event, What};
-use aios_wire::init::{Afterwards, Reply, Request, System};
+use aios_wire::init::{Afterwards, LONGEST_WAIT_MS, Reply, Request, System};
+use aios_wire::logs::INIT;
 
 use super::{SHUTDOWN_LIMIT_MS, Supervisor};
 use crate::clock::now_ms;
-use crate::output::Output;
+
+/// What a caller gets.
+enum Answer {
+    Now(Reply),
+    /// The lines after this number, as soon as there is one, or when it has waited so long.
+    WithTheNextLine {
+        after: u64,
+        until: u64,
+    },
+}
 
 impl Supervisor {
     pub(super) fn serve_callers(&mut self) {
         for asked in self.control.receive(now_ms(), &self.owners) {
-            let reply = self.answer(asked.peer.as_ref(), asked.request);
-            self.control.answer(asked.connection, &reply);
+            match self.answer(asked.peer.as_ref(), asked.request) {
+                Answer::Now(reply) => self.control.answer(asked.connection, &reply),
+                Answer::WithTheNextLine { after, until } => self.control.park(asked.connection, after, until),
+            }
+        }
+        for (connection, after) in self.control.wake(self.outputs.newest(), now_ms()) {
+            self.control.answer(connection, &Reply::Lines { lines: self.outputs.after(after) });
         }
     }
 
-    fn answer(&mut self, peer: Option<&Peer>, request: Request) -> Reply {
-        let refused = |reason: String| Reply::Refused { reason };
+    fn answer(&mut self, peer: Option<&Peer>, request: Request) -> Answer {
         let verb = request.verb();
+        let refused = |reason: String| Answer::Now(Reply::Refused { reason });
         let Some(peer) = peer else {
             return refused(format!("{verb} is refused: the caller is no service, session or agent"));
         };
-        if !self.peers.allows("init", verb, peer) {
+        if !self.peers.allows(INIT, verb, peer) {
             return refused(format!("{peer} may not use {verb} of init: the table of peers does not open it"));
         }
+        match request {
+            Request::Lines { after, wait_ms } => {
+                Answer::WithTheNextLine { after, until: now_ms() + wait_ms.min(LONGEST_WAIT_MS) }
+            }
+            other => Answer::Now(self.carry_out_verb(peer, other)),
+        }
+    }
+
+    fn carry_out_verb(&mut self, peer: &Peer, request: Request) -> Reply {
+        let refused = |reason: String| Reply::Refused { reason };
         let unit = |name: &str| name.parse::<UnitName>().map_err(|error| error.to_string());
         let event = match request {
             Request::Status => return Reply::Status(self.status()),
@@ -36,11 +61,15 @@ impl Supervisor {
                 return self.ring.after(after);
             }
             Request::Identify { cgroup } => return Reply::Identity { peer: self.owners.of(cgroup).cloned() },
-            Request::Logs { name } => match unit(&name).map(|name| self.outputs.get(&name).map(Output::all)) {
-                Ok(Some(lines)) => return Reply::Logs { lines },
-                Ok(None) => Err(format!("unit '{name}' has not printed anything; 'aios service list' shows all units")),
-                Err(reason) => Err(reason),
+            Request::Logs { name } => match self.outputs.of_unit(&name) {
+                Some(lines) => return Reply::Logs { lines },
+                None => {
+                    let name = name.escape_default();
+                    Err(format!("unit '{name}' has not printed anything; 'aios service list' shows all units"))
+                }
             },
+            Request::Lines { after, .. } => return Reply::Lines { lines: self.outputs.after(after) },
+            Request::Boot => return Reply::Boot(self.times.report(&self.system)),
             Request::Start { name } => unit(&name).map(Event::Start),
             Request::Stop { name } => unit(&name).map(Event::Stop),
             Request::Restart { name } => unit(&name).map(Event::Restart),
