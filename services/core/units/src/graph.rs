@@ -1,23 +1,26 @@
 //! The supervised units of one boot: what they wait for, and what each event leads to.
 //!
-//! The graph is checked when it is made: every name that a unit requires exists, nothing waits for itself. Rules that
-//! hold at every moment: no unit starts before all it requires is ready; actions are frozen exactly while a unit that
-//! freezes them is not ready; a unit's starts within its window never exceed its budget; a shutdown stops a unit only
-//! when nothing that needs it runs any more.
+//! The graph is checked when it is made: every name that a unit requires exists, nothing waits for itself, what belongs
+//! to one unit belongs to no other. Rules that hold at every moment: no unit starts before all it requires is ready, nor
+//! beside one that it conflicts with; actions are frozen exactly while a unit that freezes them is not ready; a unit's
+//! starts within its window never exceed its budget, and a spent budget is told; a shutdown stops a unit only when
+//! nothing that needs it runs any more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use aios_ids::UnitName;
-use aios_wire::init::{Role, Service, ServiceState};
+use aios_wire::init::Service;
 
+use crate::fit::{self, GraphError};
+use crate::node::{Frozen, Node, Quality};
 use crate::state::{Effect, Ended, Event, State, Then, What};
-use crate::unit::{Kind, Mode, Readiness, RestartPolicy, Unit};
+use crate::unit::{Kind, Mode, Unit};
 
-/// Waits between restarts never grow beyond this.
-const BACKOFF_LIMIT_MS: u64 = 10_000;
+/// After a second request for the end a unit has so long between being told and being killed.
+const HURRY_MS: u64 = 500;
 
 /// Units that PID 1 supervises, in an order in which they can be started.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Graph {
     mode: Mode,
     nodes: Vec<Node>,
@@ -26,43 +29,18 @@ pub struct Graph {
     system_ready: bool,
 }
 
-#[derive(Debug)]
-struct Node {
-    unit: Unit,
-    state: State,
-    pid: Option<u32>,
-    starts: u32,
-    /// When it was last started by itself; never longer than the budget.
-    recent: VecDeque<u64>,
-    backoff_ms: u64,
-    note: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Phase {
     Before,
     Running,
-    Ending,
+    Ending(Pace),
     Ended,
 }
 
-/// The units do not fit together.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GraphError {
-    /// Two units have one name.
-    #[error("two units are called '{0}'")]
-    Twice(UnitName),
-    /// A unit needs one that does not exist in a mode where it is started.
-    #[error("unit '{unit}' requires '{missing}', which is not started in the same mode")]
-    Missing {
-        /// Who requires.
-        unit: UnitName,
-        /// What is not there.
-        missing: UnitName,
-    },
-    /// Units wait for each other.
-    #[error("units wait for each other: {}", .0.iter().map(UnitName::as_str).collect::<Vec<_>>().join(", "))]
-    Circle(Vec<UnitName>),
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Pace {
+    Orderly,
+    Hurried,
 }
 
 impl Graph {
@@ -77,11 +55,7 @@ impl Graph {
                 }
             }
         }
-        for unit in waiting.values() {
-            if let Some(missing) = unit.requires.iter().find(|name| !waiting.contains_key(name)) {
-                return Err(GraphError::Missing { unit: unit.name.clone(), missing: missing.clone() });
-            }
-        }
+        fit::check(mode, &waiting)?;
         let mut nodes: Vec<Node> = Vec::new();
         while !waiting.is_empty() {
             // Terminals first: whoever sits there should not wait for what nobody waits for.
@@ -93,15 +67,7 @@ impl Graph {
                 return Err(GraphError::Circle(waiting.into_keys().collect()));
             };
             if let Some(unit) = waiting.remove(&name) {
-                nodes.push(Node {
-                    backoff_ms: unit.restart.backoff_ms,
-                    unit,
-                    state: State::Stopped,
-                    pid: None,
-                    starts: 0,
-                    recent: VecDeque::new(),
-                    note: String::new(),
-                });
+                nodes.push(Node::new(unit));
             }
         }
         Ok(Self { mode, nodes, phase: Phase::Before, frozen: None, system_ready: false })
@@ -122,21 +88,20 @@ impl Graph {
         self.frozen.as_deref()
     }
 
+    /// Units because of which the machine is less than it should be.
+    pub fn degraded(&self) -> impl Iterator<Item = &UnitName> {
+        self.nodes.iter().filter(|node| node.degrades()).map(|node| &node.unit.name)
+    }
+
     /// What every unit is doing, in start order.
     pub fn services(&self) -> Vec<Service> {
-        self.nodes.iter().map(|node| node.service(self.frozen.is_some())).collect()
+        let frozen = if self.frozen.is_some() { Frozen::Yes } else { Frozen::No };
+        self.nodes.iter().map(|node| node.service(frozen)).collect()
     }
 
     /// When [`Event::Tick`] is needed next.
     pub fn next_deadline(&self) -> Option<u64> {
-        let deadline = |node: &Node| match node.state {
-            State::Starting { deadline, killed: false } | State::Stopping { deadline, killed: false, .. } => {
-                Some(deadline)
-            }
-            State::Restarting { at } => Some(at),
-            _ => None,
-        };
-        self.nodes.iter().filter_map(deadline).min()
+        self.nodes.iter().filter_map(Node::deadline).min()
     }
 
     /// One event, and everything that follows from it. `now_ms` never goes back.
@@ -146,19 +111,24 @@ impl Graph {
             Event::Begin => self.begin(),
             Event::Shutdown => self.end(&mut effects),
             Event::Tick => {}
-            Event::Started(name, pid) => self.change(&name, |node| node.started(pid, &mut effects)),
+            Event::Hurry => self.hurry(),
+            Event::Started(name, pid) => self.change(&name, |node| node.started(pid, now_ms, &mut effects)),
             Event::NotStarted(name, why) => {
                 self.change(&name, |node| node.ended(&why, Quality::Bad, now_ms, &mut effects))
             }
-            Event::Ready(name) => self.change(&name, |node| node.ready(&mut effects)),
+            Event::Ready(name) => self.change(&name, |node| node.ready(now_ms, &mut effects)),
+            Event::Alive(name) => self.change(&name, |node| node.alive(now_ms)),
+            Event::StoodStill(name) => {
+                self.change(&name, |node| node.kill("its process was stopped by a signal", &mut effects));
+            }
             Event::Said(name, text) => self.change(&name, |node| node.note = text),
             Event::Ended(name, how) => {
                 let quality = if how == Ended::Status(0) { Quality::Good } else { Quality::Bad };
                 self.change(&name, |node| node.ended(&how.to_string(), quality, now_ms, &mut effects));
             }
-            Event::Start(name) => self.asked(&name, now_ms, Then::Start, Node::start, &mut effects),
-            Event::Stop(name) => self.asked(&name, now_ms, Then::Stay, Node::stop, &mut effects),
-            Event::Restart(name) => self.asked(&name, now_ms, Then::Start, Node::stop, &mut effects),
+            Event::Start(name) => self.asked(&name, Verb::Start, now_ms, &mut effects),
+            Event::Stop(name) => self.asked(&name, Verb::Stop, now_ms, &mut effects),
+            Event::Restart(name) => self.asked(&name, Verb::Restart, now_ms, &mut effects),
         }
         self.settle(now_ms, &mut effects);
         effects
@@ -185,10 +155,10 @@ impl Graph {
     }
 
     fn end(&mut self, effects: &mut Vec<Effect>) {
-        if matches!(self.phase, Phase::Ending | Phase::Ended) {
+        if matches!(self.phase, Phase::Ending(_) | Phase::Ended) {
             return;
         }
-        self.phase = Phase::Ending;
+        self.phase = Phase::Ending(Pace::Orderly);
         effects.push(Effect::Record(None, What::Shutdown, "ending all units".into()));
         for node in &mut self.nodes {
             match node.state {
@@ -199,26 +169,65 @@ impl Graph {
         }
     }
 
-    fn asked(
-        &mut self,
-        name: &UnitName,
-        now_ms: u64,
-        then: Then,
-        verb: fn(&mut Node, u64, Then, &mut Vec<Effect>),
-        effects: &mut Vec<Effect>,
-    ) {
-        let refusal = match self.phase {
-            Phase::Before => Some("the machine is not set up yet; ask again".to_owned()),
-            Phase::Ending | Phase::Ended => Some("the machine is going down".to_owned()),
-            Phase::Running if self.node(name).is_none() => {
-                Some(format!("there is no unit '{name}' in this mode; 'aios service list' shows all"))
-            }
-            Phase::Running => None,
-        };
-        match refusal {
-            Some(reason) => effects.push(Effect::Refuse(reason)),
-            None => self.change(name, |node| verb(node, now_ms, then, effects)),
+    /// Only an end that has begun can be hurried.
+    fn hurry(&mut self) {
+        if matches!(self.phase, Phase::Ending(_)) {
+            self.phase = Phase::Ending(Pace::Hurried);
         }
+    }
+
+    fn asked(&mut self, name: &UnitName, verb: Verb, now_ms: u64, effects: &mut Vec<Effect>) {
+        if let Err(reason) = self.try_asked(name, verb, now_ms, effects) {
+            effects.push(Effect::Refuse(reason));
+        }
+    }
+
+    /// Either all of it is done or, with the reason, nothing.
+    fn try_asked(&mut self, name: &UnitName, verb: Verb, now_ms: u64, effects: &mut Vec<Effect>) -> Result<(), String> {
+        match self.phase {
+            Phase::Before => return Err("the machine is not set up yet; ask again".into()),
+            Phase::Ending(_) | Phase::Ended => return Err("the machine is going down".into()),
+            Phase::Running => {}
+        }
+        let node = self.node(name);
+        let node =
+            node.ok_or_else(|| format!("there is no unit '{name}' in this mode; 'aios service list' shows all"))?;
+        if verb == Verb::Stop {
+            self.change(name, |node| node.stop(now_ms, Then::Stay, effects));
+            return Ok(());
+        }
+        let starting = match node.state.runs() {
+            // What it needed was there when it started.
+            true => vec![name.clone()],
+            false => fit::pulled_in(name, |name| self.node(name).map(|node| &node.unit)),
+        };
+        let rivals = self.rivals(&starting);
+        if let Some(rival) = rivals.iter().find(|rival| self.unit(rival).is_some_and(|unit| unit.critical)) {
+            return Err(format!("'{name}' conflicts with '{rival}', which the machine cannot be without"));
+        }
+        for rival in rivals {
+            self.change(&rival, |node| node.stop(now_ms, Then::Stay, effects));
+        }
+        for other in starting.iter().filter(|other| *other != name) {
+            self.change(other, |node| match node.state {
+                State::Finished | State::Restarting { .. } => {}
+                _ => node.start(now_ms, Then::Start, effects),
+            });
+        }
+        match verb {
+            Verb::Restart => self.change(name, |node| node.stop(now_ms, Then::Start, effects)),
+            _ => self.change(name, |node| node.start(now_ms, Then::Start, effects)),
+        }
+        Ok(())
+    }
+
+    /// Units that conflict with one of `starting` and are not stopped.
+    fn rivals(&self, starting: &[UnitName]) -> Vec<UnitName> {
+        let clashes = |node: &&Node| {
+            let mut with = starting.iter().filter_map(|name| self.unit(name));
+            (node.state.runs() || node.is_on_its_way()) && with.any(|unit| fit::conflict(unit, &node.unit))
+        };
+        self.nodes.iter().filter(clashes).map(|node| node.unit.name.clone()).collect()
     }
 
     /// Everything that no longer has to wait.
@@ -228,7 +237,7 @@ impl Graph {
         }
         match self.phase {
             Phase::Running => self.start_what_can(now_ms, effects),
-            Phase::Ending => self.stop_what_can(now_ms, effects),
+            Phase::Ending(pace) => self.stop_what_can(pace, now_ms, effects),
             Phase::Before | Phase::Ended => {}
         }
         if self.phase != Phase::Before {
@@ -244,7 +253,8 @@ impl Graph {
     }
 
     fn freeze_or_thaw(&mut self, effects: &mut Vec<Effect>) {
-        let missing = self.nodes.iter().find(|node| node.unit.freezes_actions && node.state != State::Ready);
+        let missing =
+            self.nodes.iter().find(|node| node.unit.freezes_actions && !matches!(node.state, State::Ready { .. }));
         match (missing.map(|node| node.unit.name.clone()), self.frozen.is_some()) {
             (Some(name), false) => {
                 let reason = format!("{name} is not ready");
@@ -269,24 +279,30 @@ impl Graph {
                 continue;
             }
             let unit = &self.nodes[index].unit;
-            let blocker = unit
-                .requires
-                .iter()
-                .find(|name| !self.node(name).is_some_and(Node::is_up))
-                .or_else(|| unit.after.iter().find(|name| self.node(name).is_some_and(Node::is_on_its_way)));
-            match blocker {
-                Some(name) => self.nodes[index].note = format!("waits for {name}"),
+            let blocker = unit.requires.iter().find(|name| !self.node(name).is_some_and(Node::is_up)).or_else(|| {
+                unit.wants.iter().chain(&unit.after).find(|name| self.node(name).is_some_and(Node::is_on_its_way))
+            });
+            let rival = || self.nodes.iter().find(|node| node.state.runs() && fit::conflict(unit, &node.unit));
+            let note = match blocker {
+                Some(name) => Some(format!("waits for {name}")),
+                None => rival().map(|rival| format!("waits for the end of {}", rival.unit.name)),
+            };
+            match note {
+                Some(note) => self.nodes[index].note = note,
                 None => self.nodes[index].spawn(now_ms, effects),
             }
         }
     }
 
-    fn stop_what_can(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+    fn stop_what_can(&mut self, pace: Pace, now_ms: u64, effects: &mut Vec<Effect>) {
         for index in 0..self.nodes.len() {
             let name = &self.nodes[index].unit.name;
             let needed = self.nodes.iter().any(|other| other.state.runs() && before(&other.unit).any(|n| n == name));
             if !needed {
                 self.nodes[index].stop(now_ms, Then::Stay, effects);
+            }
+            if pace == Pace::Hurried {
+                self.nodes[index].hurry(now_ms + HURRY_MS);
             }
         }
         if !self.nodes.iter().any(|node| node.state.runs()) {
@@ -298,177 +314,13 @@ impl Graph {
 
 /// What a unit's start waits for.
 fn before(unit: &Unit) -> impl Iterator<Item = &UnitName> {
-    unit.requires.iter().chain(&unit.after)
+    unit.requires.iter().chain(&unit.wants).chain(&unit.after)
 }
 
+/// What somebody asks of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quality {
-    Good,
-    Bad,
-}
-
-impl Node {
-    /// Whether units that require this one may start.
-    fn is_up(&self) -> bool {
-        matches!(self.state, State::Ready | State::Finished)
-    }
-
-    /// Whether units that are only ordered after this one should still wait.
-    fn is_on_its_way(&self) -> bool {
-        matches!(self.state, State::Waiting | State::Starting { .. } | State::Restarting { .. })
-    }
-
-    fn spawn(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
-        self.state = State::Starting { deadline: now_ms + self.unit.start_timeout_ms, killed: false };
-        self.starts += 1;
-        self.note.clear();
-        self.recent.push_back(now_ms);
-        while self.recent.len() > self.unit.restart.budget as usize {
-            self.recent.pop_front();
-        }
-        effects.push(Effect::Spawn(self.unit.name.clone()));
-    }
-
-    fn started(&mut self, pid: u32, effects: &mut Vec<Effect>) {
-        if !self.state.runs() {
-            return;
-        }
-        self.pid = Some(pid);
-        effects.push(self.record(What::Started, format!("process {pid}")));
-        if self.unit.readiness == Readiness::Started && self.unit.kind != Kind::Oneshot {
-            self.ready(effects);
-        }
-    }
-
-    fn ready(&mut self, effects: &mut Vec<Effect>) {
-        if matches!(self.state, State::Starting { killed: false, .. }) {
-            self.state = State::Ready;
-            self.backoff_ms = self.unit.restart.backoff_ms;
-            effects.push(self.record(What::Ready, String::new()));
-        }
-    }
-
-    /// The process is gone, or there never was one.
-    fn ended(&mut self, how: &str, quality: Quality, now_ms: u64, effects: &mut Vec<Effect>) {
-        self.pid = None;
-        self.note = how.to_owned();
-        match self.state {
-            State::Stopping { then, .. } => {
-                effects.push(self.record(What::Stopped, how.to_owned()));
-                self.state = if then == Then::Start { State::Waiting } else { State::Stopped };
-            }
-            State::Starting { .. } | State::Ready => {
-                effects.push(self.record(What::Exited, how.to_owned()));
-                self.after_end(quality, now_ms, effects);
-            }
-            _ => {}
-        }
-    }
-
-    fn after_end(&mut self, quality: Quality, now_ms: u64, effects: &mut Vec<Effect>) {
-        let policy = self.unit.restart.policy;
-        self.state = match (self.unit.kind, quality) {
-            (Kind::Oneshot, Quality::Good) => State::Finished,
-            (Kind::Terminal, Quality::Good) if policy == RestartPolicy::Always => {
-                // A person who leaves is no failure: the terminal is there for the next one at once.
-                self.recent.pop_back();
-                State::Waiting
-            }
-            (_, Quality::Good) if policy != RestartPolicy::Always => State::Stopped,
-            (_, Quality::Bad) if policy == RestartPolicy::Never => State::Failed,
-            _ => match self.next_start(now_ms) {
-                Some(at) => State::Restarting { at },
-                None => State::Failed,
-            },
-        };
-        if self.state == State::Failed {
-            let note = format!("{}; it is not started again", self.note);
-            effects.push(self.record(What::Failed, note.clone()));
-            self.note = note;
-        }
-    }
-
-    /// When it may be started again; none: its restarts are spent.
-    fn next_start(&mut self, now_ms: u64) -> Option<u64> {
-        let backoff = self.backoff_ms;
-        self.backoff_ms = (backoff * 2).min(BACKOFF_LIMIT_MS);
-        let soon = now_ms + backoff;
-        let full = self.recent.len() >= self.unit.restart.budget as usize;
-        let Some(room) = self.recent.front().filter(|_| full).map(|first| first + self.unit.restart.window_s * 1000)
-        else {
-            return Some(soon);
-        };
-        match self.unit.restart.policy {
-            _ if room <= soon => Some(soon),
-            RestartPolicy::Always => Some(room),
-            RestartPolicy::OnFailure | RestartPolicy::Never => None,
-        }
-    }
-
-    fn start(&mut self, _now_ms: u64, _then: Then, _effects: &mut Vec<Effect>) {
-        match self.state {
-            State::Stopped | State::Failed | State::Finished | State::Restarting { .. } => {
-                // A person's wish is not bound by what went wrong before.
-                self.recent.clear();
-                self.backoff_ms = self.unit.restart.backoff_ms;
-                self.state = State::Waiting;
-            }
-            State::Stopping { ref mut then, .. } => *then = Then::Start,
-            State::Waiting | State::Starting { .. } | State::Ready => {}
-        }
-    }
-
-    fn stop(&mut self, now_ms: u64, then: Then, effects: &mut Vec<Effect>) {
-        match self.state {
-            State::Starting { .. } | State::Ready => {
-                self.state = State::Stopping { deadline: now_ms + self.unit.stop_timeout_ms, killed: false, then };
-                effects.push(Effect::Terminate(self.unit.name.clone()));
-            }
-            State::Stopping { then: ref mut next, .. } => *next = then,
-            _ if then == Then::Start => self.start(now_ms, then, effects),
-            State::Waiting | State::Restarting { .. } => self.state = State::Stopped,
-            State::Stopped | State::Failed | State::Finished => {}
-        }
-    }
-
-    fn deadlines(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
-        match &mut self.state {
-            State::Starting { deadline, killed } if !*killed && *deadline <= now_ms => {
-                *killed = true;
-                self.note = "did not become ready in time".into();
-                effects.push(Effect::Kill(self.unit.name.clone()));
-            }
-            State::Stopping { deadline, killed, .. } if !*killed && *deadline <= now_ms => {
-                *killed = true;
-                effects.push(Effect::Kill(self.unit.name.clone()));
-            }
-            State::Restarting { at } if *at <= now_ms => self.state = State::Waiting,
-            _ => {}
-        }
-    }
-
-    fn record(&self, what: What, detail: String) -> Effect {
-        Effect::Record(Some(self.unit.name.clone()), what, detail)
-    }
-
-    fn service(&self, frozen: bool) -> Service {
-        let state = match self.state {
-            State::Stopped => ServiceState::Stopped,
-            State::Waiting => ServiceState::Waiting,
-            State::Starting { .. } => ServiceState::Starting,
-            State::Ready if frozen && self.unit.kind == Kind::Agent => ServiceState::Frozen,
-            State::Ready => ServiceState::Ready,
-            State::Stopping { .. } => ServiceState::Stopping,
-            State::Restarting { .. } => ServiceState::Restarting,
-            State::Failed => ServiceState::Failed,
-            State::Finished => ServiceState::Finished,
-        };
-        let role = match (self.unit.kind, &self.unit.session) {
-            (Kind::Agent, _) => Role::Agent,
-            (_, Some(_)) => Role::Session,
-            _ => Role::System,
-        };
-        let (name, note) = (self.unit.name.to_string(), self.note.clone());
-        Service { name, role, state, pid: self.pid, starts: self.starts, note }
-    }
+enum Verb {
+    Start,
+    Stop,
+    Restart,
 }

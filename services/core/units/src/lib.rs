@@ -5,11 +5,15 @@
 //! [`Event`] and the time go in, [`Effect`]s come out. Nothing here starts, kills or reads anything, so the whole of it
 //! is tested without a machine.
 
+mod fit;
 mod graph;
+mod node;
 mod profile;
+mod restart;
 mod state;
 pub mod unit;
 
-pub use graph::{Graph, GraphError};
+pub use fit::GraphError;
+pub use graph::Graph;
 pub use state::{Effect, Ended, Event, What};
 pub use unit::{Mode, Unit, UnitError};

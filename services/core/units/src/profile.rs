@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::unit::shown;
 
 /// What a unit may reach.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Profile {
     /// Capabilities it keeps, such as `CAP_NET_ADMIN`.
@@ -93,7 +93,7 @@ impl Profile {
 const AGENT_DOOR: &str = "/run/aios/agent-door";
 
 /// What a program has of its own instead of sharing it with the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Own {
     /// Mounts.
@@ -109,7 +109,7 @@ pub enum Own {
 }
 
 /// Whether a program sees the machine's network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
     /// It has an empty one of its own.
@@ -120,7 +120,7 @@ pub enum Network {
 }
 
 /// Which file tree a program sees.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum View {
     /// One with only the paths of its profile, an empty `/tmp` and a few devices.
@@ -131,7 +131,7 @@ pub enum View {
 }
 
 /// Whether Landlock holds a program to the paths of its profile.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Paths {
     /// It does.

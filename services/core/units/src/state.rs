@@ -5,14 +5,19 @@
 //! | stopped, failed, finished | asked to start | waiting |
 //! | waiting | all it requires is ready | starting |
 //! | starting | ready | ready |
-//! | starting | start time over | killed, then as if it had ended badly |
+//! | starting | start time over | killed |
+//! | ready | no sign of life in time | killed |
+//! | starting, ready | its process was stopped by a signal | killed |
+//! | killed | ended | as if it had ended badly by itself |
 //! | starting, ready | ended | finished, restarting, stopped or failed, by kind and restart rule |
-//! | starting, ready | asked to stop | stopping |
+//! | starting, ready, killed | asked to stop, or one that it conflicts with to start | stopping |
 //! | restarting | its time has come | waiting |
 //! | stopping | ended | stopped, or waiting if it was a restart |
 //! | stopping | stop time over | killed |
 
 use aios_ids::UnitName;
+
+use crate::unit::WhenSpent;
 
 /// Something that happened. All that PID 1 sees reaches the graph as one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +30,10 @@ pub enum Event {
     NotStarted(UnitName, String),
     /// The unit said that it is ready.
     Ready(UnitName),
+    /// The unit gave a sign of life.
+    Alive(UnitName),
+    /// A signal stopped the unit's process: it neither works nor ends.
+    StoodStill(UnitName),
     /// The unit said what it is doing.
     Said(UnitName, String),
     /// The unit's process ended, and with it all others of its cgroup.
@@ -39,6 +48,8 @@ pub enum Event {
     Tick,
     /// Everything is to end.
     Shutdown,
+    /// Somebody asked for the end again: nobody has as long as before.
+    Hurry,
 }
 
 /// How a process ended.
@@ -76,6 +87,8 @@ pub enum Effect {
     Record(Option<UnitName>, What, String),
     /// Tell whoever asked that nothing was done, and why.
     Refuse(String),
+    /// The unit's restarts are spent; this is to follow.
+    Spent(UnitName, WhenSpent),
     /// Every critical unit is ready, for the first time in this boot.
     SystemReady,
     /// After a shutdown: no unit runs any more.
@@ -95,6 +108,10 @@ pub enum What {
     Stopped,
     /// A unit is not started again.
     Failed,
+    /// A unit's restarts are spent, and what follows from it.
+    Spent,
+    /// An action or agent was ended to save memory.
+    Shed,
     /// Actions are frozen.
     Frozen,
     /// Actions go on.
@@ -114,6 +131,8 @@ impl What {
             Self::Exited => "exited",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
+            Self::Spent => "spent",
+            Self::Shed => "shed",
             Self::Frozen => "frozen",
             Self::Thawed => "thawed",
             Self::Boot => "boot",
@@ -123,16 +142,22 @@ impl What {
 }
 
 /// What a unit is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     Stopped,
     Waiting,
     /// Its process is being made or has not said that it is ready.
     Starting {
         deadline: u64,
-        killed: bool,
     },
-    Ready,
+    Ready {
+        /// When the next sign of life is due.
+        alive_by: Option<u64>,
+    },
+    /// Its process was killed because it is of no use, and has not ended yet.
+    Killed {
+        why: &'static str,
+    },
     Stopping {
         deadline: u64,
         killed: bool,
@@ -146,7 +171,7 @@ pub(crate) enum State {
 }
 
 /// What follows a stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Then {
     Stay,
     Start,
@@ -155,6 +180,6 @@ pub(crate) enum Then {
 impl State {
     /// Whether the unit has a process, or one is being made.
     pub(crate) fn runs(&self) -> bool {
-        matches!(self, Self::Starting { .. } | Self::Ready | Self::Stopping { .. })
+        matches!(self, Self::Starting { .. } | Self::Ready { .. } | Self::Killed { .. } | Self::Stopping { .. })
     }
 }

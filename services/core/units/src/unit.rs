@@ -8,12 +8,14 @@ use aios_ids::UnitName;
 use serde::Deserialize;
 
 pub use crate::profile::{Network, Own, Paths, Profile, View};
+use crate::restart::RawRestart;
+pub use crate::restart::{Restart, RestartPolicy, WhenSpent};
 
 /// A unit file is at most so long.
 pub const FILE_LIMIT: usize = 32 * 1024;
 
 /// One supervised program, as its file describes it and checked by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Unit {
     /// Its name, which is also its file's, its socket's and its cgroup's. An instance on a terminal has the terminal's
     /// name behind it.
@@ -34,14 +36,20 @@ pub struct Unit {
     pub modes: Vec<Mode>,
     /// Units that must be ready before it is started.
     pub requires: Vec<UnitName>,
+    /// Units that are started with it when it is asked for, and that it is ordered after; they may be missing or fail.
+    pub wants: Vec<UnitName>,
     /// Units that must be ready, ended or given up before it is started.
     pub after: Vec<UnitName>,
+    /// Units that never run while it does: whichever is asked for ends the other.
+    pub conflicts: Vec<UnitName>,
     /// When it counts as ready.
     pub readiness: Readiness,
     /// Whether PID 1 listens on `/run/aios/<name>` for it.
     pub socket: bool,
     /// Whether it is given the kernel's records of what was refused, to read.
     pub audit: bool,
+    /// Whether it is given the boot state partition of the running disk, to read and to write.
+    pub boot_state: bool,
     /// Whether it is given the kernel's messages, to keep.
     pub kernel_messages: bool,
     /// Whether the machine counts as ready only when this is.
@@ -60,6 +68,8 @@ pub struct Unit {
     pub start_timeout_ms: u64,
     /// How long it may take to end after it was told to, in milliseconds.
     pub stop_timeout_ms: u64,
+    /// Once ready it has to say `WATCHDOG=1` at least this often, in milliseconds, or it is killed.
+    pub watchdog_ms: Option<u64>,
     /// When it is started again.
     pub restart: Restart,
     /// What it may reach.
@@ -69,7 +79,7 @@ pub struct Unit {
 }
 
 /// What kind of life a unit has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Runs until it is stopped.
@@ -83,7 +93,7 @@ pub enum Kind {
 }
 
 /// A way of running the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// From the ISO, to try.
@@ -95,7 +105,7 @@ pub enum Mode {
 }
 
 /// When a unit counts as ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Readiness {
     /// When it says `READY=1`.
@@ -105,7 +115,7 @@ pub enum Readiness {
 }
 
 /// Where a unit's output goes besides being kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputTo {
     /// Nowhere; the last lines are shown when it fails.
@@ -115,40 +125,8 @@ pub enum OutputTo {
     Consoles,
 }
 
-/// When a unit is started again.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Restart {
-    /// After which ends.
-    pub policy: RestartPolicy,
-    /// Milliseconds to wait; doubled each time up to ten seconds.
-    pub backoff_ms: u64,
-    /// At most so many starts …
-    pub budget: u32,
-    /// … in so many seconds.
-    pub window_s: u64,
-}
-
-impl Default for Restart {
-    fn default() -> Self {
-        Self { policy: RestartPolicy::Always, backoff_ms: 100, budget: 8, window_s: 60 }
-    }
-}
-
-/// After which ends a unit is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestartPolicy {
-    /// After every end. When the budget is spent it waits until the window has room again.
-    Always,
-    /// After a bad end, until the budget is spent.
-    OnFailure,
-    /// Never.
-    Never,
-}
-
 /// What a unit may use up.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Resources {
     /// Memory in MiB.
@@ -157,11 +135,15 @@ pub struct Resources {
     pub pids_max: u64,
     /// Open descriptors of one process.
     pub descriptors_max: u64,
+    /// Its share of the processors among its neighbours; 100 is everybody's.
+    pub cpu_weight: u32,
+    /// How soon the kernel ends it when memory is short, from -999 (last) to 1000 (first); see [`Unit::oom_score`].
+    pub oom_score: Option<i16>,
 }
 
 impl Default for Resources {
     fn default() -> Self {
-        Self { memory_max_mib: 128, pids_max: 64, descriptors_max: 1024 }
+        Self { memory_max_mib: 128, pids_max: 64, descriptors_max: 1024, cpu_weight: 100, oom_score: None }
     }
 }
 
@@ -211,13 +193,19 @@ struct RawUnit {
     #[serde(default)]
     requires: Vec<UnitName>,
     #[serde(default)]
+    wants: Vec<UnitName>,
+    #[serde(default)]
     after: Vec<UnitName>,
+    #[serde(default)]
+    conflicts: Vec<UnitName>,
     #[serde(default)]
     readiness: Option<Readiness>,
     #[serde(default)]
     socket: bool,
     #[serde(default)]
     audit: bool,
+    #[serde(default)]
+    boot_state: bool,
     #[serde(default)]
     kernel_messages: bool,
     #[serde(default)]
@@ -237,7 +225,9 @@ struct RawUnit {
     #[serde(default)]
     stop_timeout_s: Option<u64>,
     #[serde(default)]
-    restart: Option<Restart>,
+    watchdog_s: Option<u64>,
+    #[serde(default)]
+    restart: RawRestart,
     sandbox: Profile,
     #[serde(default)]
     resources: Resources,
@@ -282,6 +272,7 @@ impl Unit {
         let given = [
             ("freezes-actions", raw.freezes_actions),
             ("audit", raw.audit),
+            ("boot-state", raw.boot_state),
             ("kernel-messages", raw.kernel_messages),
         ];
         for (key, said) in given {
@@ -297,19 +288,18 @@ impl Unit {
             raw.sandbox.check_agent().map_err(|why| value("sandbox", why.into()))?;
             check_agent(name, &raw).map_err(|(key, why)| value(key, why))?;
         }
-        let restart = raw.restart.unwrap_or(Restart {
-            policy: match raw.kind {
-                Kind::Service | Kind::Terminal => RestartPolicy::Always,
-                Kind::Oneshot | Kind::Agent => RestartPolicy::Never,
-            },
-            ..Restart::default()
-        });
-        if restart.budget == 0 || restart.window_s == 0 || restart.backoff_ms == 0 {
-            return Err(value("restart", "needs budget, window-s and backoff-ms above 0".into()));
+        let restart = raw.restart.resolve(raw.kind, raw.critical).map_err(|why| value("restart", why.into()))?;
+        for (key, names) in
+            [("requires", &raw.requires), ("wants", &raw.wants), ("after", &raw.after), ("conflicts", &raw.conflicts)]
+        {
+            if names.contains(&unit_name) {
+                return Err(value(key, "names the unit itself".into()));
+            }
         }
-        if raw.requires.contains(&unit_name) || raw.after.contains(&unit_name) {
-            return Err(value("requires", "names the unit itself".into()));
+        if let Some(name) = raw.conflicts.iter().find(|name| raw.requires.contains(name) || raw.wants.contains(name)) {
+            return Err(value("conflicts", format!("names '{name}', which the unit also needs")));
         }
+        check_limits(&raw).map_err(|(key, why)| value(key, why))?;
         let default_readiness = if raw.kind == Kind::Service { Readiness::Notify } else { Readiness::Started };
         Ok(Self {
             base: unit_name.clone(),
@@ -321,10 +311,13 @@ impl Unit {
             user: raw.user,
             modes: raw.modes,
             requires: raw.requires,
+            wants: raw.wants,
             after: raw.after,
+            conflicts: raw.conflicts,
             readiness: raw.readiness.unwrap_or(default_readiness),
             socket: raw.socket,
             audit: raw.audit,
+            boot_state: raw.boot_state,
             kernel_messages: raw.kernel_messages,
             critical: raw.critical,
             freezes_actions: raw.freezes_actions,
@@ -334,9 +327,22 @@ impl Unit {
             session: raw.session,
             start_timeout_ms: raw.start_timeout_s.unwrap_or(30).clamp(1, 600) * 1000,
             stop_timeout_ms: raw.stop_timeout_s.unwrap_or(5).clamp(1, 60) * 1000,
+            watchdog_ms: raw.watchdog_s.map(|seconds| seconds * 1000),
             restart,
             sandbox: raw.sandbox,
             resources: raw.resources,
+        })
+    }
+
+    /// How soon the kernel ends it when memory is short. What decides and records goes last, agents go before everything
+    /// but actions.
+    pub fn oom_score(&self) -> i16 {
+        self.resources.oom_score.unwrap_or(match self.kind {
+            Kind::Agent => AGENT_OOM_SCORE,
+            Kind::Terminal => 0,
+            Kind::Service | Kind::Oneshot if self.freezes_actions => -900,
+            Kind::Service | Kind::Oneshot if self.critical => -700,
+            Kind::Service | Kind::Oneshot => -400,
         })
     }
 
@@ -352,6 +358,39 @@ impl Unit {
         })
     }
 }
+
+/// Limits that would be none, or that end what they should hold.
+fn check_limits(raw: &RawUnit) -> Result<(), (&'static str, String)> {
+    if let Some(seconds) = raw.watchdog_s {
+        if !(1..=3600).contains(&seconds) {
+            return Err(("watchdog-s", "is from 1 to 3600 seconds".into()));
+        }
+        if raw.kind != Kind::Service || raw.readiness == Some(Readiness::Started) {
+            return Err(("watchdog-s", "is only for a service that says when it is ready".into()));
+        }
+    }
+    let resources = &raw.resources;
+    if resources.memory_max_mib == 0 || resources.memory_max_mib > 1 << 20 {
+        return Err(("resources.memory-max-mib", "is from 1 to 1048576".into()));
+    }
+    if resources.pids_max == 0 || resources.descriptors_max < 8 {
+        return Err(("resources", "leave a program at least one process and eight descriptors".into()));
+    }
+    if !(1..=10_000).contains(&resources.cpu_weight) {
+        return Err(("resources.cpu-weight", "is from 1 to 10000".into()));
+    }
+    match resources.oom_score {
+        // -1000 is never ended, and that is PID 1 alone.
+        Some(score) if !(-999..=1000).contains(&score) => Err(("resources.oom-score", "is from -999 to 1000".into())),
+        Some(score) if raw.kind == Kind::Agent && score < AGENT_OOM_SCORE => {
+            Err(("resources.oom-score", format!("of an agent is at least {AGENT_OOM_SCORE}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Agents are ended before anything of the system.
+const AGENT_OOM_SCORE: i16 = 600;
 
 /// What an agent's file may not say outside its profile.
 fn check_agent(name: &str, raw: &RawUnit) -> Result<(), (&'static str, String)> {

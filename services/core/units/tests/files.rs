@@ -43,7 +43,17 @@ fn what_makes_no_sense_is_refused_with_its_key() {
         ("example", with("session = \"live\""), "only for a terminal"),
         ("example", GOOD.replace("calls", "device = [\"/dev/sda\"]\ncalls"), "sandbox.device"),
         ("Example", GOOD.to_owned(), "file name"),
-        ("example", format!("{GOOD}\n[restart]\nbudget = 0"), "restart"),
+        ("example", format!("{GOOD}\n[restart]\nbudget = 0"), "budget from 1"),
+        ("example", format!("{GOOD}\n[restart]\nwindow-s = 999999999999"), "window-s from 1"),
+        ("example", format!("{GOOD}\n[restart]\nbackoff-ms = 0"), "backoff-ms from 1"),
+        ("example", format!("{GOOD}\n[restart]\nwhen-spent = \"explode\""), "fail-trial-boot"),
+        ("example", with("conflicts = [\"example\"]"), "names the unit itself"),
+        ("example", with("conflicts = [\"b\"]\nrequires = [\"b\"]"), "which the unit also needs"),
+        ("example", with("watchdog-s = 0"), "watchdog-s is from 1"),
+        ("example", with("watchdog-s = 9\nreadiness = \"started\""), "says when it is ready"),
+        ("example", format!("{GOOD}\n[resources]\noom-score = -1000"), "oom-score is from -999"),
+        ("example", format!("{GOOD}\n[resources]\ncpu-weight = 0"), "cpu-weight is from 1"),
+        ("example", format!("{GOOD}\n[resources]\nmemory-max-mib = 99999999999999"), "memory-max-mib is from 1"),
         ("example", with(&"#".repeat(40_000)), "bytes long"),
     ] {
         let error = Unit::parse(name, &text).expect_err(expected);
@@ -80,6 +90,8 @@ fn no_file_gives_an_agent_more_than_agents_get() {
         ("[sandbox]", "[sandbox]\nread = [\"/root\"]"),
         ("[sandbox]", "[sandbox]\nwrite = [\"/usr/x\"]"),
         ("[sandbox]", "critical = true\n[sandbox]"),
+        ("[sandbox]", "restart = { when-spent = \"recovery\" }\n[sandbox]"),
+        ("[sandbox]", "resources = { oom-score = 0 }\n[sandbox]"),
         ("[sandbox]", "modes = [\"live\"]\n[sandbox]"),
         ("[sandbox]", "state = [\"/aios/system/policy\"]\n[sandbox]"),
     ] {
@@ -103,7 +115,29 @@ fn units_that_cannot_start_are_found_when_the_graph_is_made() {
     ]);
     assert_eq!(circle.expect_err("a circle").to_string(), "units wait for each other: a, b, c");
     assert!(matches!(graph(vec![unit("a", ""), unit("a", "")]), Err(GraphError::Twice(_))));
-    assert_eq!(graph(vec![unit("a", "after = [\"elsewhere\"]")]), Ok(()));
+    assert_eq!(graph(vec![unit("a", "after = [\"elsewhere\"]\nwants = [\"nobody\"]")]), Ok(()));
+    let clash = graph(vec![unit("a", "conflicts = [\"b\"]"), unit("b", "")]).expect_err("both are started");
+    assert_eq!(clash.to_string(), "'a' and 'b' conflict, and both are started in the same mode");
+    let twice = graph(vec![unit("a", "state = [\"/aios/x\"]"), unit("b", "published = [\"/aios/x/\"]")]);
+    assert_eq!(twice.expect_err("one folder").to_string(), "'b' and 'a' both claim /aios/x");
+    for own in ["init", "notify"] {
+        let error = graph(vec![unit(own, "socket = true")]).expect_err("one socket").to_string();
+        assert_eq!(error, format!("'{own}' and PID 1 both claim /run/aios/{own}"));
+    }
+}
+
+/// An agent is only started when somebody asks.
+#[test]
+fn what_starts_by_itself_cannot_need_what_does_not() {
+    let agent = "kind = \"agent\"\nprogram = \"/p\"\nuser = \"2000\"\nconflicts = [\"b\"]\nwants = [\"b\"]\n\
+                 [sandbox]\nown = [\"mount\", \"pid\", \"ipc\", \"uts\"]\ncalls = [\"x\"]";
+    let error = Unit::parse("agent", agent).expect_err("it needs what it keeps out").to_string();
+    assert!(error.contains("conflicts names 'b'"), "{error}");
+    let agent = Unit::parse("agent", &agent.replace("conflicts = [\"b\"]", "")).expect("an agent");
+    let needy = Unit::parse("needy", &format!("requires = [\"agent\"]\n{GOOD}")).expect("a unit");
+    let b = Unit::parse("b", GOOD).expect("a unit");
+    assert!(Graph::new(Mode::Live, vec![agent.clone(), b.clone()]).is_ok());
+    assert!(matches!(Graph::new(Mode::Live, vec![agent, b, needy]), Err(GraphError::Missing { .. })));
 }
 
 /// The files that ship. One that cannot start would be found only by a machine that does not.
@@ -150,7 +184,7 @@ proptest::proptest! {
 
     #[test]
     fn no_value_makes_the_checks_panic(
-        key in "(kind|program|user|modes|requires|state|session|start-timeout-s|socket)",
+        key in "(kind|program|user|modes|requires|wants|conflicts|state|session|start-timeout-s|watchdog-s|socket)",
         value in "(\"[a-z/.]{0,12}\"|[0-9]{1,20}|\\[\"[a-z./-]{0,12}\"\\]|true)",
     ) {
         let text: String = GOOD.lines().filter(|line| !line.starts_with(&key)).map(|line| format!("{line}\n")).collect();

@@ -99,7 +99,7 @@ impl World {
                 Effect::AllStopped => self.all_stopped = true,
                 Effect::Refuse(reason) => refusal = Some(reason),
                 Effect::Kill(unit) => assert!(self.running.contains(&unit), "{unit} is killed and does not run"),
-                Effect::Record(..) => {}
+                Effect::Record(..) | Effect::Spent(..) => {}
             }
         }
         let both = self.state("evidence") == ServiceState::Ready && self.state("policy") == ServiceState::Ready;
@@ -221,7 +221,7 @@ fn a_unit_that_never_gets_ready_is_killed_and_tried_again() {
     world.step(Event::Begin);
     world.now += 30_000;
     world.step(Event::Tick);
-    assert_eq!(world.state("evidence"), ServiceState::Starting, "the kernel has not told its end yet");
+    assert_eq!(world.state("evidence"), ServiceState::Stopping, "the kernel has not told its end yet");
     world.step(Event::Ready(name("evidence")));
     assert_ne!(world.state("evidence"), ServiceState::Ready, "too late");
     world.step(Event::Ended(name("evidence"), Ended::Signal(9)));

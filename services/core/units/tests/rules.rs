@@ -1,0 +1,311 @@
+//! The rules of supervision, each a sentence, held against every small machine in every order of events and against large
+//! machines in random ones.
+//!
+//! - A unit is started only when all it requires is ready, nothing that it conflicts with has a process, and it has none.
+//! - Only what has a process is told to end, and during a shutdown only when nothing that needs it has one.
+//! - Actions are frozen exactly while a unit that freezes them is not ready.
+//! - A unit that is given up was spent first, and what is to follow was said.
+//! - A refusal changes nothing.
+//! - Every deadline lies ahead.
+//! - The machine is ready at most once; whatever happened before, a shutdown ends in no process at all.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
+use aios_ids::UnitName;
+use aios_units::{Effect, Ended, Event, Graph, Mode, Unit, What};
+use aios_wire::init::ServiceState;
+use proptest::prelude::*;
+
+/// What the graph cannot see: processes that exist.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Machine {
+    graph: Graph,
+    now: u64,
+    processes: BTreeMap<UnitName, Process>,
+    frozen: bool,
+    ending: bool,
+    stopped: bool,
+    ready: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Process {
+    BeingMade,
+    Runs,
+}
+
+impl Machine {
+    fn begin(units: Vec<Unit>) -> Option<Self> {
+        let graph = Graph::new(Mode::Live, units).ok()?;
+        let mut machine = Self {
+            graph,
+            now: 1_000,
+            processes: BTreeMap::new(),
+            frozen: false,
+            ending: false,
+            stopped: false,
+            ready: false,
+        };
+        machine.step(Event::Begin);
+        Some(machine)
+    }
+
+    fn is_up(&self, unit: &UnitName) -> bool {
+        let state = self.graph.services().into_iter().find(|service| service.name == unit.as_str());
+        state.is_some_and(|service| {
+            matches!(service.state, ServiceState::Ready | ServiceState::Frozen | ServiceState::Finished)
+        })
+    }
+
+    /// One event, its effects, and every rule.
+    fn step(&mut self, event: Event) {
+        match &event {
+            Event::Started(unit, _) => drop(self.processes.insert(unit.clone(), Process::Runs)),
+            Event::Ended(unit, _) | Event::NotStarted(unit, _) => drop(self.processes.remove(unit)),
+            Event::Shutdown => self.ending = true,
+            _ => {}
+        }
+        let before = self.graph.clone();
+        let effects = self.graph.step(event.clone(), self.now);
+        if effects.iter().any(|effect| matches!(effect, Effect::Refuse(_))) {
+            let mut idle = before;
+            let others = idle.step(Event::Tick, self.now);
+            assert_eq!(effects.len(), others.len() + 1, "{event:?} was refused and did something: {effects:?}");
+            assert_eq!(idle, self.graph, "{event:?} was refused and changed something");
+        }
+        for (index, effect) in effects.iter().enumerate() {
+            match effect {
+                Effect::Spawn(unit) => self.may_start(unit),
+                Effect::Terminate(unit) => self.may_end(unit),
+                Effect::Kill(unit) => assert!(self.processes.contains_key(unit), "{unit} has no process to kill"),
+                Effect::Freeze(_) => self.frozen = true,
+                Effect::Thaw => self.frozen = false,
+                Effect::SystemReady => assert!(!std::mem::replace(&mut self.ready, true), "ready twice"),
+                Effect::AllStopped => self.stopped = true,
+                Effect::Record(Some(unit), What::Failed, _) => {
+                    let told = effects[..index]
+                        .iter()
+                        .any(|effect| matches!(effect, Effect::Spent(spent, _) if spent == unit));
+                    assert!(told, "{unit} is given up, and nobody was told that it is spent: {effects:?}");
+                }
+                Effect::Record(..) | Effect::Spent(..) | Effect::Refuse(_) => {}
+            }
+        }
+        let missing = self.graph.units().any(|unit| unit.freezes_actions && !self.is_up(&unit.name));
+        assert_eq!(self.frozen, missing, "frozen exactly while somebody who freezes is not ready, after {event:?}");
+        assert!(!self.stopped || self.processes.is_empty(), "{:?} left behind", self.processes);
+        assert!(self.graph.next_deadline().is_none_or(|at| at > self.now), "a deadline is missed after {event:?}");
+    }
+
+    fn may_start(&mut self, name: &UnitName) {
+        assert!(!self.ending, "{name} is started during a shutdown");
+        let unit = self.graph.unit(name).expect("known").clone();
+        for required in &unit.requires {
+            assert!(self.is_up(required), "{name} starts before {required} is ready");
+        }
+        for other in self.graph.units().filter(|other| self.processes.contains_key(&other.name)) {
+            let clash = unit.conflicts.contains(&other.name) || other.conflicts.contains(name);
+            assert!(!clash, "{name} starts beside {}", other.name);
+        }
+        let twice = self.processes.insert(name.clone(), Process::BeingMade);
+        assert_eq!(twice, None, "{name} has two processes");
+    }
+
+    fn may_end(&self, name: &UnitName) {
+        assert!(self.processes.contains_key(name), "{name} has no process to end");
+        if self.ending {
+            for other in self.graph.units().filter(|other| self.processes.contains_key(&other.name)) {
+                let needs = [&other.requires, &other.wants, &other.after].iter().any(|list| list.contains(name));
+                assert!(!needs, "{name} is stopped while {} still runs", other.name);
+            }
+        }
+    }
+
+    /// Everything that could happen now.
+    fn possible(&self) -> Vec<Event> {
+        let mut events = vec![Event::Shutdown, Event::Hurry];
+        for (unit, process) in &self.processes {
+            let unit = || unit.clone();
+            match process {
+                Process::BeingMade => {
+                    events.extend([Event::Started(unit(), 7), Event::NotStarted(unit(), "no".into())])
+                }
+                Process::Runs => events.extend([
+                    Event::Ready(unit()),
+                    Event::Alive(unit()),
+                    Event::StoodStill(unit()),
+                    Event::Ended(unit(), Ended::Status(0)),
+                    Event::Ended(unit(), Ended::Signal(9)),
+                ]),
+            }
+        }
+        for unit in self.graph.units() {
+            let unit = || unit.name.clone();
+            events.extend([Event::Start(unit()), Event::Stop(unit()), Event::Restart(unit())]);
+        }
+        events.extend(self.graph.next_deadline().map(|_| Event::Tick));
+        events
+    }
+
+    /// Time passes only when nothing else happens: then to the next deadline.
+    fn happens(&mut self, event: Event) {
+        if event == Event::Tick {
+            self.now = self.graph.next_deadline().unwrap_or(self.now);
+        }
+        self.step(event);
+    }
+
+    /// A shutdown from here, with units that listen or with ones that have to be killed.
+    fn ends(mut self, how: Ended) {
+        self.step(Event::Shutdown);
+        let limit = self.processes.len() * 3 + 3;
+        for _ in 0..limit {
+            if self.stopped {
+                return;
+            }
+            if how == Ended::Signal(9) && self.graph.next_deadline().is_some() {
+                self.happens(Event::Tick);
+            }
+            let stopping: Vec<String> = self
+                .graph
+                .services()
+                .into_iter()
+                .filter(|service| service.state == ServiceState::Stopping)
+                .map(|service| service.name)
+                .collect();
+            for unit in self.processes.clone().into_keys().filter(|unit| stopping.contains(&unit.to_string())) {
+                self.step(Event::Ended(unit, how));
+            }
+        }
+        assert!(self.stopped, "the shutdown does not end: {:?}", self.graph.services());
+    }
+}
+
+/// How two units hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tie {
+    None,
+    Requires,
+    Wants,
+    After,
+    Conflicts,
+}
+
+const TIES: [Tie; 5] = [Tie::None, Tie::Requires, Tie::Wants, Tie::After, Tie::Conflicts];
+
+/// A unit with ties to some of those before it.
+fn unit(number: usize, life: &str, ties: &[(usize, Tie)]) -> Unit {
+    let list = |wanted: Tie| {
+        let names = ties.iter().filter(|(_, tie)| *tie == wanted).map(|(other, _)| format!("\"u{other}\""));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let lists = format!(
+        "requires = [{}]\nwants = [{}]\nafter = [{}]\nconflicts = [{}]\n",
+        list(Tie::Requires),
+        list(Tie::Wants),
+        list(Tie::After),
+        list(Tie::Conflicts)
+    );
+    let text = format!(
+        "program = \"/p\"\nuser = \"2000\"\n{lists}{life}\n[sandbox]\nown = [\"mount\", \"pid\", \"ipc\", \"uts\"]\ncalls = [\"x\"]\n"
+    );
+    Unit::parse(&format!("u{number}"), &text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+const CORE: &str = "kind = \"service\"\nmodes = [\"live\"]\nfreezes-actions = true\ncritical = true\nwatchdog-s = 20\n\
+                    restart = { budget = 2, window-s = 1 }";
+const WEAK: &str = "kind = \"service\"\nmodes = [\"live\"]\nrestart = { policy = \"on-failure\", budget = 1, when-spent = \"ignore\" }";
+const ONCE: &str = "kind = \"oneshot\"\nmodes = [\"live\"]";
+const ASKED: &str = "kind = \"agent\"";
+
+/// Every machine of up to three units, every order of up to so many events after the start.
+#[test]
+fn the_rules_hold_in_every_order_on_every_small_machine() {
+    const EVENTS: usize = 4;
+    let (mut machines, mut states) = (0_usize, 0_usize);
+    for last in [ONCE, ASKED] {
+        for ties in 0..TIES.len().pow(3) {
+            let [first, second, third] = [ties % 5, ties / 5 % 5, ties / 25].map(|tie| TIES[tie]);
+            let units =
+                vec![unit(0, CORE, &[]), unit(1, WEAK, &[(0, first)]), unit(2, last, &[(0, second), (1, third)])];
+            // Some of them do not fit together, and are refused as a whole.
+            let Some(machine) = Machine::begin(units) else { continue };
+            machines += 1;
+            states += explore(machine, EVENTS);
+        }
+    }
+    assert!(machines > 100 && states > 50_000, "{machines} machines, {states} states");
+    println!("{machines} machines, {states} states");
+}
+
+/// Visits all that can be reached; returns how many different states that is.
+fn explore(machine: Machine, events: usize) -> usize {
+    let mut seen = HashSet::new();
+    let mut layer = vec![machine];
+    for _ in 0..events {
+        let mut next = Vec::new();
+        for machine in layer {
+            machine.clone().ends(Ended::Status(0));
+            for event in machine.possible() {
+                let mut then = machine.clone();
+                then.happens(event);
+                let mut hasher = DefaultHasher::new();
+                then.hash(&mut hasher);
+                if seen.insert(hasher.finish()) {
+                    next.push(then);
+                }
+            }
+        }
+        layer = next;
+    }
+    layer.into_iter().step_by(7).for_each(|machine| machine.ends(Ended::Signal(9)));
+    seen.len()
+}
+
+/// Up to forty units, each tied to some before it.
+fn large() -> impl Strategy<Value = Vec<Unit>> {
+    let life = prop::sample::select(vec![CORE, WEAK, WEAK, ONCE, ASKED]);
+    let tie = prop::sample::select(vec![Tie::Requires, Tie::Requires, Tie::Wants, Tie::After, Tie::Conflicts]);
+    let ties = prop::collection::vec((any::<prop::sample::Index>(), tie), 0..4);
+    prop::collection::vec((life, ties), 2..40).prop_map(|drawn| {
+        let lives: Vec<&str> = drawn.iter().map(|(life, _)| *life).collect();
+        let mut units = Vec::new();
+        for (number, (life, ties)) in drawn.into_iter().enumerate() {
+            let mut others: BTreeMap<usize, Tie> = BTreeMap::new();
+            for (other, tie) in ties.into_iter().filter(|_| number > 0) {
+                let other = other.index(number);
+                // What starts by itself cannot need what does not, nor keep out what does.
+                let fits = match tie {
+                    Tie::Conflicts => life == ASKED || lives[other] == ASKED,
+                    Tie::Requires => life == ASKED || lives[other] != ASKED,
+                    _ => true,
+                };
+                others.insert(other, if fits { tie } else { Tie::After });
+            }
+            units.push(unit(number, life, &others.into_iter().collect::<Vec<_>>()));
+        }
+        units
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn the_rules_hold_in_random_orders_on_large_machines(
+        units in large(),
+        choices in prop::collection::vec(any::<prop::sample::Index>(), 0..200),
+        killed in any::<bool>(),
+    ) {
+        let Some(mut machine) = Machine::begin(units) else { return Ok(()) };
+        for choice in choices {
+            // The machine's end is for the end.
+            let mut events = machine.possible();
+            events.retain(|event| *event != Event::Shutdown);
+            let event = events[choice.index(events.len())].clone();
+            machine.happens(event);
+        }
+        machine.ends(if killed { Ended::Signal(9) } else { Ended::Status(0) });
+    }
+}
