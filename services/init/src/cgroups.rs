@@ -51,6 +51,7 @@ pub(crate) fn make(branch: &str, name: &str, resources: &Resources) -> io::Resul
     // One that wants too much ends whole, not process by process.
     fs::write(path.join("memory.oom.group"), "1")?;
     fs::write(path.join("pids.max"), resources.pids_max.to_string())?;
+    fs::write(path.join("cpu.weight"), resources.cpu_weight.to_string())?;
     let folder = File::open(&path)?;
     // In the unified hierarchy a cgroup's id is the inode number of its folder.
     let id = folder.metadata()?.ino();
@@ -63,9 +64,74 @@ impl Cgroup {
         fs::write(self.path.join("cgroup.kill"), "1")
     }
 
-    /// Removes it; one that still has dying processes stays and is used again.
-    pub(crate) fn remove(&self) {
+    /// Removes it if nothing is left in it; says whether something is. A process that was killed takes a moment to go.
+    pub(crate) fn remove_if_empty(&self) -> Left {
+        let events = fs::read_to_string(self.path.join("cgroup.events")).unwrap_or_default();
+        if events.lines().any(|line| line == "populated 1") {
+            return Left::Something;
+        }
+        // One with folders of its own in it stays and is used again.
         let _ = fs::remove_dir(&self.path);
+        Left::Nothing
+    }
+}
+
+/// Whether anything still runs in a cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    Nothing,
+    Something,
+}
+
+/// Kills everything in the cgroups that persons sit in, so that their terminals are free.
+pub(crate) fn clear_terminals() {
+    let _ = fs::write(Path::new(TREE).join("operators/cgroup.kill"), "1");
+    let system = fs::read_dir(Path::new(TREE).join("system")).into_iter().flatten().flatten();
+    for place in system.filter(|place| place.file_name().to_string_lossy().starts_with("console-")) {
+        let _ = fs::write(place.path().join("cgroup.kill"), "1");
+    }
+}
+
+/// What can be ended to save memory, with the bytes that each holds.
+pub(crate) fn expendable() -> Vec<Expendable> {
+    let in_branch = |branch: Branch| {
+        let places = fs::read_dir(Path::new(TREE).join(branch.folder())).into_iter().flatten().flatten();
+        places.filter_map(move |place| {
+            let bytes = fs::read_to_string(place.path().join("memory.current")).ok()?.trim().parse().ok()?;
+            Some(Expendable { branch, name: place.file_name().into_string().ok()?, bytes })
+        })
+    };
+    in_branch(Branch::Actions).chain(in_branch(Branch::Agents)).collect()
+}
+
+/// An action or an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Expendable {
+    pub(crate) branch: Branch,
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+}
+
+/// What is ended first, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Branch {
+    Actions,
+    Agents,
+}
+
+impl Branch {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Actions => "actions",
+            Self::Agents => "agents",
+        }
+    }
+}
+
+impl Expendable {
+    /// Kills everything in it.
+    pub(crate) fn end(&self) -> io::Result<()> {
+        fs::write(Path::new(TREE).join(self.branch.folder()).join(&self.name).join("cgroup.kill"), "1")
     }
 }
 

@@ -3,7 +3,7 @@
 //! On a live medium it is memory with a cap and gone with the boot. On an installed disk it is the ext4 partition named
 //! `aios-data` on the disk of the running slot, and only there: another disk with that name is not looked at.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -17,6 +17,7 @@ use crate::unit_files::Users;
 
 const ROOT: &str = "/aios";
 const PARTITION: &str = "aios-data";
+const BOOT_STATE: &str = "aios-bootstate";
 /// The home of whoever is logged in.
 const HOME: &str = "/aios/system/root-home";
 
@@ -48,6 +49,14 @@ pub(crate) fn open(origin: &Origin, users: &Users) -> Result<Vec<String>, Failur
 }
 
 const RECOVERY: &str = "start the recovery image from the boot menu";
+
+/// The boot state partition of the running disk; none on a medium, and on a disk that has none.
+pub(crate) fn boot_state(origin: &Origin) -> io::Result<Option<File>> {
+    let Origin::Disk { disk, .. } = origin else { return Ok(None) };
+    let blocks = blocks::list();
+    let partition = blocks.iter().find(|block| block.disk == *disk && block.part_name.as_deref() == Some(BOOT_STATE));
+    partition.map(|partition| File::options().read(true).write(true).open(partition.path())).transpose()
+}
 
 /// Grows the file system when its partition has room for more.
 fn grow(sectors: u64) -> io::Result<()> {

@@ -20,7 +20,7 @@ use crate::blocks::{self, Block};
 use crate::cmdline::{self, CommandLine};
 use crate::failure::{Failure, at};
 use crate::measure::Words;
-use crate::{clock, efi, memory, terminals};
+use crate::{clock, efi, last_words, memory, terminals, watchdog};
 
 /// Devices may take so long to appear.
 const PATIENCE_MS: u64 = 10_000;
@@ -46,10 +46,20 @@ struct Candidate {
     origin: Origin,
 }
 
+/// What the start before the root leaves for the rest.
+pub(crate) struct Early {
+    pub(crate) origin: Origin,
+    pub(crate) words: Words,
+    /// What is worth knowing and does not stop the start.
+    pub(crate) notes: Vec<String>,
+}
+
 /// Finds the root, verifies it and makes it the root of this process. The program itself goes on as it is: it came in
 /// the same signed image as the root's hash, and executing the root's copy of it would only read it a second time.
-pub(crate) fn find_root_and_move_there() -> Result<(Origin, Words), Failure> {
+pub(crate) fn find_root_and_move_there() -> Result<Early, Failure> {
     mount_kernel_views()?;
+    last_words::keep();
+    let watchdogs = watchdog::take();
     let mut words = Words::begin();
     memory::say_if_too_little();
     let line = fs::read_to_string("/proc/cmdline").map_err(at("read", "/proc/cmdline"))?;
@@ -57,7 +67,7 @@ pub(crate) fn find_root_and_move_there() -> Result<(Origin, Words), Failure> {
     let origin = find_root(&line)?;
     move_to_new_root()?;
     words.entered(&origin);
-    Ok((origin, words))
+    Ok(Early { origin, words, notes: watchdogs })
 }
 
 fn mount_kernel_views() -> Result<(), Failure> {

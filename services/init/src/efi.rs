@@ -1,4 +1,4 @@
-//! The few firmware variables that PID 1 reads, and the one that it writes.
+//! The few firmware variables that PID 1 reads, and the two that it writes.
 //!
 //! A machine without them (started without UEFI) simply has none; nothing here may stop a boot.
 
@@ -60,16 +60,40 @@ pub(crate) fn firmware_keys() -> FirmwareKeys {
 
 /// Makes the boot loader start `entry` once, at the next start.
 pub(crate) fn start_once(entry: &str) -> io::Result<()> {
-    let path = PathBuf::from(VARIABLES).join(format!("LoaderEntryOneShot-{LOADER}"));
+    let value: Vec<u8> = entry.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+    write(&format!("LoaderEntryOneShot-{LOADER}"), &value)
+}
+
+/// Whether the loader counts this start: the release has not been marked good, and another one can still start.
+pub(crate) fn on_trial() -> bool {
+    text(&format!("LoaderBootCountPath-{LOADER}")).is_some()
+}
+
+/// Makes the firmware show its setup at the next start, if it can.
+pub(crate) fn show_firmware_setup() -> io::Result<()> {
+    const SETUP: u64 = 1;
+    let number = |name: &str| -> io::Result<u64> {
+        let bytes = fs::read(Path::new(VARIABLES).join(format!("{name}-{GLOBAL}")))?;
+        let value = bytes.get(4..12).and_then(|value| value.try_into().ok());
+        value.map(u64::from_le_bytes).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    };
+    if number("OsIndicationsSupported")? & SETUP == 0 {
+        return Err(io::Error::other("it does not offer that"));
+    }
+    let wanted = number("OsIndications").unwrap_or(0) | SETUP;
+    write(&format!("OsIndications-{GLOBAL}"), &wanted.to_le_bytes())
+}
+
+fn write(name: &str, value: &[u8]) -> io::Result<()> {
+    let path = PathBuf::from(VARIABLES).join(name);
     // The kernel guards most variables against deletion by accident; a new value needs the guard off.
     if let Ok(present) = File::open(&path) {
         let flags = ioctl_getflags(&present)?;
         ioctl_setflags(&present, flags - IFlags::IMMUTABLE)?;
     }
-    let mut value = ATTRIBUTES.to_le_bytes().to_vec();
-    value.extend(entry.encode_utf16().chain([0]).flat_map(u16::to_le_bytes));
     // One write is one variable: the kernel takes it whole.
-    File::options().write(true).create(true).truncate(false).open(&path)?.write_all(&value)
+    let bytes = [&ATTRIBUTES.to_le_bytes(), value].concat();
+    File::options().write(true).create(true).truncate(false).open(&path)?.write_all(&bytes)
 }
 
 fn text(name: &str) -> Option<String> {

@@ -4,8 +4,6 @@
 //! fails ends the start, except where the text says otherwise.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
 
 use aios_identity::PeerTable;
 use aios_units::{Graph, Mode};
@@ -17,11 +15,13 @@ use rustix::system::{RebootCommand, reboot};
 use crate::cgroups;
 use crate::cmdline;
 use crate::data;
+use crate::early::Early;
 use crate::efi;
 use crate::failure::{Failure, at};
 use crate::measure::Words;
 use crate::terminals;
 use crate::unit_files::{self, Units, Users};
+use crate::{kernel_settings, seed, wall_clock, watchdog};
 
 /// Sockets of PID 1 and of the services.
 pub(crate) const SOCKETS: &str = aios_wire::SOCKET_DIR;
@@ -43,7 +43,8 @@ pub(crate) struct Machine {
 }
 
 /// Sets the machine up.
-pub(crate) fn set_up(origin: Origin, mut words: Words, born_ms: u64) -> Result<Machine, Failure> {
+pub(crate) fn set_up(early: Early, born_ms: u64) -> Result<Machine, Failure> {
+    let Early { origin, mut words, mut notes } = early;
     let system = system(origin, born_ms)?;
     let mode = match system.origin {
         Origin::Live => Mode::Live,
@@ -52,7 +53,9 @@ pub(crate) fn set_up(origin: Origin, mut words: Words, born_ms: u64) -> Result<M
     };
     let users = Users::read()?;
     mounts(&users)?;
-    let mut notes = kernel_settings();
+    watchdog::feed();
+    notes.extend(spare_this_program().err());
+    notes.extend(kernel_settings::apply());
     // From here on Ctrl-Alt-Del is a signal to this program.
     if let Err(error) = reboot(RebootCommand::CadOff) {
         notes.push(format!("Ctrl-Alt-Del restarts at once: {error}"));
@@ -62,9 +65,24 @@ pub(crate) fn set_up(origin: Origin, mut words: Words, born_ms: u64) -> Result<M
     let terminals = terminals::find();
     let Units { graph, session } = unit_files::read(mode, &terminals)?;
     notes.extend(data::open(&system.origin, &users)?);
+    watchdog::feed();
+    notes.extend(wall_clock::not_before_what_was());
+    if let Origin::Disk { .. } = system.origin
+        && let Err(error) = seed::spend()
+    {
+        notes.push(format!("the last start's seed could not be used: {error}"));
+    }
     cgroups::prepare()?;
     words.say("sysinit");
     Ok(Machine { system, words, users, peers, graph, session, notes })
+}
+
+/// Memory may get as short as it will: the kernel never ends this program, and nobody may look into it.
+fn spare_this_program() -> Result<(), String> {
+    fs::write("/proc/self/oom_score_adj", "-1000")
+        .map_err(|error| format!("PID 1 can be ended for its memory: {error}"))?;
+    let undumpable = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    undumpable.map_err(|error| format!("PID 1 can be looked into: {error}"))
 }
 
 fn system(origin: Origin, born_ms: u64) -> Result<System, Failure> {
@@ -84,6 +102,7 @@ fn system(origin: Origin, born_ms: u64) -> Result<System, Failure> {
         uptime_s: 0,
         boot_ms: BootTimes { init: Some(born_ms), ..BootTimes::default() },
         frozen: None,
+        degraded: Vec::new(),
     })
 }
 
@@ -109,107 +128,4 @@ fn mounts(users: &Users) -> Result<(), Failure> {
     mount_remount("/proc", plain, c"hidepid=invisible").map_err(at("remount", "/proc"))?;
     fs::create_dir_all(SOCKETS).map_err(at("make", SOCKETS))?;
     rustix::fs::chmod(SOCKETS, Bits::from_raw_mode(0o755)).map_err(at("open", SOCKETS))
-}
-
-/// Kernel settings before any service runs. Locks that only close come last.
-const SETTINGS: &[(&str, &str)] = &[
-    ("kernel/kptr_restrict", "2"),
-    ("kernel/dmesg_restrict", "1"),
-    ("kernel/perf_event_paranoid", "3"),
-    ("kernel/yama/ptrace_scope", "2"),
-    ("kernel/io_uring_disabled", "2"),
-    ("kernel/sysrq", "0"),
-    ("kernel/oops_limit", "100"),
-    ("kernel/warn_limit", "100"),
-    ("kernel/panic", "10"),
-    ("kernel/panic_on_oops", "1"),
-    ("kernel/randomize_va_space", "2"),
-    ("kernel/core_pattern", "|/bin/false"),
-    ("net/core/bpf_jit_harden", "2"),
-    ("fs/protected_symlinks", "1"),
-    ("fs/protected_hardlinks", "1"),
-    ("fs/protected_fifos", "2"),
-    ("fs/protected_regular", "2"),
-    ("fs/suid_dumpable", "0"),
-    ("vm/mmap_min_addr", "65536"),
-    ("vm/mmap_rnd_bits", "32"),
-    ("vm/unprivileged_userfaultfd", "0"),
-    ("dev/tty/ldisc_autoload", "0"),
-    ("dev/tty/legacy_tiocsti", "0"),
-    ("user/max_user_namespaces", "0"),
-    ("net/ipv4/ip_forward", "0"),
-    ("net/ipv4/tcp_syncookies", "1"),
-    ("net/ipv4/tcp_rfc1337", "1"),
-    ("net/ipv4/icmp_echo_ignore_broadcasts", "1"),
-    ("net/ipv4/conf/all/accept_redirects", "0"),
-    ("net/ipv4/conf/default/accept_redirects", "0"),
-    ("net/ipv4/conf/all/secure_redirects", "0"),
-    ("net/ipv4/conf/default/secure_redirects", "0"),
-    ("net/ipv4/conf/all/send_redirects", "0"),
-    ("net/ipv4/conf/default/send_redirects", "0"),
-    ("net/ipv4/conf/all/accept_source_route", "0"),
-    ("net/ipv4/conf/default/accept_source_route", "0"),
-    // Off until a link has an address: an offer of one comes from a host that nothing leads to yet.
-    ("net/ipv4/conf/all/rp_filter", "0"),
-    ("net/ipv4/conf/default/rp_filter", "0"),
-    ("net/ipv4/conf/all/log_martians", "1"),
-    ("net/ipv4/conf/default/log_martians", "1"),
-    ("net/ipv6/conf/all/accept_redirects", "0"),
-    ("net/ipv6/conf/default/accept_redirects", "0"),
-    ("net/ipv6/conf/all/accept_source_route", "0"),
-    ("net/ipv6/conf/default/accept_source_route", "0"),
-    ("kernel/unprivileged_bpf_disabled", "1"),
-    ("kernel/kexec_load_disabled", "1"),
-    ("kernel/modules_disabled", "1"),
-];
-
-/// Applies the settings; a kernel that was built without a feature has no setting for it, which is as good.
-fn kernel_settings() -> Vec<String> {
-    let mut notes = Vec::new();
-    for (name, value) in SETTINGS {
-        let path = Path::new("/proc/sys").join(name);
-        match fs::write(&path, value) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                notes.push(format!("kernel setting {name} could not be set to {value}: {error}"));
-            }
-            _ => {}
-        }
-    }
-    notes
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use serde::Deserialize;
-
-    use super::SETTINGS;
-
-    /// The part of the kernel's policy that is about settings; `cargo xtask kernel config` compares the rest.
-    #[derive(Deserialize)]
-    struct Policy {
-        setting: Vec<Row>,
-    }
-
-    #[derive(Deserialize)]
-    struct Row {
-        name: String,
-        value: String,
-        exception: Option<String>,
-    }
-
-    #[test]
-    fn the_settings_are_those_of_the_kernel_policy() {
-        let policy: Policy = toml::from_str(include_str!("../../../kernel-config/required.toml")).expect("understood");
-        let settings: BTreeMap<&str, &str> = SETTINGS.iter().copied().collect();
-        assert_eq!(settings.len(), SETTINGS.len(), "no setting is written twice");
-        for row in &policy.setting {
-            let written = settings.get(row.name.as_str()).is_some_and(|value| *value == row.value);
-            assert_eq!(written, row.exception.is_none(), "{} = {}", row.name, row.value);
-        }
-        for name in settings.keys() {
-            assert!(policy.setting.iter().any(|row| row.name == *name), "{name} has no row in required.toml");
-        }
-    }
 }

@@ -3,33 +3,44 @@
 //! In the initial RAM file system ([`early`]) it finds the root that the signed command line names, lets the kernel
 //! verify it and moves there. On the root ([`machine`], then [`supervisor`]) it mounts, starts, reaps, restarts, freezes
 //! and shuts down. One thread does all of that, and a second one waits for the TPM ([`measure`]). It never waits for
-//! a service, depends on none, and does not end: an error before supervision is shown on every console and restarts the machine; a defect in it leaves a loop
-//! that still reaps.
+//! a service, depends on none, and does not end: an error before supervision is shown on every console and restarts the machine; a defect in it leaves
+//! a loop that still reaps, feeds the watchdog and takes a few words ([`defect`]).
 
 mod blocks;
 mod boot_times;
+mod buttons;
+mod care;
 mod cgroups;
 mod clock;
 mod cmdline;
 mod control;
 mod data;
+mod defect;
 mod early;
 mod efi;
 mod failure;
 mod identity;
 mod kernel_messages;
+mod kernel_settings;
+mod last_words;
 mod lines;
 mod machine;
 mod measure;
 mod memory;
+mod mounts;
 mod output;
 mod power;
+mod pressure;
 mod refusals;
 mod ring;
+mod seed;
 mod start;
 mod supervisor;
 mod terminals;
+mod told_time;
 mod unit_files;
+mod wall_clock;
+mod watchdog;
 
 use std::process::ExitCode;
 
@@ -41,13 +52,8 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let born_ms = clock::now_ms();
-    // A defect must not take the kernel down with it: PID 1 goes on reaping, so that consoles and services live.
-    std::panic::set_hook(Box::new(|defect| {
-        terminals::say_everywhere(&format!(
-            "init: defect: {defect}; supervision has ended, please restart the machine"
-        ));
-        power::reap_for_ever();
-    }));
+    // A defect must not take the kernel down with it: what can be done without supervision goes on.
+    std::panic::set_hook(Box::new(|defect| defect::live_on(&defect.to_string())));
     let failure = match run(born_ms) {
         Ok(never) => match never {},
         Err(failure) => failure,
@@ -58,7 +64,7 @@ fn main() -> ExitCode {
 }
 
 fn run(born_ms: u64) -> Result<std::convert::Infallible, Failure> {
-    let (origin, words) = early::find_root_and_move_there()?;
-    let machine = machine::set_up(origin, words, born_ms)?;
+    let early = early::find_root_and_move_there()?;
+    let machine = machine::set_up(early, born_ms)?;
     supervisor::Supervisor::new(machine)?.run()
 }

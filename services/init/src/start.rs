@@ -10,13 +10,14 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use aios_linux::calls::{CallFilter, Otherwise};
-use aios_linux::inherited::{AUDIT, KERNEL_MESSAGES};
+use aios_linux::inherited::{AUDIT, BOOT_STATE, KERNEL_MESSAGES};
 use aios_linux::sandbox::{
     Allow, Capability, Identity, Mount, Namespace, PathRules, Reach, Resource, Sandbox, Tcp, Terminal as Session, View,
 };
 use aios_linux::spawn::{Child, Program, spawn};
 use aios_units::Unit;
 use aios_units::unit::{Kind, Network, Own, Paths, Profile, Readiness, View as Seen};
+use aios_wire::init::Origin;
 
 use crate::cgroups::Cgroup;
 use crate::data;
@@ -25,7 +26,7 @@ use crate::kernel_messages::KernelMessages;
 use crate::machine::SOCKETS;
 use crate::output::Output;
 use crate::refusals::Refusals;
-use crate::terminals::Terminal;
+use crate::terminals::{Terminal, say_everywhere};
 use crate::unit_files::Users;
 
 const CALL_LISTS: &str = "/usr/share/aios/seccomp";
@@ -39,6 +40,7 @@ const TMP_BYTES: u64 = 16 << 20;
 pub(crate) struct Starter {
     users: Users,
     boot_id: String,
+    origin: Origin,
     calls: BTreeMap<Vec<String>, CallFilter>,
     sockets: BTreeMap<String, UnixListener>,
     messages: KernelMessages,
@@ -57,6 +59,7 @@ impl Starter {
     pub(crate) fn new<'a>(
         users: Users,
         boot_id: String,
+        origin: Origin,
         units: impl Iterator<Item = &'a Unit>,
     ) -> Result<Self, Failure> {
         let mut messages = KernelMessages::default();
@@ -80,7 +83,7 @@ impl Starter {
             rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o666)).map_err(at("open", &path))?;
             sockets.insert(unit.name.to_string(), socket);
         }
-        Ok(Self { users, boot_id, calls: BTreeMap::new(), sockets, messages })
+        Ok(Self { users, boot_id, origin, calls: BTreeMap::new(), sockets, messages })
     }
 
     /// Starts `unit` in `cgroup`; what it prints goes to `output`, or to its terminal if it has one.
@@ -97,6 +100,10 @@ impl Starter {
         if records.is_some() {
             sandbox.environment.push(("AIOS_AUDIT".into(), AUDIT.to_string().into()));
         }
+        let boot_state = self.boot_state(unit);
+        if boot_state.is_some() {
+            sandbox.environment.push(("AIOS_BOOT_STATE".into(), BOOT_STATE.to_string().into()));
+        }
         let messages = self.messages.descriptor().filter(|_| unit.kernel_messages);
         if messages.is_some() {
             sandbox.environment.push(("AIOS_KERNEL_MESSAGES".into(), KERNEL_MESSAGES.to_string().into()));
@@ -107,6 +114,7 @@ impl Starter {
         let mut descriptors = streams.descriptors();
         descriptors.extend(listener.map(|socket| (socket, 3)));
         descriptors.extend(records.map(|records| (records, AUDIT)));
+        descriptors.extend(boot_state.as_ref().map(|partition| (partition.as_fd(), BOOT_STATE)));
         descriptors.extend(messages.map(|messages| (messages, KERNEL_MESSAGES)));
         let arguments: Vec<_> = unit.args.iter().map(Into::into).collect();
         let program = Program {
@@ -118,6 +126,18 @@ impl Starter {
         };
         let child = spawn(&sandbox, &program).map_err(|error| Failure::new(format!("unit {}", unit.name), error))?;
         Ok(Running { child, cgroup })
+    }
+
+    /// The partition for a unit that keeps something in it. A disk that does not give it starts the unit all the same.
+    fn boot_state(&self, unit: &Unit) -> Option<fs::File> {
+        if !unit.boot_state {
+            return None;
+        }
+        let opened = data::boot_state(&self.origin);
+        opened.unwrap_or_else(|error| {
+            say_everywhere(&format!("init: the boot state partition cannot be opened: {error}"));
+            None
+        })
     }
 
     fn sandbox(&mut self, unit: &Unit, uid: u32) -> Result<Sandbox, Failure> {
@@ -151,6 +171,7 @@ impl Starter {
                 Some(_) => Session::Controlling,
                 None => Session::None,
             },
+            oom_score: Some(unit.oom_score()),
             ..Sandbox::new(Identity { uid, gid: uid, groups })
         })
     }
@@ -179,6 +200,10 @@ impl Starter {
         let notify = format!("{SOCKETS}/notify");
         if unit.readiness == Readiness::Notify || unit.kind == Kind::Service {
             environment.push(("NOTIFY_SOCKET", &notify));
+        }
+        let watchdog = unit.watchdog_ms.map(|limit| (limit * 1000).to_string());
+        if let Some(microseconds) = &watchdog {
+            environment.push(("WATCHDOG_USEC", microseconds));
         }
         if let Some(terminal) = &unit.terminal {
             let kind = if terminal.starts_with("ttyS") { "vt220" } else { "linux" };

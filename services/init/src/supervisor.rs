@@ -4,6 +4,7 @@
 //! services over sockets, ends over a signal descriptor.
 
 mod children;
+mod ending;
 mod verbs;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::boot_times::Times;
+use crate::care::{Care, Memory, News};
 use crate::cgroups::{self, Frozen};
 use crate::clock::now_ms;
 use crate::control::{Control, Wait};
@@ -36,9 +38,9 @@ use crate::refusals::Refusals;
 use crate::ring::Ring;
 use crate::start::{Running, Starter};
 use crate::terminals::say_everywhere;
+use children::Leaving;
+use ending::Ending;
 
-/// Units that do not end within this time of a shutdown are left behind.
-const SHUTDOWN_LIMIT_MS: u64 = 60_000;
 /// A service that talks without end does not keep the loop from anything else.
 const MESSAGES_A_TURN: usize = 64;
 /// So many of a failing service's last lines are shown on the consoles.
@@ -63,7 +65,9 @@ pub(crate) struct Supervisor {
     signals: Signals,
     notify: NotifySocket,
     control: Control,
-    shutdown: Option<(Afterwards, u64)>,
+    care: Care,
+    leaving: Vec<Leaving>,
+    shutdown: Option<Ending>,
 }
 
 #[derive(Debug)]
@@ -87,9 +91,11 @@ impl Supervisor {
         let Machine { system, words, users, peers, graph, session, mut notes } = machine;
         let (refusals, note) = Refusals::open(graph.units());
         notes.extend(note);
+        let (care, cared) = Care::begin(now_ms());
+        notes.extend(cared);
         let own = [signals::CHILD, signals::INTERRUPT, signals::TERMINATE, signals::POWER];
         let notify = Path::new(SOCKETS).join("notify");
-        let starter = Starter::new(users, system.boot_id.clone(), graph.units())?;
+        let starter = Starter::new(users, system.boot_id.clone(), system.origin.clone(), graph.units())?;
         let mut supervisor = Self {
             starter,
             refusals,
@@ -107,6 +113,8 @@ impl Supervisor {
             owners: Owners::default(),
             sessions: Sessions { template: session, opened: 0, waiting: BTreeMap::new() },
             ring: Ring::default(),
+            care,
+            leaving: Vec::new(),
             shutdown: None,
         };
         rustix::fs::chmod(&notify, rustix::fs::Mode::from_raw_mode(0o666)).map_err(at("open", &notify))?;
@@ -124,7 +132,8 @@ impl Supervisor {
         self.times.begin(now_ms());
         self.happened(Event::Begin);
         loop {
-            self.wait();
+            let memory = self.wait();
+            self.look_after(memory);
             self.read_reports();
             self.read_signals();
             self.read_notifications();
@@ -132,12 +141,7 @@ impl Supervisor {
             self.serve_callers();
             self.tell_of_measuring();
             self.happened(Event::Tick);
-            if let Some((then, deadline)) = self.shutdown
-                && deadline <= now_ms()
-            {
-                say_everywhere("init: some units do not end; the machine ends without them");
-                power::end(then);
-            }
+            self.end_in_time();
         }
     }
 
@@ -157,8 +161,25 @@ impl Supervisor {
         }
     }
 
-    /// Waits until there is something to do.
-    fn wait(&self) {
+    /// The watchdog, the buttons, memory, the kernel's settings.
+    fn look_after(&mut self, memory: Memory) {
+        for news in self.care.turn(memory, &self.system.boot_id, now_ms()) {
+            match news {
+                News::PowerButton => self.shut_down(Afterwards::PowerOff, "the power button"),
+                News::Shed(what) => {
+                    say_everywhere(&format!("init: memory is short: {what}"));
+                    self.record(None, What::Shed, what);
+                }
+                News::Machine(what) => {
+                    say_everywhere(&format!("init: {what}"));
+                    self.record(None, What::Boot, what);
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to do. Tells whether programs wait for memory.
+    fn wait(&self) -> Memory {
         let mut waits: Vec<PollFd<'_>> = vec![
             PollFd::new(&self.signals, PollFlags::IN),
             PollFd::from_borrowed_fd(self.notify.as_fd(), PollFlags::IN),
@@ -166,6 +187,7 @@ impl Supervisor {
         let pending = self.processes.values().filter(|process| process.report.is_none());
         waits.extend(pending.map(|process| PollFd::new(&process.running.child.report, PollFlags::IN)));
         waits.extend(self.outputs.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        waits.extend(self.care.fds().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         for (fd, wait) in self.control.waits() {
             let flags = match wait {
                 Wait::Read => PollFlags::IN,
@@ -173,14 +195,24 @@ impl Supervisor {
             };
             waits.push(PollFd::from_borrowed_fd(fd, flags));
         }
-        let deadlines =
-            [self.graph.next_deadline(), self.control.next_deadline(), self.outputs.next_deadline(), self.shutdown.map(|(_, deadline)| deadline)];
+        let deadlines = [
+            self.graph.next_deadline(),
+            self.control.next_deadline(),
+            self.outputs.next_deadline(),
+            self.shutdown.as_ref().map(|ending| ending.deadline),
+            Some(self.care.next_deadline()),
+            self.next_look_at_leaving(),
+        ];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
             let ms = deadline.saturating_sub(now_ms());
             Timespec { tv_sec: (ms / 1000).cast_signed(), tv_nsec: (ms % 1000 * 1_000_000).cast_signed() }
         });
         // An interrupted or failed wait is only an early look at everything.
         let _ = poll(&mut waits, timeout.as_ref());
+        match waits.iter().any(|wait| wait.revents().contains(PollFlags::PRI)) {
+            true => Memory::Short,
+            false => Memory::Fine,
+        }
     }
 
     /// Lets the graph decide about `event` and everything that follows; returns why it was refused, if it was.
@@ -223,7 +255,9 @@ impl Supervisor {
             Effect::Freeze(reason) => self.set_frozen(Frozen::Yes, &reason),
             Effect::Thaw => self.set_frozen(Frozen::No, ""),
             Effect::Record(unit, what, detail) => self.record(unit.as_ref(), what, detail),
+            Effect::Spent(name, outcome) => self.spent(&name, outcome),
             Effect::SystemReady => {
+                self.care.ready(now_ms());
                 let now = now_ms();
                 self.system.boot_ms.system = Some(now);
                 self.record(None, What::Boot, format!("system ready at {now} ms"));
@@ -231,8 +265,8 @@ impl Supervisor {
                 self.words.say("ready");
             }
             Effect::AllStopped => {
-                if let Some((then, _)) = self.shutdown {
-                    power::end(then);
+                if let Some(ending) = &self.shutdown {
+                    power::end(ending.then);
                 }
             }
             Effect::Refuse(_) => {}
@@ -328,6 +362,8 @@ impl Supervisor {
             for line in text.lines() {
                 if line == "READY=1" {
                     self.happened(Event::Ready(name.clone()));
+                } else if line == "WATCHDOG=1" {
+                    self.happened(Event::Alive(name.clone()));
                 } else if let Some(status) = line.strip_prefix("STATUS=") {
                     let status = status.chars().filter(|c| !c.is_control()).take(200).collect();
                     self.happened(Event::Said(name.clone(), status));

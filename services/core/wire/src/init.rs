@@ -59,6 +59,11 @@ pub enum Request {
         /// The terminal's device name, such as `ttyS0`.
         terminal: String,
     },
+    /// Sets the clock on the wall by what a time server said.
+    SetClock {
+        /// Milliseconds since 1970.
+        unix_ms: u64,
+    },
     /// Ends everything in order and then the machine.
     Shutdown {
         /// What comes after.
@@ -81,6 +86,7 @@ impl Request {
             Self::Stop { .. } => "stop",
             Self::Restart { .. } => "restart",
             Self::OpenSession { .. } => "open-session",
+            Self::SetClock { .. } => "set-clock",
             Self::Shutdown { .. } => "shutdown",
         }
     }
@@ -99,6 +105,8 @@ pub enum Afterwards {
     Reboot,
     /// The machine starts its recovery image, once.
     Recovery,
+    /// The machine shows its firmware's setup at the next start.
+    Firmware,
 }
 
 /// PID 1's answer.
@@ -170,6 +178,9 @@ pub struct System {
     pub boot_ms: BootTimes,
     /// Whether actions are frozen, and why.
     pub frozen: Option<String>,
+    /// Units whose restarts are spent and whose absence matters.
+    #[serde(default)]
+    pub degraded: Vec<String>,
 }
 
 /// Whether firmware has keys to check signatures with.
@@ -309,7 +320,8 @@ pub struct Event {
     pub at_ms: u64,
     /// The unit, or `init` for the machine itself.
     pub unit: String,
-    /// One word: `started`, `ready`, `exited`, `stopped`, `failed`, `frozen`, `thawed`, `boot`, `shutdown`.
+    /// One word: `asked`, `started`, `ready`, `exited`, `stopped`, `failed`, `frozen`, `thawed`, `boot`,
+    /// `shutdown`, `spent`, `shed`.
     pub what: String,
     /// The rest, for people.
     pub detail: String,

@@ -5,13 +5,30 @@ use std::path::Path;
 use aios_ids::UnitName;
 use aios_linux::signals;
 use aios_linux::spawn::read_report;
-use aios_units::{Ended, Event};
+use aios_units::unit::Kind;
+use aios_units::{Ended, Event, What};
 use aios_wire::init::Afterwards;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitOptions, wait};
 
 use super::{Process, Supervisor};
+use crate::cgroups::{Cgroup, Left};
+use crate::clock::now_ms;
 use crate::failure::chain;
+
+/// What was killed takes a moment to go; what is not gone by then waits for a device that does not answer.
+const GOING_MS: u64 = 2_000;
+/// How often to look whether it has.
+const LOOK_EVERY_MS: u64 = 3;
+
+/// A unit whose main process has ended, until nothing of it is left.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    name: UnitName,
+    cgroup: Cgroup,
+    event: Event,
+    until: u64,
+}
 
 impl Supervisor {
     /// Children that have executed their program, or failed to.
@@ -37,8 +54,13 @@ impl Supervisor {
                 _ => self.shut_down(Afterwards::PowerOff, "a signal"),
             }
         }
+        self.see_off();
         // Whatever the signals said: several ends may hide behind one.
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+            if status.stopped() {
+                self.stood_still(pid);
+                continue;
+            }
             let ended = match (status.exit_status(), status.terminating_signal()) {
                 (Some(status), _) => Ended::Status(status),
                 (None, Some(signal)) => Ended::Signal(signal),
@@ -61,12 +83,41 @@ impl Supervisor {
         {
             self.happened(event);
         }
-        process.running.cgroup.remove();
         let event = match process.report {
-            Some(Err(why)) => Event::NotStarted(name, why),
-            _ => Event::Ended(name, ended),
+            Some(Err(why)) => Event::NotStarted(name.clone(), why),
+            _ => Event::Ended(name.clone(), ended),
         };
-        self.happened(event);
+        let leaving = Leaving { name, cgroup: process.running.cgroup, event, until: now_ms() + GOING_MS };
+        self.leaving.push(leaving);
+        self.see_off();
+    }
+
+    /// Tells the graph of every unit of which nothing is left any more.
+    pub(super) fn see_off(&mut self) {
+        let now = now_ms();
+        for leaving in std::mem::take(&mut self.leaving) {
+            match leaving.cgroup.remove_if_empty() {
+                Left::Something if leaving.until > now => self.leaving.push(leaving),
+                Left::Something => {
+                    self.record(Some(&leaving.name), What::Exited, "processes of it cannot be killed".into());
+                    self.happened(leaving.event);
+                }
+                Left::Nothing => drop(self.happened(leaving.event)),
+            }
+        }
+    }
+
+    pub(super) fn next_look_at_leaving(&self) -> Option<u64> {
+        (!self.leaving.is_empty()).then(|| now_ms() + LOOK_EVERY_MS)
+    }
+
+    /// A process that a signal stopped neither works nor ends. A terminal's is left to whoever sits there.
+    fn stood_still(&mut self, pid: Pid) {
+        let found = self.processes.iter().find(|(_, process)| process.running.child.pid == pid);
+        let Some(name) = found.map(|(name, _)| name.clone()) else { return };
+        if self.graph.unit(&name).is_some_and(|unit| unit.kind != Kind::Terminal) {
+            self.happened(Event::StoodStill(name));
+        }
     }
 }
 

@@ -2,16 +2,17 @@
 
 use aios_identity::Peer;
 use aios_ids::UnitName;
-use aios_units::{Event, What};
-use aios_wire::init::{Afterwards, LONGEST_WAIT_MS, Reply, Request, System};
+use aios_units::Event;
+use aios_wire::init::{LONGEST_WAIT_MS, Reply, Request, System};
 use aios_wire::logs::INIT;
 
-use super::{SHUTDOWN_LIMIT_MS, Supervisor};
+use super::Supervisor;
 use crate::clock::now_ms;
+use crate::told_time;
 
 /// What a caller gets.
 enum Answer {
-    Now(Reply),
+    Now(Box<Reply>),
     /// The lines after this number, as soon as there is one, or when it has waited so long.
     WithTheNextLine {
         after: u64,
@@ -34,7 +35,7 @@ impl Supervisor {
 
     fn answer(&mut self, peer: Option<&Peer>, request: Request) -> Answer {
         let verb = request.verb();
-        let refused = |reason: String| Answer::Now(Reply::Refused { reason });
+        let refused = |reason: String| Answer::Now(Box::new(Reply::Refused { reason }));
         let Some(peer) = peer else {
             return refused(format!("{verb} is refused: the caller is no service, session or agent"));
         };
@@ -45,7 +46,7 @@ impl Supervisor {
             Request::Lines { after, wait_ms } => {
                 Answer::WithTheNextLine { after, until: now_ms() + wait_ms.min(LONGEST_WAIT_MS) }
             }
-            other => Answer::Now(self.carry_out_verb(peer, other)),
+            other => Answer::Now(Box::new(self.carry_out_verb(peer, other))),
         }
     }
 
@@ -76,6 +77,10 @@ impl Supervisor {
             Request::OpenSession { operator, terminal } => {
                 unit(&operator).and_then(|operator| self.open_session(operator, &terminal))
             }
+            Request::SetClock { unix_ms } => match told_time::follow(unix_ms) {
+                Ok(()) => return Reply::Done,
+                Err(reason) => Err(reason),
+            },
             Request::Shutdown { then } => {
                 self.shut_down(then, &peer.to_string());
                 return Reply::Done;
@@ -90,6 +95,7 @@ impl Supervisor {
     fn status(&self) -> System {
         System {
             uptime_s: now_ms() / 1000,
+            degraded: self.graph.degraded().map(ToString::to_string).collect(),
             frozen: self.graph.frozen().map(str::to_owned),
             measured: self.words.state().into(),
             ..self.system.clone()
@@ -109,14 +115,5 @@ impl Supervisor {
             .ok_or_else(|| format!("there is no login on a terminal '{}'", terminal.escape_default()))?;
         self.sessions.waiting.insert(login.clone(), operator);
         Ok(Event::Restart(login))
-    }
-
-    pub(super) fn shut_down(&mut self, then: Afterwards, by: &str) {
-        if self.shutdown.is_some() {
-            return;
-        }
-        self.shutdown = Some((then, now_ms() + SHUTDOWN_LIMIT_MS));
-        self.record(None, What::Shutdown, format!("{then:?}, asked by {by}"));
-        self.happened(Event::Shutdown);
     }
 }
