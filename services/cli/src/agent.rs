@@ -53,6 +53,7 @@ pub(crate) async fn run(command: AgentCommand, format: Format) -> Result<(), Fai
     }
 }
 
-fn agents() -> Result<Vec<Service>, Failure> {
+/// The agents among what PID 1 supervises.
+pub(crate) fn agents() -> Result<Vec<Service>, Failure> {
     Ok(service::services()?.into_iter().filter(|unit| unit.role == Role::Agent).collect())
 }

@@ -13,11 +13,9 @@ use crate::show::{Format, harmless, read, table};
 use crate::status;
 
 pub(crate) async fn run(command: ApprovalCommand, format: Format) -> Result<(), Failure> {
-    let policy = policy().await?;
     match command {
         ApprovalCommand::List => {
-            let approvals: Vec<Approval> = read("policy-kernel", &policy.approvals().await?)?;
-            format.print(&approvals, |approvals| {
+            format.print(&all().await?, |approvals| {
                 table(
                     ["REQUEST", "STATE", "SUBJECT", "TYPE", "RISK"],
                     approvals.iter().map(|a| {
@@ -34,11 +32,11 @@ pub(crate) async fn run(command: ApprovalCommand, format: Format) -> Result<(), 
             Ok(())
         }
         ApprovalCommand::Show { id } => {
-            format.print(&find(&policy, &id).await?, print);
+            format.print(&find(&id).await?, print);
             Ok(())
         }
         ApprovalCommand::Approve { id } => {
-            let approval = find(&policy, &id).await?;
+            let approval = find(&id).await?;
             if format == Format::People {
                 print(&approval);
             }
@@ -46,15 +44,15 @@ pub(crate) async fn run(command: ApprovalCommand, format: Format) -> Result<(), 
                 Some(SessionStrength::PassPhrase) => ask_pass_phrase()?,
                 _ => String::new(),
             };
-            policy.approve(&id, &pass_phrase).await?;
-            format.print(&find(&policy, &id).await?, |_| {
+            policy().await?.approve(&id, &pass_phrase).await?;
+            format.print(&find(&id).await?, |_| {
                 println!("approved; the action runs now: 'aios action watch {}'", approval.action);
             });
             Ok(())
         }
         ApprovalCommand::Reject { id, reason } => {
-            policy.reject(&id, &reason).await?;
-            format.print(&find(&policy, &id).await?, |approval| println!("rejected: {}", approval.id));
+            policy().await?.reject(&id, &reason).await?;
+            format.print(&find(&id).await?, |approval| println!("rejected: {}", approval.id));
             Ok(())
         }
     }
@@ -86,9 +84,13 @@ fn state_text(state: &ApprovalState) -> String {
     }
 }
 
-async fn find(policy: &Policy1Proxy<'_>, id: &str) -> Result<Approval, Failure> {
-    let approvals: Vec<Approval> = read("policy-kernel", &policy.approvals().await?)?;
-    approvals.into_iter().find(|approval| approval.id.as_str() == id).ok_or_else(|| {
+/// Every request of this machine, as the policy kernel tells.
+pub(crate) async fn all() -> Result<Vec<Approval>, Failure> {
+    read("policy-kernel", &policy().await?.approvals().await?)
+}
+
+async fn find(id: &str) -> Result<Approval, Failure> {
+    all().await?.into_iter().find(|approval| approval.id.as_str() == id).ok_or_else(|| {
         Failure::failed(format!("there is no request '{}'", id.escape_default())).hint("aios approval list")
     })
 }

@@ -91,6 +91,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: UpdateCommand,
     },
+    /// How the last of these words may go on; the console asks
+    #[command(hide = true)]
+    Complete {
+        /// The words of a line, the last one unfinished
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,6 +7,7 @@ mod approval;
 mod args;
 mod attest;
 mod boot;
+mod complete;
 mod evidence;
 mod failure;
 mod logs;
@@ -61,6 +62,10 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Store { command } => store::run(command, format).await,
             Command::Settings { command } => settings::run(command, format).await,
             Command::Update { command } => update::run(command, format).await,
+            Command::Complete { words } => {
+                complete::run(&words).await;
+                Ok(())
+            }
         }
     })
 }

@@ -4,9 +4,13 @@
 //! so that programs can drive it. As `console --login` it asks who is there. It has no shell in it and holds no right of
 //! its own: what a line may do is decided where the line arrives.
 
+mod complete;
+mod editor;
+mod keys;
 mod line;
 mod login;
 mod marks;
+mod prompt;
 mod session;
 
 use std::process::ExitCode;

@@ -1,15 +1,19 @@
 //! A session: read a line, run it, say how it ended.
 
-use std::io::{self, BufRead};
+use std::io;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use aios_wire::init::{Afterwards, Origin, Reply, Request, SigningKeys};
 
+use crate::prompt::{self, Prompt};
 use crate::{line, marks};
 
-const PROGRAM: &str = "/usr/bin/aios";
+pub(crate) const PROGRAM: &str = "/usr/bin/aios";
+
+/// What the console understands itself.
+pub(crate) const OWN_WORDS: [&str; 5] = ["exit", "logout", "poweroff", "reboot", "recovery"];
 
 /// Status of a line that could not be run, as `aios` itself has it.
 const WRONG_USAGE: u8 = 2;
@@ -31,20 +35,19 @@ pub(crate) fn run() -> io::Result<()> {
     // A handler instead of ignoring: programs started from here get their usual Ctrl-C back, and the console stays.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))?;
     greet();
-    let mut lines = io::stdin().lock();
+    let mut prompt = Prompt::default();
     loop {
-        marks::prompt("aios> ")?;
-        let mut text = String::new();
-        match lines.read_line(&mut text) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
+        let text = match prompt.ask() {
+            Ok(prompt::Asked::Line(text)) => text,
+            Ok(prompt::Asked::GivenUp) => continue,
+            Ok(prompt::Asked::End) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 eprintln!("the line is not UTF-8 text; nothing was run");
                 marks::command_ended(WRONG_USAGE)?;
                 continue;
             }
             Err(error) => return Err(error),
-        }
+        };
         marks::output_begins()?;
         let status = match line::words(&text) {
             Err(error) => {
@@ -73,6 +76,7 @@ fn asked(mut words: Vec<String>) -> Asked {
         ["poweroff"] => Asked::End(Afterwards::PowerOff),
         ["reboot"] => Asked::End(Afterwards::Reboot),
         ["recovery"] => Asked::End(Afterwards::Recovery),
+        ["firmware"] => Asked::End(Afterwards::Firmware),
         _ => Asked::Run(words),
     }
 }
@@ -87,7 +91,7 @@ fn greet() {
             println!("This is the live system: nothing is kept, and being here is all the proof of who you are.");
         }
     }
-    println!("'help' lists the commands; 'exit', 'reboot' and 'poweroff' work at any time.");
+    println!("'help' lists the commands, Tab completes; 'exit', 'reboot' and 'poweroff' work at any time.");
 }
 
 fn end(then: Afterwards) -> u8 {
@@ -133,6 +137,7 @@ mod tests {
     #[test]
     fn only_the_bare_emergency_words_go_to_pid_1() {
         check("reboot", Asked::End(Afterwards::Reboot));
+        check("firmware", Asked::End(Afterwards::Firmware));
         check("aios reboot", Asked::Run(vec!["reboot".into()]));
         check("recovery status", Asked::Run(vec!["recovery".into(), "status".into()]));
     }
