@@ -1,5 +1,7 @@
 //! The steps in their order, over the real D-Bus, against a log that can be told to refuse.
 
+mod decisions;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
@@ -70,13 +72,20 @@ impl Machine {
     }
 
     async fn start_on(folder: tempfile::TempDir, boot: &str) -> Self {
+        Self::build(folder, boot, Policy::Loaded(Box::new(shipped()))).await
+    }
+
+    async fn start_with(policy: Policy) -> Self {
+        Self::build(tempfile::tempdir().expect("a folder"), "boot-1", policy).await
+    }
+
+    async fn build(folder: tempfile::TempDir, boot: &str, policy: Policy) -> Self {
         let log = Log::default();
         let (near, far) = std::os::unix::net::UnixStream::pair().expect("a pair");
         let guid = zbus::Guid::generate();
         let far = Builder::unix_stream(far).server(guid).p2p().serve_at("/org/aios/Evidence1", log.clone()).build();
         let near = Builder::unix_stream(near).p2p().build();
         let (log_end, near) = tokio::try_join!(far, near).expect("they greet each other");
-        let policy = Policy::Loaded(Box::new(shipped()));
         let approvals =
             Approvals::open(&folder.path().join("approvals.redb"), boot, policy.epoch()).expect("the table opens");
         let login = Login::new(folder.path().join("operators.json"));
