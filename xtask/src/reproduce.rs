@@ -16,6 +16,7 @@ use crate::cache::{Cache, remove_tree, timed};
 use crate::error::{Error, OnFile, Result};
 use crate::keys::Keys;
 use crate::project;
+use crate::sums::SUMS;
 use crate::tool::Tool;
 
 use compare::Signatures;
@@ -74,6 +75,9 @@ impl Drop for Place {
 
 /// Builds and compares.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(published) = &options.against {
+        must_be_release(published)?;
+    }
     // Keys that do not exist yet would be made by each build for itself.
     let keys = Keys::open()?;
     let git = |words: &[&str]| Tool::new("git").directory(project::root()).args(words).output();
@@ -114,4 +118,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         format!("the two builds of {commit} are not equal"),
         "the report above names what differs; --place DIR keeps both builds for a closer look",
     ))
+}
+
+/// Said before half an hour of building, not after it.
+fn must_be_release(folder: &Path) -> Result<()> {
+    if folder.join(SUMS).is_file() {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("there is no release in {}: it has no {SUMS}", folder.display()),
+        "name the folder with all files of the release, as `cargo xtask release` wrote them",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_a_release_is_refused_before_anything_is_built() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = must_be_release(folder.path()).expect_err("nothing is there").to_string();
+        assert!(error.contains(&folder.path().display().to_string()) && error.contains("SHA256SUMS"), "{error}");
+        fs::write(folder.path().join(SUMS), "").expect("written");
+        assert!(must_be_release(folder.path()).is_ok());
+    }
 }

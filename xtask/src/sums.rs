@@ -12,7 +12,7 @@ use crate::error::{OnFile, Result};
 use crate::keys::{Keys, Name};
 
 /// The sums.
-const SUMS: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
 /// The release key's 64 bytes over them.
 const SIGNATURE: &str = "SHA256SUMS.sig";
 /// The release key's public half. Who checks takes it from a place that is not the download.
