@@ -119,6 +119,7 @@ pub(crate) mod tests {
             uptime_s: 1,
             boot_ms: BootTimes::default(),
             frozen: None,
+            degraded: Vec::new(),
         }
     }
 

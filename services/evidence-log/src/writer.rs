@@ -1,8 +1,10 @@
-//! The one thread that writes. Appends that wait while the disk syncs are written together in the next group.
+//! The one thread that writes. Appends that wait while the disk syncs are written together in the next group. Callers that
+//! were answered together come back one after the other: the next group waits a moment for them, so that they do not fall
+//! apart into one who came first and all the others behind its sync.
 
 use std::io;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +20,13 @@ const GATHER: usize = 4096;
 /// The way to the writer.
 #[derive(Clone)]
 pub struct Appends(mpsc::Sender<Job>);
+
+/// The writer waits for those who were answered with the last group at most this part of the time that it took, and no
+/// longer than this.
+const PART: u32 = 4;
+const LONGEST: Duration = Duration::from_millis(1);
+/// How often it looks whether they have come.
+const LOOK: Duration = Duration::from_micros(20);
 
 type Answers = Vec<Result<u64, AppendRefused>>;
 
@@ -59,16 +68,25 @@ impl Appends {
 pub fn start(log: Arc<Log>, boot: String) -> io::Result<Appends> {
     let (sender, mut jobs) = mpsc::channel::<Job>(WAITING);
     std::thread::Builder::new().name("writer".into()).spawn(move || {
+        let mut last = Group { callers: 0, took: Duration::ZERO };
         while let Some(first) = jobs.blocking_recv() {
-            let mut entries = Vec::new();
-            let mut callers = Vec::new();
-            let mut next = Some(first);
-            while let Some(job) = next {
-                callers.push((job.entries.len(), job.answer));
-                entries.extend(job.entries);
-                next = if entries.len() < GATHER { jobs.try_recv().ok() } else { None };
+            let begun = Instant::now();
+            let patience = last.patience();
+            let mut entries = first.entries;
+            let mut callers = vec![(entries.len(), first.answer)];
+            while entries.len() < GATHER {
+                match jobs.try_recv() {
+                    Ok(job) => {
+                        callers.push((job.entries.len(), job.answer));
+                        entries.extend(job.entries);
+                    }
+                    Err(_) if callers.len() < last.callers && begun.elapsed() < patience => std::thread::sleep(LOOK),
+                    Err(_) => break,
+                }
             }
+            let begun = Instant::now();
             let mut answers = log.append_entries(&entries, &now(&boot)).into_iter();
+            last = Group { callers: callers.len(), took: begun.elapsed() };
             for (count, caller) in callers {
                 // A caller that has gone away does not want its answer; its records are written all the same.
                 let _ = caller.send(answers.by_ref().take(count).collect());
@@ -76,6 +94,20 @@ pub fn start(log: Arc<Log>, boot: String) -> io::Result<Appends> {
         }
     })?;
     Ok(Appends(sender))
+}
+
+/// A group that was written.
+struct Group {
+    /// How many callers it had.
+    callers: usize,
+    took: Duration,
+}
+
+impl Group {
+    /// How long the next group waits for its callers to come back. A lone caller is waited for by nobody.
+    fn patience(&self) -> Duration {
+        if self.callers > 1 { (self.took / PART).min(LONGEST) } else { Duration::ZERO }
+    }
 }
 
 /// The time by the machine's clocks.
