@@ -1,7 +1,8 @@
 //! An installed disk as an image file, seen and damaged from outside.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::fat::Fat;
@@ -83,6 +84,22 @@ impl Disk {
         Ok(output("debugfs", "e2fsprogs", &["-R".into(), format!("cat {path}").into(), image.into()])?)
     }
 
+    /// Copies a partition to a file, as a backup of it does.
+    pub fn save(&self, partition: Partition, to: &Path) -> Result<(), Failure> {
+        let place = self.place(partition)?;
+        File::create(to)
+            .and_then(|file| file.set_len(place.length))
+            .and_then(|()| copy(&self.path, place.start, to, 0, place.length))
+            .map_err(Failure::file("copy a partition to", to))
+    }
+
+    /// Puts a copy of a partition back.
+    pub fn put_back(&self, partition: Partition, from: &Path) -> Result<(), Failure> {
+        let place = self.place(partition)?;
+        copy(from, 0, &self.path, place.start, place.length)
+            .map_err(Failure::file("put a partition back on", &self.path))
+    }
+
     /// Overwrites the beginning of a partition, where file systems have what they are found by.
     pub fn destroy(&self, partition: Partition) -> Result<(), Failure> {
         let place = self.place(partition)?;
@@ -96,4 +113,21 @@ impl Disk {
             })
             .map_err(Failure::file("destroy a partition of", &self.path))
     }
+}
+
+/// Copies bytes between files; where both have zeroes, holes stay holes.
+fn copy(from: &Path, from_at: u64, to: &Path, to_at: u64, length: u64) -> io::Result<()> {
+    let (from, to) = (File::open(from)?, File::options().read(true).write(true).open(to)?);
+    let (mut wanted, mut there) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    let mut done = 0;
+    while done < length {
+        let part = (length - done).min(1 << 20) as usize;
+        from.read_exact_at(&mut wanted[..part], from_at + done)?;
+        to.read_exact_at(&mut there[..part], to_at + done)?;
+        if wanted[..part] != there[..part] {
+            to.write_all_at(&wanted[..part], to_at + done)?;
+        }
+        done += part as u64;
+    }
+    to.sync_all()
 }

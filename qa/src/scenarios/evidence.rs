@@ -1,9 +1,9 @@
 //! What the log promises when something goes wrong around it.
 
 use crate::DiskOrder;
-use crate::host::disk::Disk;
+use crate::host::disk::{Disk, Partition};
 use crate::scenario::{Failure, Scenario, Set, Stage};
-use crate::steps::{Aios, agent, denials, evidence, install, services};
+use crate::steps::{Aios, agent, denials, evidence, install, recovery, services};
 use crate::vm::{Login, Options};
 
 pub(super) const ALL: &[Scenario] = &[
@@ -27,6 +27,13 @@ pub(super) const ALL: &[Scenario] = &[
         set: Set::Long,
         boots: 4,
         show: power_cut,
+    },
+    Scenario {
+        name: "evidence-restored",
+        promise: "a data partition of an earlier day is noticed; nothing goes on until a person says so, which is a record",
+        set: Set::Long,
+        boots: 5,
+        show: data_put_back,
     },
 ];
 
@@ -63,8 +70,32 @@ fn power_cut(stage: &Stage<'_>) -> Result<(), Failure> {
     aios.power_off()
 }
 
+fn data_put_back(stage: &Stage<'_>) -> Result<(), Failure> {
+    let disk = installed(stage)?;
+    let backup = stage.folder.join("data.img");
+    let mut aios = install::start(stage, &disk, "before")?;
+    services::all_ready(&mut aios)?;
+    aios.ok("object put days/first 1")?;
+    aios.power_off()?;
+    disk.save(Partition::Data, &backup)?;
+    let mut aios = install::start(stage, &disk, "after")?;
+    services::all_ready(&mut aios)?;
+    aios.ok("object put days/second 2")?;
+    aios.power_off()?;
+
+    disk.put_back(Partition::Data, &backup)?;
+    std::fs::remove_file(&backup).map_err(Failure::file("remove", &backup))?;
+    install::notices_old_data(stage, &disk)?;
+    let records = recovery::accept_restored(stage, &disk)?;
+    let mut aios = install::start(stage, &disk, "accepted")?;
+    services::all_ready(&mut aios)?;
+    evidence::was_restored(&mut aios, records)?;
+    aios.ok("object get days/first")?;
+    aios.power_off()
+}
+
 /// A disk as after an installation.
-fn installed(stage: &Stage<'_>) -> Result<Disk, Failure> {
+pub(super) fn installed(stage: &Stage<'_>) -> Result<Disk, Failure> {
     let answers = stage.folder.join("answers.toml");
     std::fs::write(&answers, install::answers()).map_err(Failure::file("write", &answers))?;
     let out = stage.folder.join(install::DISK);

@@ -121,6 +121,25 @@ pub(crate) fn cut_while_writing(aios: &mut Aios, round: u32) -> Result<(), Failu
     Ok(())
 }
 
+/// The log goes on where a person said, and says that it was so.
+pub(crate) fn was_restored(aios: &mut Aios, records: u64) -> Result<(), Failure> {
+    let restored = aios.json("evidence query --kind restored")?;
+    let [record] = list(&restored)? else {
+        return Err(Failure::broken(format!("there is not one record of a person's word: {restored:#}")));
+    };
+    let payload = &record["payload"];
+    ensure!(payload["head"]["size"] == records, "another log was accepted: {record:#}");
+    ensure!(
+        payload["instead_of"]["size"].as_u64().is_some_and(|known| known > records),
+        "the record does not say what was given up: {record:#}"
+    );
+    let boots = aios.json("evidence query --kind boot")?;
+    let newest = list(&boots)?.last().unwrap_or(&Value::Null);
+    ensure!(newest["payload"]["boot_state"]["state"] == "accepted", "the boot record does not say so: {newest:#}");
+    aios.ok("evidence verify")?;
+    Ok(())
+}
+
 /// Has the machine print its log as a bundle, one file a line.
 fn fetch(aios: &mut Aios, bundle: &Path) -> Result<(), Failure> {
     let said = aios.machine.console.run("evidence export -", Duration::from_secs(300))?;

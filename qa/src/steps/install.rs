@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Aios, Entry, OPERATOR, PASS_PHRASE};
+use super::{Aios, Entry, OPERATOR, PASS_PHRASE, READY};
 use crate::host::disk::Disk;
 use crate::host::fat::Fat;
 use crate::scenario::{Failure, Stage, ensure};
@@ -81,6 +81,23 @@ pub(crate) fn start_on(stage: &Stage<'_>, disk: &Disk, name: &str, hardware: Opt
     ensure!(status["system"]["origin"]["from"] == "disk", "it did not start from the disk: {status:#}");
     ensure!(status["hostname"] == HOSTNAME, "the answers' host name is not in force: {status:#}");
     Ok(aios)
+}
+
+/// Starts the disk, whose data partition is of an earlier day: the console says so, and nobody gets in.
+pub(crate) fn notices_old_data(stage: &Stage<'_>, disk: &Disk) -> Result<(), Failure> {
+    let options = Options {
+        disk: vec![disk.path.clone()],
+        secure_boot: SecureBoot::On,
+        enrolled_vars: Some(stage.context.enrolled_vars.clone()),
+        timeout: 1500,
+        ..Options::default()
+    };
+    let mut machine = Machine::start(options, &stage.log("old-data"), Echo::Hidden)?;
+    machine.console.wait_for("the data partition is of an earlier day", BOOT)?;
+    machine.console.listen(Duration::from_secs(15))?;
+    let said = machine.console.said();
+    ensure!(!said.contains(READY), "the machine is ready with data of an earlier day");
+    Ok(())
 }
 
 pub(crate) fn answers() -> String {

@@ -1,6 +1,6 @@
-//! Recovery when nothing of the installed system is left.
+//! Recovery: when nothing of the installed system is left, and when its data were put back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -32,19 +32,7 @@ pub(crate) fn with_everything_destroyed(stage: &Stage<'_>, disk: &Disk, bundle: 
     flip(&flipped, std::fs::metadata(&flipped).map_err(Failure::file("look at", &flipped))?.len() / 2)?;
     Fat::create(&damaged, 8 << 20, "DAMAGED")?.put(&flipped, "export.jsonl")?;
 
-    let options = Options {
-        iso: Some(stage.context.iso.clone()),
-        disk: vec![disk.path.clone(), good, damaged],
-        secure_boot: SecureBoot::On,
-        enrolled_vars: Some(stage.context.enrolled_vars.clone()),
-        no_net: true,
-        timeout: 3600,
-        ..Options::default()
-    };
-    let mut machine = Machine::start(options, &stage.log("recovery"), Echo::Hidden)?;
-    Entry::Recovery.choose(&mut machine)?;
-    machine.console.forget_marks();
-    machine.console.prompt(BOOT)?;
+    let mut machine = enter(stage, "recovery", vec![disk.path.clone(), good, damaged])?;
     ran(&mut machine, "status")?;
     let verified = ran(&mut machine, "verify")?;
     ensure!(verified.contains("records"), "recovery says of a good export:\n{verified}");
@@ -59,6 +47,42 @@ pub(crate) fn with_everything_destroyed(stage: &Stage<'_>, disk: &Disk, bundle: 
     machine.console.type_line("poweroff")?;
     machine.wait_for_power_off(BOOT)?;
     without_foreign_code("a dependency", dependencies(stage)?.lines())
+}
+
+/// Has a person let the log on the disk's data partition go on. Says how many records it has.
+pub(crate) fn accept_restored(stage: &Stage<'_>, disk: &Disk) -> Result<u64, Failure> {
+    let mut machine = enter(stage, "accept", vec![disk.path.clone()])?;
+    let shown = ran(&mut machine, "accept-restored")?;
+    ensure!(shown.contains("of an earlier day"), "recovery does not say what is wrong:\n{shown}");
+    let records = shown.lines().find_map(|line| line.trim().strip_prefix("accept-restored "));
+    let records: u64 = records
+        .and_then(|records| records.parse().ok())
+        .ok_or_else(|| Failure::broken(format!("recovery does not say what to type:\n{shown}")))?;
+    let output = machine.console.run(&format!("accept-restored {}", records + 1), COMMAND)?;
+    ensure!(output.status != 0, "another number of records is taken for a person's word:\n{}", output.text);
+    ran(&mut machine, &format!("accept-restored {records}"))?;
+    machine.console.prompt(COMMAND)?;
+    machine.console.type_line("poweroff")?;
+    machine.wait_for_power_off(BOOT)?;
+    Ok(records)
+}
+
+/// Recovery from the ISO, at its prompt, with these disks.
+fn enter(stage: &Stage<'_>, name: &str, disk: Vec<PathBuf>) -> Result<Machine, Failure> {
+    let options = Options {
+        iso: Some(stage.context.iso.clone()),
+        disk,
+        secure_boot: SecureBoot::On,
+        enrolled_vars: Some(stage.context.enrolled_vars.clone()),
+        no_net: true,
+        timeout: 3600,
+        ..Options::default()
+    };
+    let mut machine = Machine::start(options, &stage.log(name), Echo::Hidden)?;
+    Entry::Recovery.choose(&mut machine)?;
+    machine.console.forget_marks();
+    machine.console.prompt(BOOT)?;
+    Ok(machine)
 }
 
 /// Every crate that recovery is linked from.
