@@ -19,6 +19,9 @@ pub const MESSAGE_LIMIT: usize = 1500;
 /// No more name servers are taken than resolvers read.
 const DNS_LIMIT: usize = 3;
 
+/// Nor more time servers than are asked.
+const TIME_LIMIT: usize = 4;
+
 const TO_SERVER: u8 = 1;
 const TO_CLIENT: u8 = 2;
 const ETHERNET: u8 = 1;
@@ -34,6 +37,7 @@ mod option {
     pub(super) const MASK: u8 = 1;
     pub(super) const ROUTER: u8 = 3;
     pub(super) const DNS: u8 = 6;
+    pub(super) const TIME: u8 = 42;
     pub(super) const ADDRESS: u8 = 50;
     pub(super) const LEASE_TIME: u8 = 51;
     pub(super) const KIND: u8 = 53;
@@ -96,8 +100,15 @@ pub fn encode(question: Question, mac: Mac, transaction: u32) -> Vec<u8> {
         add(option::SERVER, &server.octets());
     }
     add(option::MESSAGE_SIZE, &(MESSAGE_LIMIT as u16).to_be_bytes());
-    let wanted =
-        [option::MASK, option::ROUTER, option::DNS, option::LEASE_TIME, option::RENEW_AFTER, option::REBIND_AFTER];
+    let wanted = [
+        option::MASK,
+        option::ROUTER,
+        option::DNS,
+        option::TIME,
+        option::LEASE_TIME,
+        option::RENEW_AFTER,
+        option::REBIND_AFTER,
+    ];
     add(option::WANTED, &wanted);
     bytes.push(option::END);
     bytes
@@ -193,8 +204,10 @@ fn lease(offered: Ipv4Addr, options: &Options<'_>) -> Result<Lease, AnswerError>
     let gateway = options.addresses(option::ROUTER)?.first().copied().filter(|router| !router.is_unspecified());
     let mut dns = options.addresses(option::DNS)?;
     dns.truncate(DNS_LIMIT);
+    let mut time = options.addresses(option::TIME)?;
+    time.truncate(TIME_LIMIT);
     let (renew_after, rebind_after) = renewal_times(options, seconds)?;
-    Ok(Lease { address, gateway, dns, server: server.into(), seconds, renew_after, rebind_after })
+    Ok(Lease { address, gateway, dns, time, server: server.into(), seconds, renew_after, rebind_after })
 }
 
 /// The server's times when they are in order, else the customary half and seven eighths.

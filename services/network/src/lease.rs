@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `Down` | the link is up | `Selecting` |
 //! | `Selecting` | an offer; asks again after 2, 4, 8 … 64 s | `Requesting` |
-//! | `Requesting` | ack; nak or three silences | `Bound`; `Selecting` |
+//! | `Requesting` | ack; nak; three silences | `Bound`; `Paused`; `Selecting` |
+//! | `Paused` | a time that grows with each nak | `Selecting` |
 //! | `Bound` | T1 | `Renewing` |
 //! | `Renewing` | ack; nak; T2 | `Bound`; `Selecting`; `Rebinding` |
 //! | `Rebinding` | ack; nak or the end of the lease | `Bound`; `Selecting` |
@@ -33,6 +34,8 @@ pub struct Lease {
     pub gateway: Option<Ipv4Addr>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
+    /// Time servers.
+    pub time: Vec<Ipv4Addr>,
     /// Who grants it.
     pub server: Ipv4Addr,
     /// How long it lasts, in seconds.
@@ -109,6 +112,7 @@ enum State {
     Down,
     Selecting { tries: u32 },
     Requesting { offer: Lease, tries: u32 },
+    Paused,
     Bound { lease: Lease, since: u64 },
     Renewing { lease: Lease, since: u64 },
     Rebinding { lease: Lease, since: u64 },
@@ -120,13 +124,30 @@ pub struct Client {
     state: State,
     wake_at: Option<u64>,
     jitter_ms: u64,
+    /// How often a server took its offer back since the last lease.
+    refusals: u32,
+}
+
+/// How far a client without a lease came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It asks; so often nobody answered.
+    Asking {
+        /// How often.
+        unanswered: u32,
+    },
+    /// A server says no.
+    Refused {
+        /// How often.
+        times: u32,
+    },
 }
 
 impl Client {
     /// A client whose link is down. `jitter_ms`, a random number below a second, keeps the machines of a building that got
     /// its power back from asking in chorus.
     pub fn new(jitter_ms: u64) -> Self {
-        Self { state: State::Down, wake_at: None, jitter_ms }
+        Self { state: State::Down, wake_at: None, jitter_ms, refusals: 0 }
     }
 
     /// When to come back with [`Input::Time`].
@@ -138,7 +159,17 @@ impl Client {
     pub fn lease(&self) -> Option<&Lease> {
         match &self.state {
             State::Bound { lease, .. } | State::Renewing { lease, .. } | State::Rebinding { lease, .. } => Some(lease),
-            State::Down | State::Selecting { .. } | State::Requesting { .. } => None,
+            State::Down | State::Selecting { .. } | State::Requesting { .. } | State::Paused => None,
+        }
+    }
+
+    /// How far it came, while it has no lease and the link is up.
+    pub fn progress(&self) -> Option<Progress> {
+        match self.state {
+            State::Down | State::Bound { .. } | State::Renewing { .. } | State::Rebinding { .. } => None,
+            _ if self.refusals > 0 => Some(Progress::Refused { times: self.refusals }),
+            State::Selecting { tries } => Some(Progress::Asking { unanswered: tries }),
+            State::Requesting { .. } | State::Paused => Some(Progress::Asking { unanswered: 0 }),
         }
     }
 
@@ -150,7 +181,7 @@ impl Client {
             (State::Down, _) => (self, Vec::new()),
             (_, Input::Down) => {
                 let outputs = self.unset();
-                (Self { state: State::Down, wake_at: None, ..self }, outputs)
+                (Self { state: State::Down, wake_at: None, refusals: 0, ..self }, outputs)
             }
             (_, Input::Time) if self.wake_at.is_none_or(|wake| now < wake) => (self, Vec::new()),
 
@@ -160,7 +191,9 @@ impl Client {
             (State::Requesting { offer, tries }, Input::Time) if tries + 1 < REQUESTS => {
                 self.request(now, offer, tries + 1)
             }
-            (State::Requesting { .. }, Input::Time | Input::Answer(Answer::Nak)) => self.select(now, 0, Vec::new()),
+            (State::Requesting { .. } | State::Paused, Input::Time) => self.select(now, 0, Vec::new()),
+            // A server that offers and refuses would be asked without end.
+            (State::Requesting { .. }, Input::Answer(Answer::Nak)) => self.pause(now),
             // Only the server whose offer was taken may grant it.
             (State::Requesting { offer, .. }, Input::Answer(Answer::Ack(lease))) if lease.server == offer.server => {
                 self.bind(now, lease)
@@ -194,6 +227,12 @@ impl Client {
         (Self { state: State::Selecting { tries }, wake_at: Some(now + wait), ..self }, outputs)
     }
 
+    fn pause(self, now: u64) -> (Self, Vec<Output>) {
+        let refusals = self.refusals.saturating_add(1);
+        let wake_at = Some(now + self.wait(refusals));
+        (Self { state: State::Paused, wake_at, refusals, ..self }, Vec::new())
+    }
+
     fn request(self, now: u64, offer: Lease, tries: u32) -> (Self, Vec<Output>) {
         let question = Question::Request { address: offer.address.address(), server: offer.server };
         let wake_at = Some(now + self.wait(tries));
@@ -208,7 +247,7 @@ impl Client {
         };
         outputs.push(Output::Set(lease.clone()));
         let wake_at = Some(now + seconds(lease.renew_after));
-        (Self { state: State::Bound { lease, since: now }, wake_at, ..self }, outputs)
+        (Self { state: State::Bound { lease, since: now }, wake_at, refusals: 0, ..self }, outputs)
     }
 
     fn renew(self, now: u64, lease: Lease, since: u64) -> (Self, Vec<Output>) {
@@ -260,6 +299,7 @@ mod tests {
             address: Subnet::new(Ipv4Addr::new(10, 0, 2, host), 24).expect("a host"),
             gateway: Some(SERVER),
             dns: vec![Ipv4Addr::new(10, 0, 2, 3)],
+            time: Vec::new(),
             server: SERVER,
             seconds: 3600,
             renew_after: 1800,
@@ -309,7 +349,12 @@ mod tests {
     fn an_offer_whose_server_is_silent_or_says_no_is_given_up() {
         let (client, _) = Client::new(0).step(0, Input::Up);
         let (asked, _) = client.step(0, Input::Answer(Answer::Offer(lease(15))));
-        assert_eq!(asked.clone().step(1, Input::Answer(Answer::Nak)).1, discover());
+        let (paused, said) = asked.clone().step(1, Input::Answer(Answer::Nak));
+        assert_eq!((said, paused.progress()), (vec![], Some(Progress::Refused { times: 1 })));
+        let (paused, said) = paused.step(2, Input::Answer(Answer::Offer(lease(15))));
+        assert_eq!(said, [], "it is not asked in circles");
+        let (asking, said) = paused.step(4_001, Input::Time);
+        assert_eq!((said, asking.progress()), (discover(), Some(Progress::Refused { times: 1 })));
 
         let (asked, said) = asked.clone().step(asked.wake_at().expect("a time"), Input::Time);
         assert!(matches!(said[..], [Output::Say(Question::Request { .. })]));

@@ -1,11 +1,21 @@
-//! Bringing the machine's network links up and giving them addresses.
+//! Bringing the machine's network links up and giving them addresses, behind a packet filter that lets nothing in.
 //!
-//! [`netlink`] speaks with the kernel, [`dhcp`] with the network's server, [`lease`] decides what to do next and does
-//! nothing itself; [`link`] keeps one link as the settings want it. There is no firewall, no Wi-Fi and no IPv6 of its own
-//! here: an agent or an action is kept off the network by having no link at all.
+//! Pure: [`dhcp`] and [`lease`] are a DHCP client, [`sntp`] and [`dns`] read answers of time and name servers,
+//! [`firewall`] has the rules, [`attention`] says what is wrong. [`netlink`] speaks with the kernel, [`link`] keeps one
+//! link, [`clock`] follows time servers, and [`service`] holds all of it together. There is no Wi-Fi here; IPv6 addresses
+//! are the kernel's work.
 
+pub mod attention;
+mod board;
+pub mod clock;
 pub mod dhcp;
+pub mod dns;
+pub mod firewall;
 pub mod lease;
 pub mod link;
 pub mod netlink;
 pub mod resolv;
+pub mod service;
+pub mod sntp;
+
+pub use board::folder;

@@ -1,12 +1,13 @@
 //! Keeping one Ethernet link as the settings want it, for as long as it is there.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket as StdUdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket as StdUdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
 use aios_daemon::error_chain;
-use aios_settings::{Network, NetworkMode, Subnet};
+use aios_settings::{Clause, Destination, Inet, LinkMode, Network, Rank, Route};
+use aios_wire::network::LinkState;
 use rustix::net::sockopt::{set_socket_broadcast, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType, bind, socket_with};
 use tokio::net::UdpSocket;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::dhcp::{self, MESSAGE_LIMIT, Mac};
-use crate::lease::{Client, Input, Output, Question};
+use crate::lease::{Client, Input, Lease, Output, Progress, Question};
 use crate::netlink::{Carrier, Link, Netlink, NetlinkError};
 
 const CLIENT_PORT: u16 = 68;
@@ -23,26 +24,21 @@ const SERVER_PORT: u16 = 67;
 /// How long to leave a link alone that cannot be configured.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// What a link has now.
+/// What a link came to, and the servers that it heard of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Configured {
-    /// Where it came from.
-    pub mode: NetworkMode,
-    /// The machine's address.
-    pub address: Subnet,
-    /// The way out.
-    pub gateway: Option<Ipv4Addr>,
-    /// The name servers that came with it.
-    pub dns: Vec<Ipv4Addr>,
+pub struct Report {
+    /// How far it came.
+    pub state: LinkState,
+    /// Name servers of its lease.
+    pub dns: Vec<IpAddr>,
+    /// Time servers of its lease.
+    pub time: Vec<IpAddr>,
 }
 
-/// Which of the machine's links it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rank {
-    /// The one that a static address is for.
-    First,
-    /// One that is left without an address in static mode.
-    Later,
+impl From<LinkState> for Report {
+    fn from(state: LinkState) -> Self {
+        Self { state, dns: Vec::new(), time: Vec::new() }
+    }
 }
 
 /// One link and what it depends on.
@@ -55,7 +51,7 @@ pub struct Keeper {
     pub rank: Rank,
     /// The kernel.
     pub netlink: Rc<Netlink>,
-    /// What the settings want of this link.
+    /// What the settings want.
     pub wanted: watch::Receiver<Network>,
     /// Whether there is something at the other end.
     pub carrier: watch::Receiver<Carrier>,
@@ -64,71 +60,96 @@ pub struct Keeper {
 impl Keeper {
     /// Keeps the link until the settings or the carrier are no longer told, which is when it is gone. `report` is told of
     /// each change of what it has.
-    pub async fn keep(mut self, report: impl Fn(Option<Configured>)) {
+    pub async fn keep(mut self, report: impl Fn(Report)) {
         loop {
-            let wanted = self.wanted.borrow_and_update().clone();
-            let kept = match (wanted.mode, self.rank, wanted.address) {
-                (NetworkMode::Dhcp, _, _) => self.keep_leased(&report).await,
-                (NetworkMode::Static, Rank::First, Some(address)) => {
-                    self.keep_static(address, wanted.gateway, &report).await
-                }
-                // The settings refuse static mode without an address.
-                (NetworkMode::Static, _, _) => self.keep_bare().await,
+            let clause = self.clause();
+            let kept = match clause.mode {
+                LinkMode::Dhcp => self.keep_leased(&clause, &report).await,
+                LinkMode::Static => self.keep_static(&clause, &report).await,
+                LinkMode::Off => self.keep_down(&clause, &report).await,
             };
-            report(None);
             match kept {
                 Ok(Ended::Changed) => {}
                 Ok(Ended::Gone) => return,
                 Err(_) if self.carrier.has_changed().is_err() => return,
                 Err(error) => {
-                    eprintln!("{} has no network; it is tried again: {}", self.link.name, error_chain(&error));
+                    let why = error_chain(&error);
+                    eprintln!("{} has no network; it is tried again: {why}", self.link.name);
+                    report(LinkState::Failed { why }.into());
                     sleep(PAUSE).await;
                 }
             }
         }
     }
 
+    fn clause(&mut self) -> Clause {
+        self.wanted.borrow_and_update().links.clause_of(&self.link.name, self.rank)
+    }
+
     /// Makes the link ready for an address: up, and without those of an earlier run of this service.
     fn clear(&self) -> Result<(), NetlinkError> {
         self.netlink.set_up(&self.link)?;
-        for old in self.netlink.addresses(&self.link)? {
+        for old in self.netlink.set_addresses(&self.link)? {
             self.netlink.remove_address(&self.link, old)?;
         }
         Ok(())
     }
 
-    async fn keep_static(
-        &mut self,
-        address: Subnet,
-        gateway: Option<Ipv4Addr>,
-        report: &impl Fn(Option<Configured>),
-    ) -> Result<Ended, LinkError> {
+    async fn keep_static(&mut self, clause: &Clause, report: &impl Fn(Report)) -> Result<Ended, LinkError> {
         self.clear()?;
-        self.set(address, gateway)?;
-        report(Some(Configured { mode: NetworkMode::Static, address, gateway, dns: Vec::new() }));
-        let ended = self.other_wish().await;
-        if let Ended::Changed = ended {
-            self.unset(address, gateway)?;
-        }
-        Ok(ended)
-    }
-
-    async fn keep_bare(&mut self) -> Result<Ended, LinkError> {
-        self.clear()?;
-        Ok(self.other_wish().await)
-    }
-
-    /// Waits until the settings want something else or the link is gone.
-    async fn other_wish(&mut self) -> Ended {
+        let (addresses, ways) = (clause.fixed().to_vec(), clause.ways());
         loop {
-            tokio::select! {
-                changed = self.wanted.changed() => return if changed.is_ok() { Ended::Changed } else { Ended::Gone },
-                changed = self.carrier.changed() => if changed.is_err() { return Ended::Gone },
+            // Without a carrier the kernel forgets routes of the link, so they are set with each new one.
+            let carrier = *self.carrier.borrow_and_update();
+            let state = match carrier {
+                Carrier::Present => {
+                    self.set(&addresses, &ways)?;
+                    LinkState::Fixed { gateways: clause.gateways.iter().map(IpAddr::to_string).collect() }
+                }
+                Carrier::Absent => LinkState::NoCarrier,
+            };
+            report(state.into());
+            match self.news(clause).await {
+                News::Carrier => {}
+                News::Ended(Ended::Changed) => {
+                    self.unset(&addresses, &ways)?;
+                    return Ok(Ended::Changed);
+                }
+                News::Ended(Ended::Gone) => return Ok(Ended::Gone),
             }
         }
     }
 
-    async fn keep_leased(&mut self, report: &impl Fn(Option<Configured>)) -> Result<Ended, LinkError> {
+    async fn keep_down(&mut self, clause: &Clause, report: &impl Fn(Report)) -> Result<Ended, LinkError> {
+        self.netlink.set_down(&self.link)?;
+        report(LinkState::Off.into());
+        loop {
+            if let News::Ended(ended) = self.news(clause).await {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Waits until the settings want something else of this link, its carrier changes, or it is gone.
+    async fn news(&mut self, clause: &Clause) -> News {
+        loop {
+            tokio::select! {
+                changed = self.carrier.changed() => {
+                    return if changed.is_ok() { News::Carrier } else { News::Ended(Ended::Gone) };
+                }
+                changed = self.wanted.changed() => {
+                    if changed.is_err() {
+                        return News::Ended(Ended::Gone);
+                    }
+                    if self.clause() != *clause {
+                        return News::Ended(Ended::Changed);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn keep_leased(&mut self, clause: &Clause, report: &impl Fn(Report)) -> Result<Ended, LinkError> {
         self.clear()?;
         let talk = Talk::open(&self.link.name, self.mac)?;
         let started = Instant::now();
@@ -142,31 +163,30 @@ impl Keeper {
                 match output {
                     Output::Say(question) => talk.say(question).await,
                     Output::Set(lease) => {
-                        self.set(lease.address, lease.gateway)?;
-                        let mode = NetworkMode::Dhcp;
-                        let (address, gateway, dns) = (lease.address, lease.gateway, lease.dns);
-                        report(Some(Configured { mode, address, gateway, dns }));
+                        let (address, way) = granted(&lease);
+                        self.set(&address, &way)?;
                     }
                     Output::Unset(lease) => {
-                        self.unset(lease.address, lease.gateway)?;
-                        report(None);
+                        let (address, way) = granted(&lease);
+                        self.unset(&address, &way)?;
                     }
                 }
             }
+            report(reached(&client));
             let wake = client.wake_at().map(|wake| started + Duration::from_millis(wake));
             input = tokio::select! {
                 answer = talk.hear() => Input::Answer(answer?),
                 () = at(wake) => Input::Time,
-                changed = self.carrier.changed() => match changed {
-                    Ok(()) => self.carrier_now(),
-                    Err(_) => return Ok(Ended::Gone),
-                },
-                changed = self.wanted.changed() => {
-                    if let Some(lease) = client.lease() {
-                        self.unset(lease.address, lease.gateway)?;
+                news = self.news(clause) => match news {
+                    News::Carrier => self.carrier_now(),
+                    News::Ended(ended) => {
+                        if let (Some(lease), Ended::Changed) = (client.lease(), &ended) {
+                            let (address, way) = granted(lease);
+                            self.unset(&address, &way)?;
+                        }
+                        return Ok(ended);
                     }
-                    return Ok(if changed.is_ok() { Ended::Changed } else { Ended::Gone });
-                }
+                },
             };
         }
     }
@@ -178,21 +198,58 @@ impl Keeper {
         }
     }
 
-    fn set(&self, address: Subnet, gateway: Option<Ipv4Addr>) -> Result<(), NetlinkError> {
-        self.netlink.add_address(&self.link, address)?;
-        match gateway {
-            Some(gateway) => self.netlink.add_default_route(&self.link, address, gateway),
-            None => Ok(()),
-        }
+    fn set(&self, addresses: &[Inet], ways: &[Route]) -> Result<(), NetlinkError> {
+        addresses.iter().try_for_each(|address| self.netlink.add_address(&self.link, *address))?;
+        ways.iter().try_for_each(|way| self.netlink.add_route(&self.link, addresses, *way))
     }
 
-    fn unset(&self, address: Subnet, gateway: Option<Ipv4Addr>) -> Result<(), NetlinkError> {
-        if let Some(gateway) = gateway {
+    fn unset(&self, addresses: &[Inet], ways: &[Route]) -> Result<(), NetlinkError> {
+        for way in ways {
             // The kernel removes the routes of a link that went down, and this one may have.
-            let _ = self.netlink.remove_default_route(&self.link, address, gateway);
+            let _ = self.netlink.remove_route(&self.link, addresses, *way);
         }
-        self.netlink.remove_address(&self.link, address)
+        // A link that went down has lost its IPv6 addresses as well; what counts is that none is left.
+        for address in addresses {
+            if let Err(error) = self.netlink.remove_address(&self.link, *address)
+                && self.netlink.addresses(&self.link)?.contains(address)
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
+}
+
+/// What a lease puts on a link.
+fn granted(lease: &Lease) -> (Vec<Inet>, Vec<Route>) {
+    let way = lease.gateway.map(|via| Route { to: Destination::everything(via.into()), via: via.into() });
+    (vec![Inet::V4(lease.address)], way.into_iter().collect())
+}
+
+/// How far a DHCP client came, for the report.
+fn reached(client: &Client) -> Report {
+    let all = |addresses: &[Ipv4Addr]| addresses.iter().copied().map(IpAddr::from).collect();
+    match (client.lease(), client.progress()) {
+        (Some(lease), _) => Report {
+            state: LinkState::Leased {
+                server: lease.server.to_string(),
+                gateway: lease.gateway.map(|gateway| gateway.to_string()),
+            },
+            dns: all(&lease.dns),
+            time: all(&lease.time),
+        },
+        (None, Some(Progress::Asking { unanswered })) => LinkState::Asking { unanswered }.into(),
+        (None, Some(Progress::Refused { times })) => LinkState::Refused { times }.into(),
+        (None, None) => LinkState::NoCarrier.into(),
+    }
+}
+
+/// Something that a keeper has to look at.
+enum News {
+    /// The carrier came or went.
+    Carrier,
+    /// It has to stop what it does.
+    Ended(Ended),
 }
 
 /// Why keeping a link ended.

@@ -3,21 +3,15 @@
 //! It is ready at once: a machine without a network is a whole machine. It offers no interface of its own; what it does is
 //! asked for through the settings and seen in its status, in the kernel and in `/etc/resolv.conf`.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::path::Path;
 use std::process::ExitCode;
-use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aios_daemon::proxy::Settings1Proxy;
 use aios_daemon::{Fatal, error_chain};
-use aios_settings::{Network, NetworkMode, Settings};
+use aios_settings::{Network, Settings};
+use aios_wire::init::Request;
 use aios_wire::settings::SettingsList;
-use network::link::{Configured, Keeper, Rank};
-use network::netlink::{Carrier, Kind, LinkChanges, Netlink};
-use network::resolv;
+use network::service::{self, Surroundings};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -31,48 +25,27 @@ fn main() -> ExitCode {
 async fn run() -> Result<(), Fatal> {
     aios_daemon::ready()?;
     aios_daemon::status("waits for the settings")?;
-    let netlink = Rc::new(Netlink::open()?);
-    let mut changes = LinkChanges::listen()?;
-    for link in netlink.links()?.iter().filter(|link| link.kind == Kind::Loopback) {
-        netlink.set_up(link)?;
-    }
     let mut settings = SettingsWatch { generation: u64::MAX };
     let (sender, wanted) = watch::channel(settings.next().await);
-    let state = Rc::new(State { links: RefCell::default(), wanted: wanted.clone() });
-    state.publish();
-    tokio::task::spawn_local({
-        let state = Rc::clone(&state);
-        async move {
-            loop {
-                let next = settings.next().await;
-                sender.send_if_modified(|old| std::mem::replace(old, next.clone()) != next);
-                state.publish();
-            }
+    tokio::task::spawn_local(async move {
+        loop {
+            let next = settings.next().await;
+            sender.send_if_modified(|old| std::mem::replace(old, next.clone()) != next);
         }
     });
+    let tell = Box::new(|sentence: &str| {
+        // PID 1 is gone only when everything ends.
+        let _ = aios_daemon::status(sentence);
+    });
+    service::run(Surroundings { folder: network::folder(), wanted, tell, set_clock: Box::new(set_clock) }).await?;
+    Ok(())
+}
 
-    let mut carriers: BTreeMap<u32, watch::Sender<Carrier>> = BTreeMap::new();
-    loop {
-        // Listening began before the first list, so no link is missed between a list and the next change.
-        let links = netlink.links()?;
-        carriers.retain(|index, _| links.iter().any(|link| link.index == *index));
-        for link in links {
-            let Kind::Ethernet(mac) = link.kind else { continue };
-            if let Some(carrier) = carriers.get(&link.index) {
-                carrier.send_if_modified(|old| std::mem::replace(old, link.carrier) != link.carrier);
-                continue;
-            }
-            let (sender, carrier) = watch::channel(link.carrier);
-            let rank = if carriers.is_empty() { Rank::First } else { Rank::Later };
-            carriers.insert(link.index, sender);
-            let (state, name) = (Rc::clone(&state), link.name.clone());
-            let keeper = Keeper { link, mac, rank, netlink: Rc::clone(&netlink), wanted: wanted.clone(), carrier };
-            tokio::task::spawn_local(async move {
-                keeper.keep(|configured| state.report(&name, configured)).await;
-            });
-        }
-        changes.next().await?;
-    }
+/// PID 1 sets the clock: this service talks with strangers and holds no right to do it.
+fn set_clock(to: SystemTime) -> Result<(), String> {
+    let unix_ms = to.duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?.as_millis();
+    let unix_ms = u64::try_from(unix_ms).map_err(|error| error.to_string())?;
+    aios_daemon::init::ask(&Request::SetClock { unix_ms }).map(drop).map_err(|error| error_chain(&error))
 }
 
 /// The settings of the network, one generation after the other.
@@ -103,49 +76,5 @@ impl SettingsWatch {
         let settings = Settings::from_values(&list.values).map_err(|error| error.to_string())?;
         self.generation = list.generation;
         Ok(settings.network)
-    }
-}
-
-/// What the links have, for people and resolvers.
-struct State {
-    links: RefCell<BTreeMap<String, Configured>>,
-    wanted: watch::Receiver<Network>,
-}
-
-impl State {
-    fn report(&self, link: &str, configured: Option<Configured>) {
-        let mut links = self.links.borrow_mut();
-        let before = links.get(link).cloned();
-        match configured.clone() {
-            Some(configured) => links.insert(link.to_owned(), configured),
-            None => links.remove(link),
-        };
-        drop(links);
-        if before != configured {
-            self.publish();
-            eprintln!("{}", self.sentence());
-        }
-    }
-
-    fn publish(&self) {
-        let leased: Vec<Ipv4Addr> = self.links.borrow().values().flat_map(|link| link.dns.clone()).collect();
-        if let Err(error) = resolv::write(Path::new(resolv::FILE), &self.wanted.borrow().dns, &leased) {
-            eprintln!("the name servers are not told: {}", error_chain(&error));
-        }
-        // PID 1 is gone only when everything ends.
-        let _ = aios_daemon::status(&self.sentence());
-    }
-
-    fn sentence(&self) -> String {
-        let links = self.links.borrow();
-        let each: Vec<String> = links
-            .iter()
-            .map(|(name, link)| {
-                let mode = if link.mode == NetworkMode::Dhcp { "DHCP" } else { "the settings" };
-                let gateway = link.gateway.map(|gateway| format!(", gateway {gateway}")).unwrap_or_default();
-                format!("{name} {} from {mode}{gateway}", link.address)
-            })
-            .collect();
-        if each.is_empty() { "no link has an address".into() } else { each.join("; ") }
     }
 }

@@ -1,26 +1,28 @@
 //! The name servers, for `/etc/resolv.conf`: that one is a link to the file written here.
 
-use std::net::Ipv4Addr;
-use std::path::Path;
+use std::net::IpAddr;
 
 /// Resolvers read no more than this.
 const LIMIT: usize = 3;
 
-/// The file that `/etc/resolv.conf` leads to.
-pub const FILE: &str = "/run/aios-network/resolv.conf";
+/// The file's name in the service's folder.
+pub const FILE: &str = "resolv.conf";
 
-/// Writes the name servers of the settings, then those of the leases.
-pub fn write(path: &Path, settings: &[Ipv4Addr], leases: &[Ipv4Addr]) -> Result<(), aios_store::ReplaceError> {
-    aios_store::replace(path, text(settings, leases).as_bytes(), 0o644)
-}
-
-fn text(settings: &[Ipv4Addr], leases: &[Ipv4Addr]) -> String {
-    let mut servers: Vec<Ipv4Addr> = Vec::new();
-    for server in settings.iter().chain(leases) {
-        if !servers.contains(server) && servers.len() < LIMIT {
-            servers.push(*server);
+/// The name servers in their order: those of the settings, then those of leases and routers, none twice.
+#[must_use]
+pub fn servers(settings: &[IpAddr], heard: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut servers: Vec<IpAddr> = Vec::new();
+    for server in settings.iter().copied().chain(heard) {
+        if !servers.contains(&server) && servers.len() < LIMIT {
+            servers.push(server);
         }
     }
+    servers
+}
+
+/// The file's text.
+#[must_use]
+pub fn text(servers: &[IpAddr]) -> String {
     servers.iter().map(|server| format!("nameserver {server}\n")).collect()
 }
 
@@ -30,9 +32,10 @@ mod tests {
 
     #[test]
     fn the_settings_come_first_and_nothing_twice() {
-        let [a, b, c, d] = [1, 2, 3, 4].map(|host| Ipv4Addr::new(192, 0, 2, host));
-        let lines = "nameserver 192.0.2.2\nnameserver 192.0.2.1\nnameserver 192.0.2.3\n";
-        assert_eq!(text(&[b], &[a, b, c, d]), lines);
-        assert_eq!(text(&[], &[]), "");
+        let [a, b, c, d] = ["192.0.2.1", "192.0.2.2", "2001:db8::3", "192.0.2.4"]
+            .map(|text| text.parse::<IpAddr>().expect("an address"));
+        let lines = "nameserver 192.0.2.2\nnameserver 192.0.2.1\nnameserver 2001:db8::3\n";
+        assert_eq!(text(&servers(&[b], [a, b, c, d])), lines);
+        assert_eq!(text(&servers(&[], [])), "");
     }
 }

@@ -1,7 +1,8 @@
 //! Rendering `/etc`: a file for each template, all from the same settings.
 //!
 //! The templates are part of the program, so a missing or broken one cannot reach a machine. `resolv.conf` is the one file
-//! that is not rendered: name servers come with a lease, so it is a link to the file that `network` writes.
+//! that is not rendered: name servers come with a lease, so it is a link to the file that `network` writes. `localtime` is a
+//! file of the time zone database.
 
 use std::io;
 use std::os::unix::fs::symlink;
@@ -11,6 +12,8 @@ use aios_settings::Settings;
 use aios_store::ReplaceError;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, context};
+
+use crate::zone;
 
 const TEMPLATES: [(&str, &str); 7] = [
     ("hostname", include_str!("../../../rootfs/templates/hostname")),
@@ -62,16 +65,22 @@ impl Etc {
     /// Makes every file follow `settings`.
     pub(crate) fn follow(&self, settings: &Settings) -> Result<(), EtcError> {
         // Everything is rendered before anything is written.
-        for (name, content) in render(settings, &self.version)? {
-            let path = self.folder.join(name);
-            // A file that did not change is not touched: its readers need not look again.
-            if std::fs::read(&path).is_ok_and(|present| present == content.as_bytes()) {
-                continue;
-            }
-            aios_store::replace(&path, content.as_bytes(), 0o644)
-                .map_err(|source| EtcError::Write { folder: self.folder.clone(), source })?;
+        let rendered = render(settings, &self.version)?;
+        for (name, content) in &rendered {
+            self.write(name, content.as_bytes())?;
         }
+        self.write("localtime", local_time(&settings.timezone))?;
         self.link_resolv()
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> Result<(), EtcError> {
+        let path = self.folder.join(name);
+        // A file that did not change is not touched: its readers need not look again.
+        if std::fs::read(&path).is_ok_and(|present| present == content) {
+            return Ok(());
+        }
+        aios_store::replace(&path, content, 0o644)
+            .map_err(|source| EtcError::Write { folder: self.folder.clone(), source })
     }
 
     fn link_resolv(&self) -> Result<(), EtcError> {
@@ -81,6 +90,15 @@ impl Etc {
             _ => Ok(()),
         }
     }
+}
+
+/// The zone's file. A zone is checked before it is set; one that an older release took, or that the database gave up, must
+/// not keep the machine from starting.
+fn local_time(name: &str) -> &'static [u8] {
+    zone::file(name).unwrap_or_else(|| {
+        eprintln!("the time zone database has no {name}; /etc/localtime is UTC");
+        zone::file("UTC").expect("the database has UTC, as its test shows")
+    })
 }
 
 fn render(settings: &Settings, version: &str) -> Result<Vec<(&'static str, String)>, EtcError> {
@@ -135,7 +153,14 @@ mod tests {
         assert_eq!(fs::read_to_string(folder.path().join("motd")).expect("there"), "closed today\n");
         assert_eq!(fs::read_to_string(folder.path().join("hostname")).expect("there"), "aios\n");
         assert_eq!(fs::read_link(folder.path().join("resolv.conf")).expect("a link"), Path::new(RESOLV));
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), TEMPLATES.len() + 1);
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), TEMPLATES.len() + 2);
+        assert!(fs::read(folder.path().join("localtime")).expect("there").starts_with(b"TZif"));
+    }
+
+    #[test]
+    fn an_unknown_zone_of_an_older_release_is_utc() {
+        assert_eq!(local_time("Europe/Atlantis"), local_time("UTC"));
+        assert_ne!(local_time("Europe/Berlin"), local_time("UTC"));
     }
 
     proptest! {

@@ -2,12 +2,15 @@
 //!
 //! `settings.json` is the truth; `generations/N.json` are copies, written before it. A file that cannot be read is set
 //! aside and the newest readable generation takes its place: a machine with a damaged file still starts.
+//!
+//! Files are in the settings' first form (`aios_settings::migrate`), which the release in the other slot may be able to read.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use aios_settings::migrate::{self, MigrateError};
 use aios_settings::{KEYS, SettingError, Settings};
 use aios_store::ReplaceError;
 use aios_wire::settings::SettingsList;
@@ -61,6 +64,8 @@ pub(crate) enum ReadError {
     TooLong,
     #[error("it is not the JSON of settings")]
     Json(#[source] serde_json::Error),
+    #[error("it is of no form that this release knows")]
+    Form(#[source] MigrateError),
     #[error("it holds a value that cannot be")]
     Value(#[source] SettingError),
 }
@@ -118,7 +123,7 @@ impl History {
     /// Makes `settings` the next generation; after an error the current one is unchanged.
     pub(crate) fn advance(&mut self, settings: Settings) -> Result<u64, HistoryError> {
         let generation = self.generation + 1;
-        let list = SettingsList { generation, values: settings.values() };
+        let list = SettingsList { generation, values: migrate::down(settings.values()) };
         let mut bytes = serde_json::to_vec_pretty(&list).expect("settings have only text keys");
         bytes.push(b'\n');
         for path in [self.generation_file(generation), self.folder.join("settings.json")] {
@@ -151,9 +156,10 @@ fn read(path: &Path) -> Result<(u64, Settings), ReadError> {
         return Err(ReadError::TooLong);
     }
     let list: SettingsList = serde_json::from_slice(&bytes).map_err(ReadError::Json)?;
+    let values = migrate::up(list.values).map_err(ReadError::Form)?;
     // A setting that only a newer release has is left out, so that going back to an older release keeps all the others.
     let known: BTreeMap<_, _> =
-        list.values.into_iter().filter(|(key, _)| KEYS.iter().any(|(known, _)| known == key)).collect();
+        values.into_iter().filter(|(key, _)| KEYS.iter().any(|(known, _)| known == key)).collect();
     Ok((list.generation, Settings::from_values(&known).map_err(ReadError::Value)?))
 }
 
@@ -221,6 +227,26 @@ mod tests {
         fs::write(folder.path().join("settings.json"), text).expect("written");
         let history = History::open(folder.path()).expect("a history");
         assert_eq!((history.generation(), history.settings()), (9, &named("kept")));
+    }
+
+    #[test]
+    fn the_first_release_finds_its_settings_and_this_one_finds_those_of_the_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("settings.json");
+        let old = r#"{"generation": 3, "values": {"network.mode": "static", "network.address": "192.0.2.10/24",
+            "network.gateway": "192.0.2.1", "network.dns": "192.0.2.53", "hostname": "kept"}}"#;
+        fs::write(&file, old).expect("written");
+        let mut history = History::open(folder.path()).expect("a history");
+        let links = history.settings().get("network.links");
+        assert_eq!(links, Ok(json!("first static 192.0.2.10/24 via 192.0.2.1; * off")));
+
+        let moved =
+            history.settings().with("network.links", &json!("first static 192.0.2.11/24; * off")).expect("a line");
+        history.advance(moved.clone()).expect("kept");
+        let written: SettingsList = serde_json::from_slice(&fs::read(&file).expect("there")).expect("JSON");
+        assert_eq!(written.values["network.address"], "192.0.2.11/24");
+        assert!(!written.values.contains_key("network.links"), "the first release knows every key of the file");
+        assert_eq!(History::open(folder.path()).expect("a history").settings(), &moved);
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl Settings1 {
 
 fn told(error: ChangeError) -> fdo::Error {
     match error {
-        ChangeError::Refused(_) | ChangeError::NotJson(_) => fdo::Error::InvalidArgs(error_chain(&error)),
+        ChangeError::Refused(_) | ChangeError::NotJson(_) | ChangeError::NoSuchZone { .. } => {
+            fdo::Error::InvalidArgs(error_chain(&error))
+        }
         ChangeError::Etc(_) | ChangeError::History(_) => fdo::Error::Failed(error_chain(&error)),
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::etc::{Etc, EtcError};
 use crate::history::{History, HistoryError};
+use crate::zone;
 
 /// One machine's settings, shared by all connections.
 pub(crate) struct Machine {
@@ -24,10 +25,16 @@ pub(crate) enum ChangeError {
     Refused(#[from] SettingError),
     #[error("the value is not JSON: write a string as \"text\" with its quotation marks")]
     NotJson(#[source] serde_json::Error),
+    #[error("timezone cannot be \"{name}\": the time zone database does not have it{}", meant(near))]
+    NoSuchZone { name: String, near: Vec<&'static str> },
     #[error("the settings are unchanged")]
     Etc(#[from] EtcError),
     #[error("the settings are unchanged")]
     History(#[from] HistoryError),
+}
+
+fn meant(near: &[&str]) -> String {
+    if near.is_empty() { "; names are such as Europe/Berlin".into() } else { format!("; it has {}", near.join(", ")) }
 }
 
 impl Machine {
@@ -68,6 +75,9 @@ impl Machine {
         let mut history = self.lock();
         let old = history.settings().get(key)?;
         let changed = history.settings().with(key, &new)?;
+        if zone::file(&changed.timezone).is_none() && key == "timezone" {
+            return Err(ChangeError::NoSuchZone { near: zone::like(&changed.timezone), name: changed.timezone });
+        }
         let generation = self.put_in_force(&mut history, changed)?;
         Ok(SettingChanged { key: key.to_owned(), old, new, generation })
     }
@@ -148,6 +158,17 @@ mod tests {
         }
         assert_eq!(machine.list().generation, 0);
         assert_eq!(fs::read_to_string(folder.path().join("etc/hostname")).expect("rendered"), "aios\n");
+    }
+
+    #[test]
+    fn a_zone_that_is_not_there_is_refused_with_those_that_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let machine = machine(folder.path());
+        let error = machine.set("timezone", "\"Asia/Berlin\"").expect_err("no such zone");
+        assert!(error.to_string().ends_with("it has Europe/Berlin"), "{error}");
+        machine.set("timezone", "\"Europe/Berlin\"").expect("a zone");
+        let file = fs::read(folder.path().join("etc/localtime")).expect("written");
+        assert_eq!(Some(&file[..]), zone::file("Europe/Berlin"));
     }
 
     #[test]

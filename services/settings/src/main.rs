@@ -15,6 +15,7 @@ mod etc;
 mod history;
 mod interface;
 mod machine;
+mod zone;
 
 use etc::Etc;
 use history::History;

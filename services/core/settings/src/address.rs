@@ -89,48 +89,47 @@ impl From<Subnet> for String {
     }
 }
 
-/// An address that may be absent, written as an empty string: every setting then always has the same JSON type.
-pub(crate) mod or_empty {
+/// Values with one space between: settings are plain values, never lists.
+pub(crate) mod joined {
     use std::fmt::Display;
     use std::str::FromStr;
 
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-    pub(crate) fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => serializer.collect_str(value),
-            None => serializer.serialize_str(""),
-        }
+    pub(crate) fn serialize<T: Display, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+        let words: Vec<String> = values.iter().map(T::to_string).collect();
+        serializer.serialize_str(&words.join(" "))
     }
 
-    pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
     where
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
         match String::deserialize(deserializer)?.as_str() {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(D::Error::custom),
+            "" => Ok(Vec::new()),
+            text => text.split(' ').map(|word| word.parse().map_err(D::Error::custom)).collect(),
         }
     }
 }
 
-/// Addresses with one space between: settings are plain values, never lists.
-pub(crate) mod joined {
-    use std::net::Ipv4Addr;
+/// One value as its text.
+pub(crate) mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
 
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-    pub(crate) fn serialize<S: Serializer>(addresses: &[Ipv4Addr], serializer: S) -> Result<S::Ok, S::Error> {
-        let words: Vec<String> = addresses.iter().map(Ipv4Addr::to_string).collect();
-        serializer.serialize_str(&words.join(" "))
+    pub(crate) fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Ipv4Addr>, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "" => Ok(Vec::new()),
-            text => text.split(' ').map(|word| word.parse().map_err(D::Error::custom)).collect(),
-        }
+    pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -1,18 +1,25 @@
 //! The machine's settings: one typed value, and what makes a change to it acceptable.
 //!
 //! A [`Settings`] that exists is checked: every value has its form and the values fit together. People and messages name
-//! single settings by key (`network.mode`); the keys are the struct's fields, so a key cannot exist without a type. Nothing
+//! single settings by key (`network.links`); the keys are the struct's fields, so a key cannot exist without a type. Nothing
 //! here reads a file or knows what a setting does to the machine.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 mod address;
+mod inet;
+mod links;
+pub mod migrate;
+mod server;
 
 pub use address::{AddressError, Subnet};
+pub use inet::{Destination, Inet, InetError};
+pub use links::{Clause, LinkMode, LinkName, Links, LinksError, Rank, Route, Which};
+pub use server::{ServerError, TimeServer};
 
 /// Everything about the machine that a person may choose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,28 +43,15 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
-    /// Where the address comes from.
-    pub mode: NetworkMode,
-    /// The address in static mode.
-    #[serde(with = "address::or_empty")]
-    pub address: Option<Subnet>,
-    /// The default gateway in static mode.
-    #[serde(with = "address::or_empty")]
-    pub gateway: Option<Ipv4Addr>,
-    /// Name servers; in DHCP mode they come before the lease's.
+    /// What each link should have.
+    #[serde(with = "address::text")]
+    pub links: Links,
+    /// Name servers; they come before those of leases and routers.
     #[serde(with = "address::joined")]
-    pub dns: Vec<Ipv4Addr>,
-}
-
-/// Where the machine's address comes from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NetworkMode {
-    /// From the network's DHCP server.
-    #[default]
-    Dhcp,
-    /// From the settings.
-    Static,
+    pub dns: Vec<IpAddr>,
+    /// Time servers; they take the place of those of leases.
+    #[serde(with = "address::joined")]
+    pub time: Vec<TimeServer>,
 }
 
 /// The text consoles.
@@ -88,20 +82,25 @@ impl Default for Console {
 }
 
 /// Each key with the form of its value, in words that end "it must be …".
-pub const KEYS: [(&str, &str); 9] = [
+pub const KEYS: [(&str, &str); 8] = [
     ("console.banner", "a string of at most 512 characters without control characters, such as \"AIOS\""),
     ("hostname", "a string of 1 to 63 lower-case letters, digits and inner dashes, such as \"workshop\""),
     ("keyboard", "a string of 1 to 32 lower-case letters, digits, '-' and '_', such as \"us\""),
     ("motd", "a string of at most 4096 characters without control characters"),
-    ("network.address", "a string such as \"192.0.2.10/24\", or \"\" for none"),
-    ("network.dns", "a string of at most 3 addresses with a space between, such as \"192.0.2.53 192.0.2.54\""),
-    ("network.gateway", "a string such as \"192.0.2.1\", or \"\" for none"),
-    ("network.mode", "\"dhcp\" or \"static\""),
+    ("network.dns", "a string of at most 3 addresses with a space between, such as \"192.0.2.53 2001:db8::53\""),
+    (
+        "network.links",
+        "a string such as \"eth0 static 192.0.2.10/24 via 192.0.2.1; eth0.20 dhcp; * off\", or \"\" for DHCP everywhere",
+    ),
+    ("network.time", "a string of at most 4 names or addresses with a space between, or \"\" for those of the lease"),
     ("timezone", "a string such as \"UTC\" or \"Europe/Berlin\""),
 ];
 
 /// Resolvers read no more than three name servers.
 const DNS_LIMIT: usize = 3;
+
+/// One more than is needed to outvote one that is wrong.
+const TIME_LIMIT: usize = 4;
 
 /// Why a setting cannot be read or changed. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,24 +112,16 @@ pub enum SettingError {
         key: String,
     },
     /// The value does not have the setting's form.
-    #[error("{key} cannot be {value}: it must be {form}")]
+    #[error("{key} cannot be {value}: {}it must be {form}", reason.as_ref().map(|reason| format!("{reason}; ")).unwrap_or_default())]
     Form {
         /// The setting.
         key: &'static str,
         /// What was given, shortened.
         value: String,
+        /// What is wrong with it, where there is more to say than its form.
+        reason: Option<Box<LinksError>>,
         /// What would do.
         form: &'static str,
-    },
-    /// The value is good alone and does not fit the others.
-    #[error("{key} cannot be {value}: {reason}")]
-    Unfit {
-        /// The setting.
-        key: &'static str,
-        /// What was given, shortened.
-        value: String,
-        /// Which other setting is in the way, and what to try.
-        reason: &'static str,
     },
 }
 
@@ -149,12 +140,7 @@ impl Settings {
 
     /// The settings that have these values; keys that are absent have their defaults.
     pub fn from_values(values: &BTreeMap<String, Value>) -> Result<Self, SettingError> {
-        let mut settings = Self::default();
-        for (key, value) in values {
-            settings = settings.with_form(key, value)?;
-        }
-        settings.check_fit()?;
-        Ok(settings)
+        values.iter().try_fold(Self::default(), |settings, (key, value)| settings.with(key, value))
     }
 
     /// The value of one setting.
@@ -165,24 +151,18 @@ impl Settings {
 
     /// These settings with one value replaced.
     pub fn with(&self, key: &str, value: &Value) -> Result<Self, SettingError> {
-        let changed = self.with_form(key, value)?;
-        changed.check_fit()?;
-        Ok(changed)
+        let (key, form) = known(key)?;
+        let refused = || SettingError::Form { key, value: shortened(value), reason: reason(key, value), form };
+        let mut nested = serde_json::to_value(self).expect("settings are plain strings, lists and structs");
+        *leaf(&mut nested, key) = value.clone();
+        let changed: Self = serde_json::from_value(nested).map_err(|_| refused())?;
+        if changed.has_form(key) { Ok(changed) } else { Err(refused()) }
     }
 
     /// The keys whose values differ in `other`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let theirs = other.values();
         self.values().into_iter().filter(|(key, value)| theirs.get(key) != Some(value)).map(|(key, _)| key).collect()
-    }
-
-    fn with_form(&self, key: &str, value: &Value) -> Result<Self, SettingError> {
-        let (key, form) = known(key)?;
-        let refused = || SettingError::Form { key, value: shortened(value), form };
-        let mut nested = serde_json::to_value(self).expect("settings are plain strings, lists and structs");
-        *leaf(&mut nested, key) = value.clone();
-        let changed: Self = serde_json::from_value(nested).map_err(|_| refused())?;
-        if changed.has_form(key) { Ok(changed) } else { Err(refused()) }
     }
 
     /// What the type of a field does not say about its form.
@@ -194,27 +174,8 @@ impl Settings {
             "motd" => is_text(&self.motd, 4096),
             "console.banner" => is_text(&self.console.banner, 512),
             "network.dns" => self.network.dns.len() <= DNS_LIMIT,
+            "network.time" => self.network.time.len() <= TIME_LIMIT,
             _ => true,
-        }
-    }
-
-    /// Whether the values fit together.
-    fn check_fit(&self) -> Result<(), SettingError> {
-        let Network { mode, address, gateway, .. } = &self.network;
-        match (mode, address, gateway) {
-            (NetworkMode::Static, None, _) => Err(SettingError::Unfit {
-                key: "network.mode",
-                value: "\"static\"".into(),
-                reason: "static mode needs an address; set network.address first",
-            }),
-            (NetworkMode::Static, Some(subnet), Some(gateway)) if !subnet.contains(*gateway) => {
-                Err(SettingError::Unfit {
-                    key: "network.gateway",
-                    value: format!("\"{gateway}\""),
-                    reason: "it is outside the network of network.address; in dhcp mode both can be changed one after the other",
-                })
-            }
-            _ => Ok(()),
         }
     }
 }
@@ -223,6 +184,11 @@ fn known(key: &str) -> Result<(&'static str, &'static str), SettingError> {
     KEYS.into_iter()
         .find(|(name, _)| *name == key)
         .ok_or_else(|| SettingError::UnknownKey { key: key.chars().take(80).flat_map(char::escape_default).collect() })
+}
+
+fn reason(key: &str, value: &Value) -> Option<Box<LinksError>> {
+    let line = value.as_str().filter(|_| key == "network.links")?;
+    line.parse::<Links>().err().map(Box::new)
 }
 
 fn leaf<'a>(nested: &'a mut Value, key: &str) -> &'a mut Value {
@@ -322,11 +288,14 @@ mod tests {
             ("motd", json!("\u{1b}[2J")),
             ("motd", json!("x".repeat(4097))),
             ("console.banner", json!(["AIOS"])),
-            ("network.mode", json!("DHCP")),
-            ("network.address", json!("10.0.2.15")),
-            ("network.address", json!("10.0.2.15/33")),
-            ("network.address", json!("10.0.2.0/24")),
-            ("network.gateway", json!("gateway")),
+            ("network.links", json!("DHCP")),
+            ("network.links", json!("eth0 static 10.0.2.15")),
+            ("network.links", json!("eth0 static 10.0.2.15/33")),
+            ("network.links", json!("eth0 static 10.0.2.15/24 via gateway")),
+            ("network.links", json!({"eth0": "dhcp"})),
+            ("network.time", json!("a b c d e")),
+            ("network.time", json!("time.example\nother")),
+            ("network.time", json!("-x")),
             ("network.dns", json!(["192.0.2.53"])),
             ("network.dns", json!("192.0.2.53,192.0.2.54")),
             ("network.dns", json!("192.0.2.53  192.0.2.54")),
@@ -347,20 +316,16 @@ mod tests {
     fn an_unknown_key_names_the_known_ones() {
         for key in ["host", "", "network", "network.", "motd.text", "\u{1b}[0m"] {
             let text = Settings::default().with(key, &json!("x")).expect_err("no such key").to_string();
-            assert!(text.contains("network.mode") && !text.contains('\u{1b}'), "{text}");
+            assert!(text.contains("network.links") && !text.contains('\u{1b}'), "{text}");
         }
     }
 
     #[test]
-    fn static_mode_needs_an_address_and_a_reachable_gateway() {
-        let settings = Settings::default();
-        let error = settings.with("network.mode", &json!("static")).expect_err("no address");
-        assert!(error.to_string().contains("set network.address first"), "{error}");
-
-        let settings = settings.with("network.address", &json!("192.0.2.10/24")).expect("an address");
-        let settings = settings.with("network.mode", &json!("static")).expect("now it fits");
-        assert!(settings.with("network.gateway", &json!("192.0.2.1")).is_ok());
-        assert!(settings.with("network.gateway", &json!("198.51.100.1")).is_err());
+    fn a_refused_line_of_links_says_what_and_what_would_do() {
+        let error =
+            Settings::default().with("network.links", &json!("eth0 static")).expect_err("no address").to_string();
+        let words = "network.links cannot be \"eth0 static\": 'eth0' is static and has no address: write one behind it";
+        assert!(error.starts_with(words) && error.contains("it must be a string such as"), "{error}");
     }
 
     proptest! {

@@ -6,6 +6,7 @@ pub mod evidence;
 pub mod init;
 pub mod launch;
 pub mod logs;
+pub mod network;
 pub mod objects;
 pub mod policy;
 pub mod probe;

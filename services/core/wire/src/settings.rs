@@ -10,7 +10,7 @@ use serde_json::Value;
 pub struct SettingsList {
     /// Counts from 0, the defaults; each change makes the next one.
     pub generation: u64,
-    /// The values by key, such as `network.mode`.
+    /// The values by key, such as `network.links`.
     pub values: BTreeMap<String, Value>,
 }
 

@@ -1,0 +1,92 @@
+//! A DHCP server that does what good ones do not: grants for seconds and falls silent, offers and refuses, answers nonsense.
+//! It prints a line for each question.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+
+use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode};
+use dhcproto::{Decodable, Decoder, Encodable, Encoder};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+
+pub(crate) fn serve(role: &str) -> ! {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67)).expect("the server's port");
+    socket.set_broadcast(true).expect("broadcasts");
+    let mut buffer = [0; 1500];
+    let mut granted = false;
+    loop {
+        let (length, _) = socket.recv_from(&mut buffer).expect("a message");
+        let question = Message::decode(&mut Decoder::new(&buffer[..length])).expect("a question");
+        let kind = question.opts().msg_type().expect("a kind");
+        println!("{kind:?}");
+        let say = |bytes: &[u8]| {
+            socket.send_to(bytes, SocketAddr::from((Ipv4Addr::BROADCAST, 68))).expect("sent");
+        };
+        let offer = kind == MessageType::Discover;
+        match role {
+            "short" if granted => {}
+            "short" => {
+                granted = !offer;
+                say(&answer(&question, if offer { MessageType::Offer } else { MessageType::Ack }, |message| {
+                    message.opts_mut().insert(DhcpOption::AddressLeaseTime(6));
+                    message.opts_mut().insert(DhcpOption::DomainNameServer(vec![SERVER]));
+                }));
+            }
+            "refuse" => say(&answer(&question, if offer { MessageType::Offer } else { MessageType::Nak }, |_| ())),
+            _ => {
+                let kind = if offer { MessageType::Offer } else { MessageType::Ack };
+                for bad in nonsense(&question, kind) {
+                    say(&bad);
+                }
+                say(&answer(&question, kind, |_| ()));
+            }
+        }
+    }
+}
+
+fn answer(question: &Message, kind: MessageType, change: impl FnOnce(&mut Message)) -> Vec<u8> {
+    let none = Ipv4Addr::UNSPECIFIED;
+    let mut answer = Message::new_with_id(question.xid(), none, ADDRESS, none, none, question.chaddr());
+    answer.set_opcode(Opcode::BootReply);
+    let options = answer.opts_mut();
+    options.insert(DhcpOption::MessageType(kind));
+    options.insert(DhcpOption::ServerIdentifier(SERVER));
+    options.insert(DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)));
+    options.insert(DhcpOption::Router(vec![SERVER]));
+    options.insert(DhcpOption::AddressLeaseTime(600));
+    change(&mut answer);
+    let mut bytes = Vec::new();
+    answer.encode(&mut Encoder::new(&mut bytes)).expect("an encoding");
+    bytes
+}
+
+/// Answers that must be left aside: each of them names a name server, so that one that was taken shows.
+fn nonsense(question: &Message, kind: MessageType) -> Vec<Vec<u8>> {
+    let with = |change: &dyn Fn(&mut Message)| {
+        answer(question, kind, |message| {
+            message.opts_mut().insert(DhcpOption::DomainNameServer(vec![Ipv4Addr::new(203, 0, 113, 66)]));
+            change(message);
+        })
+    };
+    let whole = with(&|_| ());
+    vec![
+        Vec::new(),
+        vec![0xff; 1400],
+        whole[..whole.len() - 8].to_vec(),
+        whole[..200].to_vec(),
+        with(&|message| {
+            message.set_xid(message.xid().wrapping_add(1));
+        }),
+        with(&|message| {
+            message.set_chaddr(&[2, 0, 0, 0, 0, 1]);
+        }),
+        with(&|message| {
+            message.set_yiaddr(Ipv4Addr::BROADCAST);
+        }),
+        with(&|message| {
+            message.set_yiaddr(Ipv4Addr::new(127, 0, 0, 1));
+        }),
+        with(&|message| drop(message.opts_mut().insert(DhcpOption::SubnetMask(Ipv4Addr::new(0, 255, 0, 255))))),
+        with(&|message| drop(message.opts_mut().insert(DhcpOption::AddressLeaseTime(0)))),
+    ]
+}
