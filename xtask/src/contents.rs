@@ -12,7 +12,7 @@ use installer::seed::Users;
 
 use crate::error::{Error, Result};
 use crate::files_list::{Content, Staged};
-use crate::project;
+use crate::{project, units};
 
 /// Whether a person repairs a machine with this image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub(crate) fn check_tables() -> Result<()> {
             check_table(&name, &project::read(&name)?)?;
         }
     }
-    Ok(())
+    units::check()
 }
 
 fn check_table(relative: &str, text: &str) -> Result<()> {

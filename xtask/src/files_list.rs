@@ -161,6 +161,11 @@ impl FilesList {
         Ok(list.with_folders())
     }
 
+    /// Every path of the image.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
     /// The files of the tree that the list names.
     pub(crate) fn sources(&self) -> BTreeSet<&str> {
         let sources = self.entries.values().filter_map(|entry| match &entry.source {

@@ -41,6 +41,7 @@ mod system;
 mod tidy;
 mod tool;
 mod uki;
+mod units;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

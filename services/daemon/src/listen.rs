@@ -38,6 +38,7 @@ pub async fn accept(mut meet: impl FnMut(Caller, UnixStream)) -> Result<Infallib
     let listener = aios_linux::inherited::listening_socket().map_err(ServeError::Socket)?;
     listener.set_nonblocking(true).map_err(ServeError::Socket)?;
     let listener = tokio::net::UnixListener::from_std(listener).map_err(ServeError::Socket)?;
+    give_signs_of_life();
     loop {
         let (stream, _) = listener.accept().await.map_err(ServeError::Accept)?;
         let stream = stream.into_std().map_err(ServeError::Accept)?;
@@ -84,6 +85,20 @@ pub fn ready() -> io::Result<()> {
 /// Tells PID 1 what this service is doing, in a sentence.
 pub fn status(sentence: &str) -> io::Result<()> {
     notify(&format!("STATUS={}", sentence.replace('\n', " ")))
+}
+
+/// Tells PID 1 as often as it wants to know that this program's loop still turns.
+fn give_signs_of_life() {
+    let limit = std::env::var("WATCHDOG_USEC").ok().and_then(|limit| limit.parse().ok()).map(Duration::from_micros);
+    if let Some(limit) = limit {
+        tokio::spawn(async move {
+            loop {
+                // A sign that does not arrive is what PID 1 counts.
+                let _ = notify("WATCHDOG=1");
+                tokio::time::sleep(limit / 3).await;
+            }
+        });
+    }
 }
 
 fn notify(message: &str) -> io::Result<()> {
