@@ -205,7 +205,7 @@ impl Log {
     /// Reads a draft and clears its payload.
     pub fn clear(&self, draft: &Draft) -> Result<Entry, RecordError> {
         let cleared = clear(draft.kind, Record::payload_from(&draft.payload)?, &self.commitment);
-        let payload = canonical_text(&cleared.payload);
+        let payload = canonical_text(cleared.payload);
         let entry = Entry {
             kind: draft.kind,
             action: draft.action.clone(),
@@ -217,7 +217,7 @@ impl Log {
         };
         // With the largest numbers, so that no record is refused for its size once it has a place.
         let largest = Stamp { boot: "0".repeat(36), at_ms: 1 << 52, wall: 1 << 52 };
-        entry.line(&largest, Clock::Behind, 1 << 52)?;
+        entry.parts(&largest, Clock::Behind).line(1 << 52)?;
         Ok(entry)
     }
 
@@ -265,7 +265,8 @@ impl Log {
             let index = additions.edge.size();
             let written = match &full {
                 Some(reason) if entry.kind.begins() => Err(AppendRefused::Full(reason.clone())),
-                _ => entry.line(stamp, clock, index).map_err(AppendRefused::from),
+                // It was read back when it was cleared.
+                _ => Ok(entry.parts(stamp, clock).text(index)),
             };
             answers.push(written.map(|line| {
                 let hash = leaf_hash(line.as_bytes());
@@ -348,8 +349,8 @@ impl Log {
 }
 
 impl Entry {
-    fn line(&self, stamp: &Stamp, clock: Clock, index: u64) -> Result<String, RecordError> {
-        let parts: Parts<'_> = Parts {
+    fn parts<'a>(&'a self, stamp: &'a Stamp, clock: Clock) -> Parts<'a> {
+        Parts {
             kind: self.kind,
             writer: &self.writer,
             subject: self.subject.as_deref().unwrap_or(&self.writer),
@@ -361,8 +362,7 @@ impl Entry {
             wall: stamp.wall,
             clock,
             payload: &self.payload,
-        };
-        parts.line(index)
+        }
     }
 }
 

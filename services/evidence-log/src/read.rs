@@ -5,8 +5,8 @@ use std::io;
 use aios_evidence::scan::Place;
 use aios_evidence::segment::entry_offset;
 use aios_evidence::{
-    Fault, Filter, InclusionBundle, KeySource, Kind, Record, Report, ResourcePath, TILE_WIDTH, encode_bundle_entry,
-    inclusion_of, leaf_hash, verify_export, verify_inclusion,
+    Fault, Filter, InclusionBundle, KeySource, Kind, Nodes as _, Record, Report, ResourcePath, TILE_WIDTH,
+    encode_bundle_entry, inclusion_of, leaf_hash, verify_export, verify_inclusion,
 };
 
 use crate::index::BLOCK;
@@ -65,18 +65,33 @@ pub enum QueryError {
 impl Log {
     /// The line of one record.
     pub fn record_line(&self, index: u64) -> Result<String, QueryError> {
-        let bytes = self.stored(index)?;
+        self.confirmed(index, self.stored(index)?)
+    }
+
+    /// The line that these bytes of an entry are, once the path from them leads to the root.
+    fn confirmed(&self, index: u64, bytes: Vec<u8>) -> Result<String, QueryError> {
         let failed = |source| QueryError::Read { index, source };
         let edge = self.edge();
         let path = inclusion_of(&self.derived, index, edge.size()).map_err(failed)?;
         if verify_inclusion(leaf_hash(&bytes), index, edge.size(), &path, &edge.root()).is_ok() {
             return String::from_utf8(bytes).map_err(|_| QueryError::Changed { index });
         }
-        Err(if bytes.iter().all(|byte| *byte == 0) {
-            QueryError::Pruned { index }
-        } else {
-            QueryError::Changed { index }
-        })
+        Err(wrong(index, &bytes))
+    }
+
+    /// The line of an entry that a filter asks for; nothing when it asks for others. An entry that is passed over is
+    /// compared with the hash beside the segment only: the path to the root is for what is given out.
+    fn matching(&self, index: u64, filter: &Filter) -> Result<Option<String>, QueryError> {
+        let bytes = self.stored(index)?;
+        let kept = self.derived.node(0, index).map_err(|source| QueryError::Read { index, source })?;
+        if leaf_hash(&bytes) != kept {
+            return Err(wrong(index, &bytes));
+        }
+        let text = str::from_utf8(&bytes).map_err(|_| QueryError::Changed { index })?;
+        match filter.matches(text).ok_or(QueryError::Changed { index })? {
+            true => self.confirmed(index, bytes).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// A proof that an entry is under a signed head.
@@ -213,6 +228,11 @@ impl Log {
     }
 }
 
+/// What is to be said of bytes that do not have their hash.
+fn wrong(index: u64, bytes: &[u8]) -> QueryError {
+    if bytes.iter().all(|byte| *byte == 0) { QueryError::Pruned { index } } else { QueryError::Changed { index } }
+}
+
 /// So many entries are looked up in the index at once: what is asked for is mostly among the newest.
 const WINDOW: u64 = 64 * BLOCK;
 
@@ -238,14 +258,12 @@ impl<'a> Answer<'a> {
             return Ok(());
         }
         for index in candidates {
-            let line = match log.record_line(index) {
+            let line = match log.matching(index, self.filter) {
                 // Its kind and action went with it, so no question can be about it.
-                Err(QueryError::Pruned { .. }) => continue,
-                line => line?,
+                Err(QueryError::Pruned { .. }) | Ok(None) => continue,
+                Ok(Some(line)) => line,
+                Err(error) => return Err(error),
             };
-            if !self.filter.matches(&line).ok_or(QueryError::Changed { index })? {
-                continue;
-            }
             self.bytes += line.len() + 1;
             if self.bytes > ANSWER_LIMIT {
                 return Ok(());

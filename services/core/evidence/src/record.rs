@@ -3,6 +3,8 @@
 //! The payload belongs to its writer, within its kind's schema. What a record says is what its writer claimed; that it was
 //! this writer is what the log adds.
 
+use std::fmt::Write as _;
+
 use aios_action::canonical;
 use aios_ids::Digest;
 use serde::{Deserialize, Serialize};
@@ -158,36 +160,67 @@ impl<'a> Spelled<'a> {
 
 /// A text as it stands in a record, between its quotation marks.
 pub fn spelled(text: &str) -> String {
+    let mut spelled = String::with_capacity(text.len());
+    spell(text, &mut spelled);
+    spelled
+}
+
+fn spell(text: &str, to: &mut String) {
     if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-        return text.to_owned();
+        to.push_str(text);
+    } else {
+        let quoted = canonical::write(&Value::String(text.to_owned()));
+        to.push_str(&quoted[1..quoted.len() - 1]);
     }
-    let quoted = canonical::write(&Value::String(text.to_owned()));
-    quoted[1..quoted.len() - 1].to_owned()
 }
 
 impl Parts<'_> {
     /// The one text of the record at `index`, without a newline at its end; an error when it could not be read back.
     pub fn line(&self, index: u64) -> Result<String, RecordError> {
-        let text = |text: &str| format!("\"{}\"", spelled(text));
-        let digest = self.digest.map(|digest| digest.to_string()).unwrap_or_default();
-        let line = format!(
-            "{{\"index\":{index},\"kind\":\"{}\",\"writer\":{},\"subject\":{},\"action\":{},\"digest\":\"{digest}\",\
-             \"epoch\":{},\"boot\":{},\"at_ms\":{},\"wall\":{},\"clock\":\"{}\",\"payload\":{}}}",
-            self.kind,
-            text(self.writer),
-            text(self.subject),
-            text(self.action),
-            text(self.epoch),
-            text(self.boot),
-            self.at_ms,
-            self.wall,
-            self.clock.as_str(),
-            self.payload,
-        );
+        let line = self.text(index);
         Line::parse(line.as_bytes())?;
         Ok(line)
     }
+
+    /// The same for parts of which a line was read back before: another place and time change nothing about that.
+    pub fn text(&self, index: u64) -> String {
+        let texts = [self.writer, self.subject, self.action, self.epoch, self.boot];
+        let length = self.payload.len() + texts.iter().map(|text| text.len()).sum::<usize>();
+        let mut line = String::with_capacity(length + FIELDS);
+        let number = |line: &mut String, name: &str, value: u64| {
+            line.push_str(name);
+            // Writing to a text cannot fail.
+            let _ = write!(line, "{value}");
+        };
+        let text = |line: &mut String, name: &str, text: &str| {
+            line.push_str(name);
+            line.push('"');
+            spell(text, line);
+            line.push('"');
+        };
+        number(&mut line, "{\"index\":", index);
+        text(&mut line, ",\"kind\":", self.kind.as_str());
+        text(&mut line, ",\"writer\":", self.writer);
+        text(&mut line, ",\"subject\":", self.subject);
+        text(&mut line, ",\"action\":", self.action);
+        line.push_str(",\"digest\":\"");
+        if let Some(digest) = self.digest {
+            let _ = write!(line, "{digest}");
+        }
+        text(&mut line, "\",\"epoch\":", self.epoch);
+        text(&mut line, ",\"boot\":", self.boot);
+        number(&mut line, ",\"at_ms\":", self.at_ms);
+        number(&mut line, ",\"wall\":", self.wall);
+        text(&mut line, ",\"clock\":", self.clock.as_str());
+        line.push_str(",\"payload\":");
+        line.push_str(self.payload);
+        line.push('}');
+        line
+    }
 }
+
+/// What the names of the fields, a digest and the numbers take at most.
+const FIELDS: usize = 320;
 
 impl Record {
     /// Reads a writer's payload.

@@ -88,8 +88,8 @@ pub struct Cleared {
 }
 
 /// A payload's one text.
-pub fn canonical_text(payload: &Map<String, Value>) -> String {
-    canonical::write(&Value::Object(payload.clone()))
+pub fn canonical_text(payload: Map<String, Value>) -> String {
+    canonical::write(&Value::Object(payload))
 }
 
 /// Keeps of a writer's payload what the schema allows and replaces the rest by commitments.
