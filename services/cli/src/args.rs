@@ -86,6 +86,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: SettingsCommand,
     },
+    /// The links, the packet filter and the clock
+    Network {
+        #[command(subcommand)]
+        command: NetworkCommand,
+    },
     /// The system itself
     Update {
         #[command(subcommand)]
@@ -410,6 +415,8 @@ pub(crate) enum SettingsCommand {
         /// The setting
         key: String,
     },
+    /// What differs from the defaults
+    Diff,
     /// Changes one setting
     Set {
         /// The setting
@@ -417,6 +424,12 @@ pub(crate) enum SettingsCommand {
         /// Its new value
         value: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// What the machine has of a network, and what is wrong with it
+    Status,
 }
 
 #[derive(Debug, Subcommand)]

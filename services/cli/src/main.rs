@@ -11,6 +11,7 @@ mod complete;
 mod evidence;
 mod failure;
 mod logs;
+mod network;
 mod object;
 mod policy;
 mod sentence;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, NetworkCommand};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -61,6 +62,7 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Object { command } => object::run(command, format).await,
             Command::Store { command } => store::run(command, format).await,
             Command::Settings { command } => settings::run(command, format).await,
+            Command::Network { command: NetworkCommand::Status } => network::run(format),
             Command::Update { command } => update::run(command, format).await,
             Command::Complete { words } => {
                 complete::run(&words).await;

@@ -6,8 +6,8 @@ use aios_wire::policy::{Approval, ApprovalState, PolicyView};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::show::{Format, read};
-use crate::{evidence, policy, service, settings};
+use crate::show::{Format, harmless, read};
+use crate::{evidence, network, policy, service, settings};
 
 pub(crate) async fn run(format: Format) -> Result<(), Failure> {
     let system = system()?;
@@ -21,14 +21,14 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
     let evidence = evidence::head().await;
     let hostname = hostname().await;
     let memory = memory_used();
-    let cards = network_cards();
+    let network = network::status();
     let shown = json!({
         "system": system,
         "hostname": hostname.as_ref().ok(),
         "services": {"total": services.len(), "attention": not_ready},
         "policy": policy.as_ref().ok(),
         "evidence": evidence.as_ref().ok(),
-        "network": {"cards": cards},
+        "network": network.as_ref().ok(),
         "memory_used_mib": memory,
     });
     format.print(&shown, |_| {
@@ -44,10 +44,9 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         println!("  services   {ready} of {} ready or done, {stopped} stopped", services.len() - stopped);
         println!("  policy     {}", or_why(policy.map(|p| p["text"].as_str().unwrap_or_default().to_owned())));
         println!("  evidence   {}", or_why(evidence.map(|head| head.line())));
-        match cards.as_deref() {
-            Some([]) => println!("  network    this machine has no network card"),
-            Some(cards) => println!("  network    {}", cards.join(", ")),
-            None => println!("  network    the kernel does not say which cards there are"),
+        match &network {
+            Ok(network) => println!("  network    {}", network::line(network)),
+            Err(failure) => println!("  network    {failure}"),
         }
         if let Some(memory) = memory {
             println!("  memory     {memory} MiB used");
@@ -59,6 +58,12 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         }
         if let Some(why) = &system.frozen {
             println!("  ! actions are frozen: {why}");
+        }
+        for name in &system.degraded {
+            println!("  ! the machine is degraded: the restarts of {name} are spent; 'aios service history {name}'");
+        }
+        for line in network.iter().flat_map(|network| &network.attention) {
+            println!("  ! {}", harmless(line));
         }
         for line in &not_ready {
             println!("  ! {line}: 'aios service list'");
@@ -113,15 +118,6 @@ async fn policy_line() -> Result<Value, Failure> {
 async fn hostname() -> Result<String, Failure> {
     let value: Value = read("settings", &settings::connect().await?.get("hostname").await?)?;
     Ok(value.as_str().unwrap_or_default().to_owned())
-}
-
-/// The machine's network cards by the kernel's names; unknown when the kernel does not show them.
-fn network_cards() -> Option<Vec<String>> {
-    let listed = std::fs::read_dir("/sys/class/net").ok()?;
-    let names = listed.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut cards: Vec<_> = names.filter(|name| name != "lo").collect();
-    cards.sort();
-    Some(cards)
 }
 
 /// Memory that is not available to programs, in MiB.

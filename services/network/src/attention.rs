@@ -58,33 +58,8 @@ pub fn sentence(status: &NetworkStatus) -> String {
     if status.links.is_empty() {
         return "no Ethernet link".into();
     }
-    let each: Vec<String> = status.links.iter().map(line).collect();
+    let each: Vec<String> = status.links.iter().map(ToString::to_string).collect();
     each.join("; ")
-}
-
-/// One link in words.
-#[must_use]
-pub fn line(link: &LinkStatus) -> String {
-    let addresses = link.addresses.join(" ");
-    let has = |words: String| {
-        if addresses.is_empty() {
-            format!("{} {words}", link.name)
-        } else {
-            format!("{} {addresses} {words}", link.name)
-        }
-    };
-    let way_out = |gateway: Option<&String>| gateway.map(|gateway| format!(", gateway {gateway}")).unwrap_or_default();
-    match &link.state {
-        LinkState::Starting => format!("{} starts", link.name),
-        LinkState::Off => format!("{} is off", link.name),
-        LinkState::NoCarrier => format!("{} has no carrier", link.name),
-        LinkState::Asking { unanswered: 0 } => has("asks for a lease".into()),
-        LinkState::Asking { unanswered } => has(format!("asked {unanswered} times for a lease")),
-        LinkState::Refused { times } => has(format!("was refused {times} times")),
-        LinkState::Leased { gateway, .. } => has(format!("from DHCP{}", way_out(gateway.as_ref()))),
-        LinkState::Fixed { gateways } => has(format!("from the settings{}", way_out(gateways.first()))),
-        LinkState::Failed { why } => has(format!("failed: {why}")),
-    }
 }
 
 #[cfg(test)]

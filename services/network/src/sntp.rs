@@ -137,7 +137,8 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1_800_000_000);
 
     fn stamp(unix: Duration) -> u64 {
-        ((unix.as_secs() + TO_UNIX) & 0xffff_ffff) << 32 | u64::from(unix.subsec_nanos()) * (1 << 32) / 1_000_000_000
+        let fraction = u64::from(unix.subsec_nanos()) * (1 << 32) / 1_000_000_000;
+        (((unix.as_secs() + TO_UNIX) & 0xffff_ffff) << 32) | fraction
     }
 
     fn answer(random: u64, heard: Duration, said: Duration) -> [u8; MESSAGE] {

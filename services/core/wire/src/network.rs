@@ -1,5 +1,7 @@
 //! What the network service publishes, in a file that everybody may read: it has no socket, so nobody can make it wait.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Where it is published.
@@ -104,4 +106,48 @@ pub enum ClockState {
         /// Why.
         why: String,
     },
+}
+
+impl fmt::Display for LinkStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        for address in &self.addresses {
+            write!(f, " {address}")?;
+        }
+        match &self.state {
+            LinkState::Starting => f.write_str(" starts"),
+            LinkState::Off => f.write_str(" is off"),
+            LinkState::NoCarrier => f.write_str(" has no carrier"),
+            LinkState::Asking { unanswered: 0 } => f.write_str(" asks for a lease"),
+            LinkState::Asking { unanswered } => write!(f, " asked {unanswered} times for a lease"),
+            LinkState::Refused { times } => write!(f, " was refused {times} times"),
+            LinkState::Leased { gateway: Some(gateway), .. } => write!(f, " from DHCP, gateway {gateway}"),
+            LinkState::Leased { gateway: None, .. } => f.write_str(" from DHCP"),
+            LinkState::Fixed { gateways } if gateways.is_empty() => f.write_str(" from the settings"),
+            LinkState::Fixed { gateways } => write!(f, " from the settings, gateway {}", gateways.join(" ")),
+            LinkState::Failed { why } => write!(f, " failed: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for ClockState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("the machine's own clock; no time server is named"),
+            Self::Followed { server, offset_ms } => {
+                write!(f, "from {server}; it was {offset_ms} ms off at the last look")
+            }
+            Self::Lost { why } => write!(f, "no time server can be followed: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for FilterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => f.write_str("not loaded yet"),
+            Self::Loaded => f.write_str("in force: only answers, leases, neighbours and a few echoes come in"),
+            Self::Failed { why } => write!(f, "not in force, so no link is up: {why}"),
+        }
+    }
 }
