@@ -21,6 +21,8 @@ pub(crate) struct Node {
     recent: VecDeque<u64>,
     backoff_ms: u64,
     pub(crate) note: String,
+    /// What its note was when it was started: what it had waited for, or how it had ended before.
+    before: String,
     standing: Standing,
 }
 
@@ -48,6 +50,7 @@ impl Node {
             starts: 0,
             recent: VecDeque::new(),
             note: String::new(),
+            before: String::new(),
             standing: Standing::Good,
         }
     }
@@ -80,7 +83,7 @@ impl Node {
     pub(crate) fn spawn(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         self.state = State::Starting { deadline: now_ms + self.unit.start_timeout_ms };
         self.starts += 1;
-        self.note.clear();
+        self.before = std::mem::take(&mut self.note);
         self.recent.push_back(now_ms);
         while self.recent.len() > self.unit.restart.budget as usize {
             self.recent.pop_front();
@@ -93,7 +96,11 @@ impl Node {
             return;
         }
         self.pid = Some(pid);
-        effects.push(self.record(What::Started, format!("process {pid}")));
+        let detail = match self.before.as_str() {
+            "" => format!("process {pid}"),
+            before => format!("process {pid}; before: {before}"),
+        };
+        effects.push(self.record(What::Started, detail));
         if self.unit.readiness == Readiness::Started && self.unit.kind != Kind::Oneshot {
             self.ready(now_ms, effects);
         }

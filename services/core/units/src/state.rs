@@ -98,6 +98,8 @@ pub enum Effect {
 /// The word of an event in the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
+    /// Somebody asked for a change.
+    Asked,
     /// A program runs.
     Started,
     /// A unit is ready.
@@ -126,6 +128,7 @@ impl What {
     /// The word.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Asked => "asked",
             Self::Started => "started",
             Self::Ready => "ready",
             Self::Exited => "exited",

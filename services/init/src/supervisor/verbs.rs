@@ -2,7 +2,7 @@
 
 use aios_identity::Peer;
 use aios_ids::UnitName;
-use aios_units::Event;
+use aios_units::{Event, What};
 use aios_wire::init::{LONGEST_WAIT_MS, Reply, Request, System};
 use aios_wire::logs::INIT;
 
@@ -86,10 +86,23 @@ impl Supervisor {
                 return Reply::Done;
             }
         };
-        match event.map(|event| self.happened(event)) {
-            Ok(None) => Reply::Done,
-            Ok(Some(reason)) | Err(reason) => refused(reason),
+        let event = match event {
+            Ok(event) => event,
+            Err(reason) => return refused(reason),
+        };
+        let asked = match &event {
+            Event::Start(name) => Some((name.clone(), "start")),
+            Event::Stop(name) => Some((name.clone(), "stop")),
+            Event::Restart(name) => Some((name.clone(), "restart")),
+            _ => None,
+        };
+        if let Some(reason) = self.happened(event) {
+            return refused(reason);
         }
+        if let Some((name, verb)) = asked {
+            self.record(Some(&name), What::Asked, format!("{verb}, by {peer}"));
+        }
+        Reply::Done
     }
 
     fn status(&self) -> System {
