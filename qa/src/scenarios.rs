@@ -7,6 +7,7 @@ mod formats;
 mod installed;
 mod live;
 mod machines;
+mod service;
 mod spine;
 mod tamper;
 mod trust;
@@ -15,7 +16,13 @@ use crate::scenario::{Scenario, Set};
 
 /// Every scenario, in the order in which they run.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    ALL.iter().chain(evidence::ALL).chain(formats::ALL).chain(machines::ALL).chain(tamper::ALL).chain(trust::ALL)
+    ALL.iter()
+        .chain(evidence::ALL)
+        .chain(formats::ALL)
+        .chain(machines::ALL)
+        .chain(service::ALL)
+        .chain(tamper::ALL)
+        .chain(trust::ALL)
 }
 
 const ALL: &[Scenario] = &[

@@ -5,10 +5,12 @@
 
 pub(crate) mod actions;
 pub(crate) mod agent;
+pub(crate) mod confinement;
 pub(crate) mod denials;
 pub(crate) mod evidence;
 pub(crate) mod freeze;
 pub(crate) mod install;
+pub(crate) mod logs;
 pub(crate) mod policy;
 pub(crate) mod recovery;
 pub(crate) mod services;

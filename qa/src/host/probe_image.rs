@@ -19,8 +19,45 @@ use crate::vm::{DirectKernel, DirectStart, Options};
 const ROOT: &str = "aios/root.erofs";
 const UKI: &str = "aios/aios.efi";
 
+/// A file that the release's root does not have.
+pub struct Added {
+    /// Where, from the root and without the first slash.
+    pub path: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+    /// Its mode.
+    pub mode: u32,
+}
+
+impl Added {
+    /// A unit of this name.
+    #[must_use]
+    pub fn unit(name: &str, content: impl Into<Vec<u8>>) -> Self {
+        Self { path: format!("usr/share/aios/units/{name}.toml"), content: content.into(), mode: 0o644 }
+    }
+
+    /// A script for busybox's shell, at `/usr/lib/aios/NAME`.
+    #[must_use]
+    pub fn script(name: &str, content: &str) -> Self {
+        Self { path: format!("usr/lib/aios/{name}"), content: content.into(), mode: 0o644 }
+    }
+}
+
 /// Prepares a machine that runs the test image. The unit is `qa/guest-probe`.
 pub fn options(context: &Context, folder: &Path) -> Result<Options, Failure> {
+    let read = |name: &str| {
+        let path = context.source(format!("qa/guest-probe/{name}"));
+        fs::read_to_string(&path).map_err(Failure::file("read", &path))
+    };
+    let added = [
+        Added::script("guest-probe.sh", &read("guest-probe.sh")?),
+        Added::unit("guest-probe", read("guest-probe.toml")?),
+    ];
+    with(context, folder, &added)
+}
+
+/// Prepares a machine whose root holds these files and busybox besides the release's.
+pub fn with(context: &Context, folder: &Path, added: &[Added]) -> Result<Options, Failure> {
     let image = Image { folder: folder.join("probe-image") };
     fs::create_dir_all(&image.folder).map_err(Failure::file("make", &image.folder))?;
     let (root, uki) = (image.extract(context, ROOT)?, image.extract(context, UKI)?);
@@ -30,14 +67,12 @@ pub fn options(context: &Context, folder: &Path) -> Result<Options, Failure> {
         "erofs-utils",
         &[&format!("--extract={}", tree.display()), "--no-preserve-owner", &text(&root)],
     )?;
-    for (from, to, mode) in [
-        (Path::new(BUSYBOX).to_owned(), "usr/lib/aios/busybox", 0o755),
-        (context.source("qa/guest-probe/guest-probe.sh"), "usr/lib/aios/guest-probe.sh", 0o644),
-        (context.source("qa/guest-probe/guest-probe.toml"), "usr/share/aios/units/guest-probe.toml", 0o644),
-    ] {
-        let to = tree.join(to);
-        fs::copy(&from, &to).map_err(Failure::file("copy", &from))?;
-        fs::set_permissions(&to, fs::Permissions::from_mode(mode)).map_err(Failure::file("open", &to))?;
+    let busybox = fs::read(BUSYBOX).map_err(Failure::file("read", Path::new(BUSYBOX)))?;
+    let busybox = Added { path: "usr/lib/aios/busybox".into(), content: busybox, mode: 0o755 };
+    for file in std::iter::once(&busybox).chain(added) {
+        let to = tree.join(&file.path);
+        fs::write(&to, &file.content).map_err(Failure::file("write", &to))?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(file.mode)).map_err(Failure::file("open", &to))?;
     }
     let medium = image.folder.join("medium/aios");
     fs::create_dir_all(&medium).map_err(Failure::file("make", &medium))?;

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aios_linux::attempt;
@@ -18,6 +19,20 @@ use rustix::process::{Pid, test_kill_process};
 /// Files that exist on the machine and have no place in a sandbox.
 const OUTSIDE: &[&str] =
     &["/usr/share/aios/peers.toml", "/usr/lib/aios/init", "/etc/hosts", "/etc/passwd", "/aios", "/root", "/run/aios"];
+
+/// What the profile of this program opens.
+static OPENED: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Paths that are no targets, with all below them.
+pub(crate) fn leave_out(paths: Vec<String>) {
+    let _ = OPENED.set(paths);
+}
+
+/// The targets that nobody opened to this program.
+fn closed<'a>(targets: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    let opened = OPENED.get().map_or(&[][..], Vec::as_slice);
+    targets.iter().copied().filter(move |target| !opened.iter().any(|path| Path::new(target).starts_with(path)))
+}
 
 /// Succeeds when any target does; otherwise the last error.
 fn any<T>(targets: impl IntoIterator<Item = T>, attempt: impl Fn(T) -> io::Result<()>) -> io::Result<()> {
@@ -39,7 +54,7 @@ fn others() -> impl Iterator<Item = i32> {
 }
 
 pub(crate) fn open_outside() -> io::Result<()> {
-    any(OUTSIDE, |path| File::open(path).map(drop))
+    any(closed(OUTSIDE), |path| File::open(path).map(drop))
 }
 
 pub(crate) fn inherited_descriptor() -> io::Result<()> {
@@ -47,18 +62,20 @@ pub(crate) fn inherited_descriptor() -> io::Result<()> {
 }
 
 pub(crate) fn stat_hidden() -> io::Result<()> {
-    any(OUTSIDE, |path| rustix::fs::stat(*path).map(drop).map_err(io::Error::from))
+    any(closed(OUTSIDE), |path| rustix::fs::stat(path).map(drop).map_err(io::Error::from))
 }
 
 pub(crate) fn chmod_outside() -> io::Result<()> {
     // The mode it has anyway: an attribute is written and nothing changes.
-    any(["/etc", "/usr"], |path| {
+    any(closed(&["/etc", "/usr"]), |path| {
         rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(0o755), AtFlags::empty()).map_err(io::Error::from)
     })
 }
 
 pub(crate) fn append_outside() -> io::Result<()> {
-    any(["/usr/share/aios/peers.toml", "/etc/hosts"], |path| OpenOptions::new().append(true).open(path).map(drop))
+    any(closed(&["/usr/share/aios/peers.toml", "/etc/hosts"]), |path| {
+        OpenOptions::new().append(true).open(path).map(drop)
+    })
 }
 
 pub(crate) fn hardlink_in() -> io::Result<()> {
@@ -71,7 +88,7 @@ pub(crate) fn hardlink_in() -> io::Result<()> {
 
 pub(crate) fn symlink_read() -> io::Result<()> {
     let link = format!("/tmp/aios-probe-{}", std::process::id());
-    any(OUTSIDE, |path| {
+    any(closed(OUTSIDE), |path| {
         std::os::unix::fs::symlink(path, &link)?;
         let read = File::open(&link).map(drop);
         std::fs::remove_file(&link)?;
@@ -123,7 +140,7 @@ pub(crate) fn signal_others() -> io::Result<()> {
 }
 
 pub(crate) fn connect_service() -> io::Result<()> {
-    any(["/run/aios/init", "/run/aios/launcher", "/run/aios/policy-kernel"], |path| {
+    any(closed(&["/run/aios/init", "/run/aios/launcher", "/run/aios/policy-kernel"]), |path| {
         UnixStream::connect(Path::new(path)).map(drop)
     })
 }
@@ -164,4 +181,17 @@ pub(crate) fn mount() -> io::Result<()> {
 
 pub(crate) fn type_into_terminal() -> io::Result<()> {
     any([io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()], attempt::type_into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_opened_is_left_out() {
+        assert_eq!(closed(OUTSIDE).count(), OUTSIDE.len());
+        leave_out(vec!["/usr/share/aios".into(), "/etc/hosts".into(), "/run/aio".into()]);
+        let left: Vec<_> = closed(OUTSIDE).collect();
+        assert_eq!(left, ["/usr/lib/aios/init", "/etc/passwd", "/aios", "/root", "/run/aios"]);
+    }
 }
