@@ -2,7 +2,7 @@
 # talking, and at the end gives the room back.
 busybox=/usr/lib/aios/busybox
 
-echo "before the flood"
+echo "<5>before the flood"
 $busybox yes "a line of a flood that nobody wants to read" | $busybox head -c 67108864
 echo "<3>after the flood"
 $busybox sleep 6
@@ -12,7 +12,7 @@ $busybox dd if=/dev/zero of=/aios/system/ballast bs=65536 2> /dev/null
 echo "<4>the disk is full"
 $busybox sleep 8
 for number in 1 2 3; do
-    echo "said on a full disk: $number"
+    echo "<5>said on a full disk: $number"
     $busybox sleep 1
 done
 $busybox sleep 20

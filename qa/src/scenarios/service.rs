@@ -35,6 +35,7 @@ fn confined(stage: &Stage<'_>) -> Result<(), Failure> {
     let options = probe_image::with(stage.context, &stage.folder, &added)?;
     let mut aios = Aios::boot(stage, "confined", options, Login::Already)?;
     services::all_ready(&mut aios)?;
+    services::list_is_quick(&mut aios)?;
     confinement::report(&mut aios, stage, &shipped)?;
     confinement::nothing_escapes(&mut aios, &shipped)?;
     logs::boot_times(&mut aios)

@@ -1,7 +1,7 @@
 //! What is kept of what programs and the kernel say: after a flood, on a full disk, and across a loss of power.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -26,25 +26,16 @@ pub(crate) fn flood(context: &Context) -> Result<Vec<Added>, Failure> {
 /// A flood costs the service that made it its own lines; the others' are there, and the loss is counted.
 pub(crate) fn after_a_flood(aios: &mut Aios) -> Result<(), Failure> {
     // PID 1 reads the flood meanwhile.
-    let mut slowest = Duration::ZERO;
-    for _ in 0..5 {
-        let begin = Instant::now();
-        aios.ok("service list")?;
-        slowest = slowest.max(begin.elapsed());
-    }
-    println!("  'service list' during a flood took at most {} ms from key to prompt", slowest.as_millis());
-    let said = aios.until("service logs flood -n 1000", "the end of the flood", PART, |kept| {
+    services::list_is_quick(aios)?;
+    // Its own words are more urgent than the flood.
+    let said = aios.until("service logs flood --priority notice", "the end of the flood", PART, |kept| {
         texts(kept).contains(&"the flood is over")
     })?;
     let said = texts(&said);
-    ensure!(said.contains(&"before the flood"), "what was said before the flood is gone: {:?}", said.first());
-    let lost = said.iter().filter(|text| text.ends_with("and are lost")).count();
-    ensure!(lost > 0, "nothing says that lines are lost");
-    println!(
-        "  64 MiB of lines: {} are kept; {}",
-        said.len() - lost,
-        said.iter().rfind(|text| text.ends_with("are lost")).copied().unwrap_or_default()
-    );
+    ensure!(said.contains(&"before the flood"), "what was said before the flood is gone: {said:?}");
+    let lost: Vec<_> = said.iter().filter(|text| text.ends_with("are lost")).collect();
+    ensure!(!lost.is_empty(), "nothing says that lines are lost: {said:?}");
+    println!("  of a flood of 64 MiB: {lost:?}");
     for (unit, word) in [("init", "system ready"), ("kernel", "Linux version")] {
         let kept = aios.json(&format!("service logs {unit} -n 2000"))?;
         ensure!(texts(&kept).iter().any(|text| text.contains(word)), "of {unit} there is no line with '{word}'");
@@ -57,14 +48,17 @@ pub(crate) fn after_a_flood(aios: &mut Aios) -> Result<(), Failure> {
 /// With the disk full, PID 1 and its services go on, what is said is kept in the room that the log has, and questions are
 /// answered.
 pub(crate) fn on_a_full_disk(aios: &mut Aios) -> Result<(), Failure> {
-    let kept = aios.until("service logs flood -n 40", "lines that were said on a full disk", PART, |kept| {
-        texts(kept).contains(&"said on a full disk: 3")
-    })?;
+    let kept =
+        aios.until("service logs flood --priority notice", "lines that were said on a full disk", PART, |kept| {
+            texts(kept).contains(&"said on a full disk: 3")
+        })?;
     let full = texts(&kept).iter().position(|text| *text == "the disk is full");
     ensure!(full.is_some(), "the disk was not filled: {kept:#}");
     let list_of_services = aios.json("service list")?;
     ensure!(list(&list_of_services)?.iter().all(|service| service["state"] != "failed"), "{list_of_services:#}");
-    aios.until("service logs flood -n 5", "room again", PART, |kept| texts(kept).contains(&"there is room again"))?;
+    aios.until("service logs flood --priority notice -n 5", "room again", PART, |kept| {
+        texts(kept).contains(&"there is room again")
+    })?;
     Ok(())
 }
 
