@@ -1,0 +1,123 @@
+//! The boundary around agents (`docs/ai-boundary.md`): places that hold when the others are switched off, and that the page
+//! names tests that are there.
+
+use std::path::Path;
+
+use aios_action::{CATALOGUE, Envelope, Request};
+use aios_identity::{Peer, PeerTable};
+use aios_ids::ActionId;
+use aios_policy::{Bundle, decide, public_key};
+use aios_wire::policy::Verdict;
+use serde_json::{Map, Value, json};
+
+use crate::shipped::{SEED, agent, pack_sources, person, service};
+
+const PEERS: &str = include_str!("../../../../../rootfs/peers.toml");
+const PAGE: &str = include_str!("../../../../../docs/ai-boundary.md");
+
+/// The rules switched off: everybody may do everything.
+fn everything_permitted() -> Bundle {
+    let rule = "@id(\"everything\") permit (principal, action, resource);".to_owned();
+    let case = "[[case]]\nwho = 'agent:helper'\ntype = 'node.reboot'\nexpect = 'allowed'\n";
+    let about = format!("epoch = 1\n{case}");
+    let bytes = pack_sources(&[("all.cedar".into(), rule), ("bundle.toml".into(), about)]).expect("packs");
+    Bundle::open(&bytes, &public_key(&SEED)).expect("opens")
+}
+
+fn parameters(action_type: &str, name: &str) -> Map<String, Value> {
+    const HELLO: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-1.0";
+    let given = match action_type {
+        "service.restart" | "agent.run" => json!({ "name": name }),
+        "settings.set" => json!({"key": "hostname", "value": "box"}),
+        "object.put" => json!({"name": "note", "content": "x"}),
+        "file.write" => json!({"path": "note", "content": "x"}),
+        "node.reboot" => json!({}),
+        "store.add" => json!({"path": HELLO, "cache": "http://10.0.2.2", "key": "c:A"}),
+        "task.run" => json!({"program": format!("{HELLO}/bin/hello")}),
+        "update.apply" => json!({"source": "http://10.0.2.2/release"}),
+        other => panic!("the table here lacks the type '{other}'"),
+    };
+    let Value::Object(given) = given else { panic!("an object") };
+    given
+}
+
+/// Every type of the catalogue, every service that one could be about, every kind of subject.
+#[test]
+fn no_rules_let_an_agent_install_or_anybody_stop_the_guards() {
+    let bundle = everything_permitted();
+    for subject in [agent(), person(), service("agent-door")] {
+        for entry in CATALOGUE {
+            for name in ["network", "policy-kernel", "evidence-log", "init"] {
+                let parameters = parameters(entry.name, name);
+                let request = Request {
+                    action_type: entry.name.into(),
+                    parameters,
+                    reason: String::new(),
+                    idempotency_key: None,
+                };
+                let envelope = Envelope::new(ActionId::new(1, [1; 10]), subject.to_string(), request);
+                let decision = decide(Some(&bundle), &envelope, &subject);
+                let guarded = entry.name == "service.restart" && name != "network";
+                let installs = subject.is_ai() && ["store.add", "update.apply"].contains(&entry.name);
+                let expected = if guarded || installs { Verdict::Denied } else { Verdict::Allowed };
+                assert_eq!(decision.verdict, expected, "{subject} {} {name}", entry.name);
+            }
+        }
+    }
+}
+
+/// With every other place open, this is what an agent could call: its door, and what everybody may read.
+#[test]
+fn the_table_of_peers_opens_the_door_and_nothing_that_changes_anything() {
+    let table = PeerTable::parse(PEERS).expect("the table that ships");
+    let words: toml::Table = toml::from_str(PEERS).expect("a table");
+    let mut open = Vec::new();
+    for (service, verbs) in &words {
+        for verb in verbs.as_table().expect("verbs").keys() {
+            if table.allows(service, verb, &agent()) {
+                open.push(format!("{service} {verb}"));
+            }
+        }
+    }
+    let reads = ["status", "services", "boot", "boots", "get", "list", "watch", "log", "store-info", "store-list"];
+    open.retain(|pair| {
+        let (service, verb) = pair.split_once(' ').expect("a pair");
+        !(reads.contains(&verb) || (service, verb) == ("object-store", "store-verify"))
+    });
+    assert_eq!(open, ["agent-door connect"]);
+    for verb in ["approve", "reject", "decide", "consume", "login"] {
+        assert!(!table.allows("policy-kernel", verb, &agent()), "{verb}");
+    }
+}
+
+#[test]
+fn nobody_but_the_verifier_says_what_an_action_has_done() {
+    let table = PeerTable::parse(PEERS).expect("the table that ships");
+    let others = ["action-runtime", "launcher", "agent-door", "policy-kernel", "evidence-log"].map(service);
+    for peer in others.into_iter().chain([agent(), person()]) {
+        assert!(!table.allows("evidence-log", "append:outcome", &peer), "{peer}");
+    }
+    assert!(table.allows("evidence-log", "append:outcome", &Peer::Service { name: "verifier".into() }));
+}
+
+#[test]
+fn the_page_names_tests_and_scenarios_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let mut named = 0;
+    for code in PAGE.split('`').skip(1).step_by(2) {
+        if let Some((file, test)) = code.split_once(".rs: ") {
+            let text = std::fs::read_to_string(root.join(format!("{file}.rs"))).unwrap_or_default();
+            assert!(text.contains(&format!("fn {test}(")), "docs/ai-boundary.md names {code}");
+            named += 1;
+        } else if let Some(scenario) = code.strip_prefix("cargo xtask qa ") {
+            let folder = root.join("qa/src/scenarios");
+            let files = std::fs::read_dir(&folder).expect("scenarios").map(|file| file.expect("a file").path());
+            let files = files.chain([root.join("qa/src/scenarios.rs")]);
+            let wanted = format!("name: \"{scenario}\"");
+            let found = |path: &Path| std::fs::read_to_string(path).is_ok_and(|text| text.contains(&wanted));
+            assert!(files.into_iter().any(|path| found(&path)), "docs/ai-boundary.md names {code}");
+            named += 1;
+        }
+    }
+    assert!(named >= 20, "the page names {named}");
+}
