@@ -28,8 +28,11 @@ pub(crate) fn live_on(defect: &str) -> ! {
     // Whoever reads a terminal beside this loop would take half of what is typed.
     cgroups::clear_terminals();
     say_everywhere(&format!("init: supervision has ended, services go on alone; {HELP}"));
-    let mut seats: Vec<Seat> =
-        terminals::find().iter().filter_map(|terminal| terminal.open_for(0).ok().map(Seat::new)).collect();
+    let terminals = terminals::find();
+    serve(defect, terminals.iter().filter_map(|terminal| terminal.open_for(0).ok().map(Seat::new)).collect())
+}
+
+fn serve(defect: &str, mut seats: Vec<Seat>) -> ! {
     loop {
         power::reap();
         watchdog::feed();
@@ -106,5 +109,68 @@ mod tests {
         let mut said = [0; 8];
         theirs.read_exact(&mut said).expect("said");
         assert_eq!(&said, b"defect\r\n");
+    }
+
+    /// Process 1 of a pid namespace, with a defect. Started by the test below.
+    #[test]
+    #[ignore = "never ends; another test runs it"]
+    fn process_one_with_a_defect() {
+        assert_eq!(std::process::id(), 1, "not for this namespace");
+        // Nobody's terminals: this is not their machine's PID 1.
+        std::panic::set_hook(Box::new(|defect| serve(&defect.to_string(), Vec::new())));
+        for _ in 0..50 {
+            let orphan = std::process::Command::new("/bin/sh").args(["-c", "(sleep 1 &)"]).status();
+            orphan.expect("it starts");
+        }
+        eprintln!("the defect comes now");
+        panic!("a defect for a test");
+    }
+
+    /// In a namespace, where PID 1's place can be taken without a machine. Needs root.
+    #[test]
+    fn after_a_defect_process_one_lives_on_and_reaps() {
+        use std::io::{BufRead as _, BufReader};
+        use std::process::{Command, Stdio};
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: a pid namespace needs root");
+            return;
+        }
+        let this = std::env::current_exe().expect("this program");
+        let inner = ["--exact", "defect::tests::process_one_with_a_defect", "--ignored", "--nocapture"];
+        let mut outer = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child"])
+            .arg(this)
+            .args(inner)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a namespace");
+        let mut lines = BufReader::new(outer.stderr.take().expect("a pipe")).lines();
+        let told = lines.by_ref().map_while(Result::ok).any(|line| line.contains("the defect comes now"));
+        assert!(told, "it ended before its defect");
+        let one = children(outer.id()).first().map(|(pid, _)| *pid).expect("it lives");
+        let waiting = || children(one).len();
+        let begin = std::time::Instant::now();
+        while waiting() > 0 && begin.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(waiting(), 0, "its orphans are gone, and no zombies of them are left");
+        assert_eq!(children(outer.id()).first().map(|(_, state)| *state), Some('S'), "it lives");
+        outer.kill().expect("ended");
+        outer.wait().expect("ended");
+    }
+
+    /// Children of a process with their states.
+    fn children(of: u32) -> Vec<(u32, char)> {
+        let stats = std::fs::read_dir("/proc").expect("there").flatten();
+        let texts = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+        texts
+            .filter_map(|stat| {
+                let (pid, rest) = stat.split_once(' ')?;
+                let mut fields = rest.rsplit_once(") ")?.1.split(' ');
+                let state = fields.next()?.chars().next()?;
+                (fields.next()? == of.to_string()).then_some((pid.parse().ok()?, state))
+            })
+            .collect()
     }
 }
