@@ -175,9 +175,12 @@ impl Board {
             }
         }
         let sentence = attention::sentence(&status);
-        (self.tell)(&sentence);
-        eprintln!("{sentence}");
-        self.known.borrow_mut().published = Some(status);
+        let mut known = self.known.borrow_mut();
+        if known.published.as_ref().map(attention::sentence).as_ref() != Some(&sentence) {
+            (self.tell)(&sentence);
+            eprintln!("{sentence}");
+        }
+        known.published = Some(status);
     }
 
     fn status(&self) -> NetworkStatus {

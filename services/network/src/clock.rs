@@ -8,7 +8,7 @@ use aios_settings::TimeServer;
 use aios_wire::network::ClockState;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::net::UdpSocket;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::board::Board;
 use crate::dns::{self, Family};
@@ -49,23 +49,18 @@ pub(crate) async fn follow(board: Rc<Board>, set: SetClock) {
         }
         let wait = if failures == 0 { LOOK } else { LOOK.min(FIRST_RETRY * (1 << failures.min(8))) };
         let end = Instant::now() + wait;
-        // Most changes are about other things.
-        while board.time_servers() == servers && Instant::now() < end {
+        let names = board.name_servers();
+        // Most changes are about other things; but a name is asked for again when there is somebody else to ask.
+        while board.time_servers() == servers
+            && Instant::now() < end
+            && (failures == 0 || board.name_servers() == names)
+        {
             tokio::select! {
                 () = board.servers_changed.notified() => {}
-                () = tokio::time::sleep_until(end) => {}
-            }
-            // Names are found again when there is somebody else to ask.
-            if failures > 0 && !board.name_servers().is_empty() && servers.iter().any(is_name) {
-                sleep(Duration::from_secs(1)).await;
-                break;
+                () = sleep_until(end) => {}
             }
         }
     }
-}
-
-fn is_name(server: &TimeServer) -> bool {
-    matches!(server, TimeServer::Name(_))
 }
 
 /// Asks all servers once, and sets the clock by what they agree on.
@@ -87,6 +82,7 @@ async fn look(board: &Board, servers: &[TimeServer], set: &SetClock) -> Result<(
         let now = SystemTime::now();
         let right = if offset_ms > 0 { now.checked_add(by) } else { now.checked_sub(by) };
         set(right.ok_or("no clock can show the time that it says")?)?;
+        eprintln!("the clock was {offset_ms} ms off by {server} and is set");
     }
     Ok((server, offset_ms))
 }
