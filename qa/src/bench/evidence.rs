@@ -79,6 +79,7 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
             Some(20.0),
         ),
         row("evidence: wait of single producers, p99", figure("producers-single-p99-ms")?, "ms", None, None),
+        row("evidence: wait at half of their load, p99", figure("half-load-p99-ms")?, "ms", None, Some(15.0)),
         row("evidence: batched over the socket", each(figure("socket-batched-per-second")?), "us", None, Some(50.0)),
         row(
             "evidence: single over the socket",
@@ -89,6 +90,7 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
         ),
         row("evidence: inclusion proof", figure("proof-us")?, "us", None, Some(200.0)),
         row("evidence: indexed question", figure("indexed-query-ms")?, "ms", None, Some(10.0)),
+        row("evidence: the slowest of them", figure("indexed-query-slowest-ms")?, "ms", None, Some(10.0)),
         row("evidence: checking a million records", per_million, "s", None, Some(3.0)),
         row("evidence: start after a crash", figure("start-after-a-crash-ms")?, "ms", None, Some(1000.0)),
         row("evidence: memory, all of the above", figure("memory-mib")?, "MiB", None, Some(48.0)),

@@ -93,34 +93,62 @@ fn many_producers(folder: &Path) -> Outcome<()> {
     let appends = start_writer(Arc::clone(&log), "b".into())?;
     // What a producer sends at once is what one batched call carries.
     for (name, batch) in [("producers-single", 1), ("producers-batched", 64)] {
-        let begun = Instant::now();
-        let over = AtomicBool::new(false);
-        let mut waits = Vec::new();
-        let mut written = 0;
-        std::thread::scope(|scope| {
-            let producers: Vec<_> = (0..PRODUCERS)
-                .map(|producer| {
-                    let (log, appends, over) = (&log, &appends, &over);
-                    scope.spawn(move || produce(log, appends, over, producer as u64, batch))
-                })
-                .collect();
-            std::thread::sleep(FOR);
-            over.store(true, Ordering::Relaxed);
-            for producer in producers {
-                let (count, times) = producer.join().unwrap_or_default();
-                written += count;
-                waits.extend(times);
-            }
-        });
-        figure(&format!("{name}-per-second"), written as f64 / begun.elapsed().as_secs_f64());
-        waits.sort_by(f64::total_cmp);
-        figure(&format!("{name}-p99-ms"), waits.get(waits.len() * 99 / 100).copied().unwrap_or_default());
+        let Load { per_second, p99_ms } = load(&log, &appends, batch, Duration::ZERO);
+        figure(&format!("{name}-per-second"), per_second);
+        figure(&format!("{name}-p99-ms"), p99_ms);
+        if batch == 1 {
+            let pause = Duration::from_secs_f64(PRODUCERS as f64 / (per_second / 2.0).max(1.0));
+            let half = load(&log, &appends, batch, pause);
+            figure("half-load-per-second", half.per_second);
+            figure("half-load-p99-ms", half.p99_ms);
+        }
     }
     Ok(())
 }
 
-fn produce(log: &Log, appends: &Appends, over: &AtomicBool, producer: u64, batch: u64) -> (u64, Vec<f64>) {
+/// What came of a load.
+struct Load {
+    per_second: f64,
+    p99_ms: f64,
+}
+
+/// So many producers, each of which begins an append of `batch` records no sooner than `pause` after its last began.
+fn load(log: &Log, appends: &Appends, batch: u64, pause: Duration) -> Load {
+    let begun = Instant::now();
+    let over = AtomicBool::new(false);
+    let (mut written, mut waits) = (0, Vec::new());
+    std::thread::scope(|scope| {
+        let produce = |producer| {
+            scope.spawn({
+                let over = &over;
+                move || produce(log, appends, over, producer, batch, pause)
+            })
+        };
+        let producers: Vec<_> = (0..PRODUCERS as u64).map(produce).collect();
+        std::thread::sleep(FOR);
+        over.store(true, Ordering::Relaxed);
+        for producer in producers {
+            let (count, times) = producer.join().unwrap_or_default();
+            written += count;
+            waits.extend(times);
+        }
+    });
+    let per_second = written as f64 / begun.elapsed().as_secs_f64();
+    waits.sort_by(f64::total_cmp);
+    Load { per_second, p99_ms: waits.get(waits.len() * 99 / 100).copied().unwrap_or_default() }
+}
+
+fn produce(
+    log: &Log,
+    appends: &Appends,
+    over: &AtomicBool,
+    producer: u64,
+    batch: u64,
+    pause: Duration,
+) -> (u64, Vec<f64>) {
     let (mut count, mut times) = (0, Vec::new());
+    // They do not all begin at the same moment, and then go on as if they had.
+    std::thread::sleep(pause.mul_f64(producer as f64 / PRODUCERS as f64));
     while !over.load(Ordering::Relaxed) {
         let begun = Instant::now();
         let entries = (0..batch).filter_map(|place| log.clear(&draft(producer << 32 | (count + place))).ok()).collect();
@@ -129,6 +157,7 @@ fn produce(log: &Log, appends: &Appends, over: &AtomicBool, producer: u64, batch
             _ => break,
         }
         times.push(begun.elapsed().as_secs_f64() * 1e3);
+        std::thread::sleep(pause.saturating_sub(begun.elapsed()));
     }
     (count, times)
 }

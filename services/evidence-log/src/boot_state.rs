@@ -202,6 +202,28 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_while_a_head_is_placed_leaves_the_one_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let partition = partition();
+        for boot_id in ["one", "two"] {
+            boot(&log_in(folder.path(), 7), &partition, boot_id).expect("goes on");
+        }
+        let log = log_in(folder.path(), 7);
+        let (_, ring) = look(&log, Some(&partition)).expect("it fits");
+        write(&log, 1);
+        let before = read(&partition).expect("readable");
+        let (placed, size) = place(&log, &partition, &ring).expect("placed");
+        let whole = placed.write().expect("short enough");
+        for sectors in 0..=PLACE / 512 {
+            partition.write_at(0, &before).expect("written");
+            partition.write_at(placed.offset(), &whole[..sectors * 512]).expect("written");
+            let (found, _) = look(&log, Some(&partition)).expect("it fits");
+            let Outside::Stands(Standing::Fits { size: found }) = found else { panic!("{found:?}") };
+            assert_eq!(found == size, sectors == PLACE / 512, "{sectors} of 8 sectors");
+        }
+    }
+
+    #[test]
     fn an_emptied_ring_and_a_log_that_was_begun_again_are_noticed() {
         let (folder, new) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let partition = partition();

@@ -15,7 +15,7 @@ use crate::log::{AppendRefused, Draft, Entry, Log, Stamp};
 const WAITING: usize = 1024;
 
 /// Calls are gathered up to this many entries; what waits longer is written in the next group.
-const GATHER: usize = 4096;
+const GATHER: usize = 2048;
 
 /// The way to the writer.
 #[derive(Clone)]
