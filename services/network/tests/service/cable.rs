@@ -152,12 +152,17 @@ impl Client<'_> {
         }
     }
 
+    /// By how many seconds the clock would have been set forward.
+    pub(crate) fn set_ahead(&self) -> Option<u64> {
+        fs::read_to_string(self.network.folder().join("clock")).ok()?.parse().ok()
+    }
+
     pub(crate) fn settings(&self, links: &str) {
         write_settings(self.network.folder(), links, "");
     }
 
-    pub(crate) fn time(&self, servers: &str) {
-        write_settings(self.network.folder(), "", servers);
+    pub(crate) fn settings_with_time(&self, links: &str, servers: &str) {
+        write_settings(self.network.folder(), links, servers);
     }
 
     pub(crate) fn file(&self, name: &str) -> String {
@@ -269,6 +274,7 @@ pub(crate) fn part() {
                 drop(stream);
             }
         }
+        None if role == "time" => rogue::tell_time(),
         None => rogue::serve(&role),
     }
     std::process::exit(0);
@@ -291,7 +297,12 @@ fn serve_network(folder: &Path) {
             sender.send_if_modified(|old| std::mem::replace(old, next.clone()) != next);
         }
     };
-    let set_clock = Box::new(|_: SystemTime| Err("the clock of this machine is not the test's".to_owned()));
+    // The clock of this machine is not the test's; what would be set is kept.
+    let clock = folder.join("clock");
+    let set_clock = Box::new(move |to: SystemTime| {
+        let ahead = to.duration_since(SystemTime::now()).map_err(|error| error.to_string())?;
+        fs::write(&clock, ahead.as_secs().to_string()).map_err(|error| error.to_string())
+    });
     let surroundings = Surroundings { folder: run, wanted, tell: Box::new(|_| ()), set_clock };
     let work = LocalSet::new();
     runtime.block_on(work.run_until(async {

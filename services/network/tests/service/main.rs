@@ -192,11 +192,25 @@ fn the_time_of_chrony_is_followed_by_its_name() {
     let status = client.wait("the time by the lease", by("192.0.2.1"));
     let ClockState::Followed { offset_ms, .. } = status.clock else { panic!("it waited for that") };
     assert!(offset_ms.abs() < 100, "both ends have one clock: {offset_ms} ms");
-    client.time("time.example");
+    client.settings_with_time("", "time.example");
     client.wait("the time by the name", by("time.example"));
-    client.time("nobody.example");
+    client.settings_with_time("", "nobody.example");
     let status = client.wait("the complaint", |status| matches!(status.clock, ClockState::Lost { .. }));
     assert!(status.attention.iter().any(|line| line.contains("nobody.example")), "{status:?}");
+}
+
+#[test]
+fn a_clock_that_is_an_hour_off_is_set_by_the_one_good_answer() {
+    let Some(network) = Network::lay(1, &[]) else { return };
+    let _server = network.rogue(0, "time");
+    let client = network.client("eth0 static 192.0.2.9/24");
+    client.wait("the address", |status| !status.links[0].addresses.is_empty());
+    client.settings_with_time("eth0 static 192.0.2.9/24", "192.0.2.1");
+    client.wait("the time", |status| {
+        matches!(status.clock, ClockState::Followed { offset_ms: 3_599_000..=3_601_000, .. })
+    });
+    let ahead = client.set_ahead().expect("it was set");
+    assert!(ahead.abs_diff(rogue::AHEAD) <= 1, "{ahead} s");
 }
 
 #[test]

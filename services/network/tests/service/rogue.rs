@@ -1,7 +1,8 @@
 //! A DHCP server that does what good ones do not: grants for seconds and falls silent, offers and refuses, answers nonsense.
-//! It prints a line for each question.
+//! It prints a line for each question. And a time server that is an hour ahead and talks nonsense first.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
@@ -40,6 +41,31 @@ pub(crate) fn serve(role: &str) -> ! {
                 }
                 say(&answer(&question, kind, |_| ()));
             }
+        }
+    }
+}
+
+/// How far ahead the time server is, in seconds.
+pub(crate) const AHEAD: u64 = 3600;
+
+pub(crate) fn tell_time() -> ! {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 123)).expect("the server's port");
+    let mut question = [0; 48];
+    loop {
+        let (_, from) = socket.recv_from(&mut question).expect("a question");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let seconds = (now.as_secs() + AHEAD + 2_208_988_800) & 0xffff_ffff;
+        let stamp = ((seconds << 32) | ((u64::from(now.subsec_nanos()) << 32) / 1_000_000_000)).to_be_bytes();
+        let mut good = [0; 48];
+        (good[0], good[1]) = (4 << 3 | 4, 2);
+        good[24..32].copy_from_slice(&question[40..48]);
+        good[32..40].copy_from_slice(&stamp);
+        good[40..48].copy_from_slice(&stamp);
+        let (mut guess, mut unset) = (good, good);
+        guess[24] ^= 1;
+        unset[0] |= 3 << 6;
+        for answer in [&[][..], &[0xff; 100], &good[..40], &guess, &unset, &good] {
+            socket.send_to(answer, from).expect("sent");
         }
     }
 }
