@@ -65,6 +65,14 @@ const PACKAGES: &[(Need, &str, &str)] = &[
     (Need::Machine, "veritysetup", "cryptsetup-bin"),
     (Need::Machine, "fsck.vfat", "dosfstools"),
     (Need::Machine, "bwrap", "bubblewrap"),
+    // Servers that the network service is tested beside, and what judges its packet filter. On a machine that keeps its
+    // clock by another program, apt replaces that one by chrony.
+    (Need::Machine, "ip", "iproute2"),
+    (Need::Machine, "dnsmasq", "dnsmasq-base"),
+    (Need::Machine, "radvd", "radvd"),
+    (Need::Machine, "chronyd", "chrony"),
+    (Need::Machine, "nft", "nftables"),
+    (Need::Machine, "ping", "iputils-ping"),
     (Need::Bench, "mmdebstrap", "mmdebstrap"),
 ];
 
