@@ -8,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use aios_units::Unit;
-use aios_units::unit::{Kind, Network, Paths};
+use aios_units::unit::{Kind, Network, Own, Paths};
 use serde_json::Value;
 
 use self::exposure::{Process, open, parse, score};
@@ -103,7 +103,9 @@ impl Shipped {
         let profile = &self.unit.sandbox;
         let lists =
             [&profile.read, &profile.write, &profile.execute, &profile.connect, &self.unit.state, &self.unit.published];
-        lists.into_iter().flatten().cloned().chain([SHARED.to_owned()]).collect()
+        // Of its own processes only.
+        let processes = profile.own.contains(&Own::Pid).then(|| "/proc".to_owned());
+        lists.into_iter().flatten().cloned().chain([SHARED.to_owned()]).chain(processes).collect()
     }
 
     /// What its profile permits besides.
@@ -156,7 +158,9 @@ pub(crate) fn report(aios: &mut Aios, stage: &Stage<'_>, shipped: &[Shipped]) ->
             whats.join(", ")
         ));
         let Some(unit) = unit else {
-            if process.pid != 1 && process.cgroup != "/system/processes" {
+            // What runs as an action is the business of another scenario.
+            let known = process.cgroup == "/system/processes" || process.cgroup.starts_with("/actions/");
+            if process.pid != 1 && !known {
                 wrong.push(format!("{} ({}) is of no unit", process.name, process.cgroup));
             }
             continue;

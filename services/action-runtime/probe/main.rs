@@ -5,7 +5,7 @@
 //! looked at by a person, not taken for safe. It proves nothing about what it does not try. Outside of a sandbox it
 //! reports escapes; that is how its own test knows that it can.
 //!
-//! Its arguments are paths that the profile it runs in opens on purpose: what is below them is no target. In an action
+//! Its arguments are paths that the profile it runs in opens on purpose: what is below them, and the folders on the way, are no targets. In an action
 //! sandbox there are none.
 
 mod battery;

@@ -23,7 +23,7 @@ const OUTSIDE: &[&str] =
 /// What the profile of this program opens.
 static OPENED: OnceLock<Vec<String>> = OnceLock::new();
 
-/// Paths that are no targets, with all below them.
+/// Paths that are no targets, with all below them and the folders that lead there.
 pub(crate) fn leave_out(paths: Vec<String>) {
     let _ = OPENED.set(paths);
 }
@@ -31,7 +31,11 @@ pub(crate) fn leave_out(paths: Vec<String>) {
 /// The targets that nobody opened to this program.
 fn closed<'a>(targets: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
     let opened = OPENED.get().map_or(&[][..], Vec::as_slice);
-    targets.iter().copied().filter(move |target| !opened.iter().any(|path| Path::new(target).starts_with(path)))
+    let leads = |path: &String, target: &str| {
+        let (path, target) = (Path::new(path), Path::new(target));
+        target.starts_with(path) || path.starts_with(target)
+    };
+    targets.iter().copied().filter(move |target| !opened.iter().any(|path| leads(path, target)))
 }
 
 /// Succeeds when any target does; otherwise the last error.
@@ -102,11 +106,13 @@ pub(crate) fn write_root() -> io::Result<()> {
 }
 
 pub(crate) fn proc_of_first() -> io::Result<()> {
-    any(["/proc/1/root/usr", "/proc/1/environ", "/proc/1/exe"], |path| File::open(path).map(drop))
+    any(closed(&["/proc/1/root/usr", "/proc/1/environ", "/proc/1/exe"]), |path| File::open(path).map(drop))
 }
 
 pub(crate) fn proc_of_others() -> io::Result<()> {
-    any(["/proc/self/../2", "/proc/2/status", "/proc/sys/kernel", "/proc/cmdline"], |path| File::open(path).map(drop))
+    any(closed(&["/proc/self/../2", "/proc/2/status", "/proc/sys/kernel", "/proc/cmdline"]), |path| {
+        File::open(path).map(drop)
+    })
 }
 
 pub(crate) fn sysrq() -> io::Result<()> {
@@ -190,8 +196,9 @@ mod tests {
     #[test]
     fn only_what_is_opened_is_left_out() {
         assert_eq!(closed(OUTSIDE).count(), OUTSIDE.len());
-        leave_out(vec!["/usr/share/aios".into(), "/etc/hosts".into(), "/run/aio".into()]);
+        let opened = ["/usr/share/aios", "/etc/hosts", "/run/aio", "/aios/groups"];
+        leave_out(opened.map(str::to_owned).into());
         let left: Vec<_> = closed(OUTSIDE).collect();
-        assert_eq!(left, ["/usr/lib/aios/init", "/etc/passwd", "/aios", "/root", "/run/aios"]);
+        assert_eq!(left, ["/usr/lib/aios/init", "/etc/passwd", "/root", "/run/aios"]);
     }
 }
