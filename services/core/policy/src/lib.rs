@@ -14,6 +14,7 @@ mod deny;
 pub mod operators;
 mod request;
 mod rules;
+mod scope;
 mod seal;
 
 pub use bundle::{Bundle, BundleError, pack, pack_signed_by};

@@ -12,13 +12,14 @@ use cedar_policy::{
 use miette::Diagnostic;
 
 use crate::request::{self, Question};
+use crate::scope::Scopes;
 
 /// More than this in one bundle is a mistake: each rule is looked at for each decision.
 const RULE_LIMIT: usize = 500;
 
 /// Rules that can be asked.
 pub(crate) struct Rules {
-    set: PolicySet,
+    scopes: Scopes,
     notes: HashMap<String, Note>,
     schema: Schema,
     authorizer: Authorizer,
@@ -38,6 +39,7 @@ enum Approval {
 }
 
 /// What the rules say to one question.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// These rules permit it.
     Permitted(Vec<String>),
@@ -129,7 +131,9 @@ impl Rules {
             let complaints = complaints.chain(result.validation_warnings().map(ToString::to_string));
             return Err(RuleError::Schema(complaints.collect::<Vec<_>>().join("; ")));
         }
-        Ok(Self { set, notes, schema: validator.schema().clone(), authorizer: Authorizer::new() })
+        let schema = validator.schema().clone();
+        let scopes = Scopes::sort(set, &schema).map_err(|error| RuleError::Schema(error.to_string()))?;
+        Ok(Self { scopes, notes, schema, authorizer: Authorizer::new() })
     }
 
     /// The schema that questions are made with.
@@ -137,9 +141,19 @@ impl Rules {
         &self.schema
     }
 
-    /// Asks all rules.
+    /// Asks the rules that can apply.
     pub(crate) fn ask(&self, question: &Question) -> Answer {
-        let response = self.authorizer.is_authorized(&question.request, &self.set, &question.entities);
+        self.ask_these(self.scopes.of(&question.request), question)
+    }
+
+    /// Asks all rules, which has the same answer.
+    #[cfg(test)]
+    pub(crate) fn ask_all(&self, question: &Question) -> Answer {
+        self.ask_these(self.scopes.all(), question)
+    }
+
+    fn ask_these(&self, rules: &PolicySet, question: &Question) -> Answer {
+        let response = self.authorizer.is_authorized(&question.request, rules, &question.entities);
         // Cedar skips a rule that fails; a skipped forbid would widen what is allowed.
         let broken = sorted(response.diagnostics().errors().map(|error| match error {
             AuthorizationError::PolicyEvaluationError(error) => error.policy_id().to_string(),
