@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use aios_wire::logs::{Line, Priority};
 
 /// Longer lines are cut.
-const LINE_LIMIT: usize = 2000;
+pub(crate) const LINE_LIMIT: usize = 8192;
 /// So many lines are kept …
 const KEPT_LINES: usize = 1000;
 /// … of so many bytes together.
@@ -168,11 +168,6 @@ pub(crate) fn take_room(room: &mut usize, line: &Line) -> bool {
     let left = room.checked_sub(2 * line.text.len() + line.unit.len() + 160);
     *room = left.unwrap_or(0);
     left.is_some()
-}
-
-/// How much of a line is read before the rest is only counted.
-pub(crate) const fn line_limit() -> usize {
-    LINE_LIMIT
 }
 
 /// A line may begin with `<N>`, as for syslog; a facility in it does not matter.

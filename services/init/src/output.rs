@@ -12,7 +12,7 @@ use aios_ids::UnitName;
 use aios_wire::logs::{INIT, Line, Priority};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::lines::{Count, Lines, PAGE, line_limit, take_room};
+use crate::lines::{Count, LINE_LIMIT, Lines, PAGE, take_room};
 
 /// Read in one go, as much as a pipe holds; more waits for the next turn, so that no unit can hold the loop up.
 const TURN: usize = 64 << 10;
@@ -154,7 +154,7 @@ impl Output {
     }
 
     fn part(&mut self, bytes: &[u8]) {
-        let fits = bytes.len().min(line_limit() - self.partial.len());
+        let fits = bytes.len().min(LINE_LIMIT - self.partial.len());
         self.partial.extend_from_slice(&bytes[..fits]);
         self.cut += bytes.len() - fits;
     }
@@ -186,14 +186,14 @@ mod tests {
         outputs.read(1);
         assert_eq!(outputs.last(&name, 5, 1), ["one", "\u{fffd}[31mtwo"]);
         theirs.write_all(b"ee\n").expect("room");
-        theirs.write_all(&vec![b'x'; 3 * line_limit()]).expect("room");
+        theirs.write_all(&vec![b'x'; 3 * LINE_LIMIT]).expect("room");
         theirs.write_all(b"\nlast words").expect("room");
         drop(theirs);
         outputs.read(2);
         outputs.read(3);
         let lines = outputs.after(2);
         assert_eq!((lines[0].text.as_str(), lines[0].priority), ("three", Priority::Err));
-        assert_eq!(lines[1].text, format!("{} … {} bytes more", "x".repeat(line_limit()), 2 * line_limit()));
+        assert_eq!(lines[1].text, format!("{} … {} bytes more", "x".repeat(LINE_LIMIT), 2 * LINE_LIMIT));
         assert_eq!((lines[2].text.as_str(), lines[2].at_ms), ("last words", 3));
         assert_eq!(outputs.fds().count(), 0, "the pipe is closed");
     }
