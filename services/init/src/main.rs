@@ -27,6 +27,7 @@ mod lines;
 mod machine;
 mod measure;
 mod memory;
+mod messages;
 mod mounts;
 mod output;
 mod power;

@@ -32,6 +32,7 @@ use crate::failure::{Failure, at};
 use crate::identity::Owners;
 use crate::machine::{Machine, SOCKETS};
 use crate::measure::Words;
+use crate::messages::{self, Said};
 use crate::output::Outputs;
 use crate::power;
 use crate::refusals::Refusals;
@@ -358,16 +359,12 @@ impl Supervisor {
             let Ok(cgroup) = aios_linux::peer::cgroup_of(&message.sender) else { continue };
             let sender = self.processes.iter().find(|(_, process)| process.running.cgroup.id == cgroup);
             let Some(name) = sender.map(|(name, _)| name.clone()) else { continue };
-            let text = String::from_utf8_lossy(&message.text).into_owned();
-            for line in text.lines() {
-                if line == "READY=1" {
-                    self.happened(Event::Ready(name.clone()));
-                } else if line == "WATCHDOG=1" {
-                    self.happened(Event::Alive(name.clone()));
-                } else if let Some(status) = line.strip_prefix("STATUS=") {
-                    let status = status.chars().filter(|c| !c.is_control()).take(200).collect();
-                    self.happened(Event::Said(name.clone(), status));
-                }
+            for said in messages::read(&message.text) {
+                self.happened(match said {
+                    Said::Ready => Event::Ready(name.clone()),
+                    Said::Alive => Event::Alive(name.clone()),
+                    Said::Status(status) => Event::Said(name.clone(), status),
+                });
             }
         }
     }
