@@ -120,3 +120,17 @@ pub(crate) fn now(boot: &str) -> Stamp {
         wall: wall.as_millis() as u64,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_caller_is_not_waited_for_and_many_not_for_long() {
+        let patience = |callers, ms| Group { callers, took: Duration::from_millis(ms) }.patience();
+        assert_eq!(patience(0, 100), Duration::ZERO);
+        assert_eq!(patience(1, 100), Duration::ZERO);
+        assert_eq!(patience(2, 2), Duration::from_micros(500));
+        assert_eq!(patience(64, 1000), LONGEST);
+    }
+}
