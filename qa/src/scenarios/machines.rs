@@ -133,9 +133,9 @@ fn ready(stage: &Stage<'_>, options: Options) -> Result<Aios, Failure> {
 fn no_network_card(stage: &Stage<'_>) -> Result<(), Failure> {
     let mut aios = ready(stage, Options { no_net: true, ..live(stage) })?;
     let status = aios.json("status")?;
-    ensure!(status["network"]["cards"] == Value::Array(Vec::new()), "it has a card: {status:#}");
+    ensure!(status["network"]["links"] == Value::Array(Vec::new()), "it has a card: {status:#}");
     let people = aios.ok("status")?;
-    ensure!(people.contains("no network card"), "it does not say that it has no card:\n{people}");
+    ensure!(people.contains("no Ethernet link"), "it does not say that it has no card:\n{people}");
     aios.power_off()
 }
 
