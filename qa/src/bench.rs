@@ -9,6 +9,7 @@ mod evidence;
 mod kernel;
 mod launch;
 mod others;
+mod policy;
 mod work;
 
 use std::fmt;
@@ -86,7 +87,7 @@ impl fmt::Display for Table {
 }
 
 /// The groups of measurements, by name.
-pub const GROUPS: [&str; 7] = ["size", "boot", "work", "launch", "evidence", "build", "kernel"];
+pub const GROUPS: [&str; 8] = ["size", "boot", "work", "launch", "evidence", "policy", "build", "kernel"];
 
 /// Measured only when it is named: it takes half an hour.
 const LONG: &str = "build";
@@ -116,6 +117,9 @@ pub fn run(context: &Context, names: &[String]) -> Result<Table, Failure> {
     }
     if wanted("evidence") {
         rows.extend(evidence::rows(&stage)?);
+    }
+    if wanted("policy") {
+        rows.extend(policy::rows(&stage)?);
     }
     if wanted(LONG) {
         rows.extend(build::rows(&stage)?);
