@@ -79,7 +79,7 @@ fn no_conflict(together: &[&Unit], by: Option<&UnitName>) -> Result<(), GraphErr
     Ok(())
 }
 
-/// Each folder and each socket has one owner. The instances of a terminal unit are one owner.
+/// Each folder and each socket has one owner. Units that run as one user are one owner of folders.
 fn claims(units: &BTreeMap<UnitName, Unit>) -> Result<(), GraphError> {
     let mut owners: BTreeMap<&str, &Unit> = BTreeMap::new();
     for unit in units.values() {
@@ -89,7 +89,7 @@ fn claims(units: &BTreeMap<UnitName, Unit>) -> Result<(), GraphError> {
         }
         for path in unit.state.iter().chain(&unit.published) {
             let path = path.trim_end_matches('/');
-            if let Some(owner) = owners.insert(path, unit).filter(|owner| owner.base != unit.base) {
+            if let Some(owner) = owners.insert(path, unit).filter(|owner| owner.user != unit.user) {
                 let other = format!("'{}'", owner.name);
                 return Err(GraphError::Claimed { unit: unit.name.clone(), other, path: path.to_owned() });
             }

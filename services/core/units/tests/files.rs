@@ -118,7 +118,10 @@ fn units_that_cannot_start_are_found_when_the_graph_is_made() {
     assert_eq!(graph(vec![unit("a", "after = [\"elsewhere\"]\nwants = [\"nobody\"]")]), Ok(()));
     let clash = graph(vec![unit("a", "conflicts = [\"b\"]"), unit("b", "")]).expect_err("both are started");
     assert_eq!(clash.to_string(), "'a' and 'b' conflict, and both are started in the same mode");
-    let twice = graph(vec![unit("a", "state = [\"/aios/x\"]"), unit("b", "published = [\"/aios/x/\"]")]);
+    let mut twice = vec![unit("a", "state = [\"/aios/x\"]"), unit("b", "published = [\"/aios/x/\"]")];
+    assert_eq!(graph(twice.clone()), Ok(()), "they run as one user");
+    twice[0].user = "other".into();
+    let twice = graph(twice);
     assert_eq!(twice.expect_err("one folder").to_string(), "'b' and 'a' both claim /aios/x");
     for own in ["init", "notify"] {
         let error = graph(vec![unit(own, "socket = true")]).expect_err("one socket").to_string();
