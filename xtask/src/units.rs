@@ -133,9 +133,7 @@ mod tests {
         check_refused(vec![unit("x", "requires = [\"y\"]")], "'x' requires 'y'");
         check_refused(vec![unit("x", "conflicts = [\"y\"]"), unit("y", "")], "conflict");
         check_refused(vec![unit("init", "socket = true")], "both claim /run/aios/init");
-        check_refused(
-            vec![unit("x", "state = [\"/aios/z\"]"), unit("y", "state = [\"/aios/z\"]")],
-            "both claim /aios/z",
-        );
+        let other = Unit { user: "root".into(), ..unit("y", "state = [\"/aios/z\"]") };
+        check_refused(vec![unit("x", "state = [\"/aios/z\"]"), other], "both claim /aios/z");
     }
 }
