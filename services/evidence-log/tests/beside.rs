@@ -3,14 +3,11 @@
 
 mod medium;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aios_evidence::scan::{scan, scan_from};
-use aios_evidence::segment::{FRAME_LIMIT, Frame, HEADER, Next, Replay, judge};
-use aios_evidence::{Checkpoint, Filter, Frontier, InclusionBundle, Kind, Record};
-use aios_ids::Digest;
+use aios_evidence::segment::{Frame, HEADER, Next};
+use aios_evidence::{Filter, InclusionBundle, Kind, Record};
 use evidence_log::{Draft, Log, Medium, Opened, Read, Stamp, keep, open_on};
 use medium::{Disk, Random};
 
@@ -125,79 +122,6 @@ fn a_flipped_byte_of_ten_thousand_entries_is_found_wherever_it_is() {
         if let Ok((log, Opened::Ready { .. }, Read::Tail)) = open_on(medium, 0, || Ok([7; 96])) {
             assert!(place < 16 || log.verify().is_err() || in_a_commit(&disk, place), "byte {place}");
         }
-    }
-}
-
-/// A group of entries with its commit, and the tree before it.
-struct Group {
-    begin: usize,
-    end: usize,
-    before: Frontier,
-}
-
-fn groups(segment: &[u8]) -> Vec<Group> {
-    let (mut at, mut begin, mut replay) = (HEADER.len(), HEADER.len(), Replay::default());
-    let mut groups = Vec::new();
-    while let Next::Frame(frame, length) = Frame::read(&segment[at..]) {
-        let before = replay.edge().clone();
-        replay.take(&frame).expect("sound");
-        at += length;
-        if matches!(frame, Frame::Commit { .. }) {
-            groups.push(Group { begin, end: at, before });
-            begin = at;
-        }
-    }
-    groups
-}
-
-/// Each byte in turn, read from the group that it is in: what stands before is as it was, so a start reads to that place
-/// without a difference, and there it must end.
-#[test]
-#[ignore = "takes minutes, and hours without --release"]
-fn every_flipped_byte_of_ten_thousand_entries_is_found() {
-    let segment = filled(10_000, 5).bytes("segment");
-    let groups = groups(&segment);
-    let last = groups.last().expect("entries");
-    assert_eq!((last.end, last.before.size()), (segment.len(), 9_990));
-    for place in 0..HEADER.len() {
-        let mut flipped = segment[..100].to_vec();
-        flipped[place] ^= 1 << (place % 8);
-        let read = scan(reader(&flipped, 0), 10_000, |_, _| {}).expect("in memory");
-        assert!(read.is_none(), "byte {place}");
-    }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let flips: usize = std::thread::scope(|scope| {
-        let (segment, groups) = (&segment, &groups);
-        let work = move |thread| groups.iter().skip(thread).step_by(threads).map(|group| sweep(segment, group)).sum();
-        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
-        threads.into_iter().map(|thread| -> usize { thread.join().expect("every byte is found") }).sum()
-    });
-    assert_eq!(flips, segment.len() - HEADER.len());
-}
-
-/// Flips each byte of a group; says how many.
-fn sweep(segment: &[u8], group: &Group) -> usize {
-    let head = Checkpoint { origin: "log".into(), size: 10_000, root: Digest::of(b"") };
-    let mut bytes = segment[group.begin..segment.len().min(group.end + FRAME_LIMIT)].to_vec();
-    for place in 0..group.end - group.begin {
-        bytes[place] ^= 1 << (place % 8);
-        let replay = Replay::after(group.before.clone(), head.size);
-        let read = scan_from(reader(&bytes, group.begin), group.begin as u64, replay, |_, _| {}).expect("in memory");
-        let found = group.begin + place;
-        assert_eq!(read.replay.committed(), group.before.size(), "byte {found}");
-        assert!(judge(&read.replay, Some(&head), &[], read.damage).is_err(), "byte {found}");
-        bytes[place] ^= 1 << (place % 8);
-    }
-    group.end - group.begin
-}
-
-/// Reads bytes that begin at an offset.
-fn reader(bytes: &[u8], begin: usize) -> impl FnMut(u64, &mut [u8]) -> Result<usize, Infallible> {
-    move |offset, out| {
-        let from = bytes.get(offset as usize - begin..).unwrap_or_default();
-        let length = from.len().min(out.len());
-        out[..length].copy_from_slice(&from[..length]);
-        Ok(length)
     }
 }
 
