@@ -16,7 +16,7 @@ for process in /proc/[0-9]*; do
         esac
     done < "$process/status"
     while read -r group; do
-        line="$line cgroup=${group#0::}"
+        line="$line group=${group#0::}"
     done < "$process/cgroup"
     for namespace in mnt pid net ipc uts cgroup; do
         line="$line $namespace=$($busybox readlink "$process/ns/$namespace")"

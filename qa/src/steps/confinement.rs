@@ -79,10 +79,11 @@ fn is_tried(unit: &Unit) -> bool {
 }
 
 impl Shipped {
-    /// The unit's file with another program: user, profile and resources stay.
+    /// The unit's file with another program: user, profile and resources stay. Its folders are its own alone, so that the
+    /// other program has them as folders that it may write.
     fn with_the_probe(&self) -> Result<String, toml::de::Error> {
         let mut file: toml::Table = toml::from_str(&self.text)?;
-        const KEPT: [&str; 5] = ["user", "sandbox", "resources", "state", "published"];
+        const KEPT: [&str; 3] = ["user", "sandbox", "resources"];
         file.retain(|key, _| KEPT.contains(&key));
         let opened = self.opened().into_iter().map(toml::Value::from).collect::<Vec<_>>();
         for (key, value) in [
@@ -94,6 +95,11 @@ impl Shipped {
             ("start-timeout-s", 120.into()),
         ] {
             file.insert(key.into(), value);
+        }
+        let folders = self.unit.state.iter().chain(&self.unit.published).cloned().map(toml::Value::from);
+        if let Some(sandbox) = file.get_mut("sandbox").and_then(toml::Value::as_table_mut) {
+            let write = sandbox.entry("write").or_insert_with(|| toml::Value::Array(Vec::new()));
+            write.as_array_mut().into_iter().for_each(|write| write.extend(folders.clone()));
         }
         Ok(file.to_string())
     }
@@ -264,10 +270,8 @@ mod tests {
         let text = include_str!("../../../rootfs/units/evidence-log.toml");
         let shipped = Shipped { unit: Unit::parse("evidence-log", text).expect("a unit"), text: text.into() };
         let tried = Unit::parse("try-1", &shipped.with_the_probe().expect("a file")).expect("a unit");
-        assert_eq!(
-            (&tried.sandbox, &tried.user, &tried.state),
-            (&shipped.unit.sandbox, &shipped.unit.user, &shipped.unit.state)
-        );
+        assert_eq!((&tried.sandbox.calls, &tried.user), (&shipped.unit.sandbox.calls, &shipped.unit.user));
+        assert_eq!((&tried.sandbox.write, tried.state.len()), (&shipped.unit.state, 0));
         assert_eq!((tried.kind, tried.socket, tried.audit, tried.critical), (Kind::Oneshot, false, false, false));
         assert!(tried.args.contains(&"/run/aios".to_owned()) && tried.args.contains(&SHARED.to_owned()));
     }

@@ -86,7 +86,7 @@ pub(crate) fn parse(line: &str, first: Option<&[String; 6]>) -> Option<(Process,
             "bnd" => process.bounding = hex()?,
             "nnp" => process.no_new_privileges = value == "1",
             "seccomp" => process.seccomp = value.parse().ok()?,
-            "cgroup" => process.cgroup = value.to_owned(),
+            "group" => process.cgroup = value.to_owned(),
             _ => *namespaces.get_mut(NAMESPACES.iter().position(|known| *known == key)?)? = value.to_owned(),
         }
     }
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_line_of_the_script_is_a_process() {
         let first = ["mnt:[1]", "pid:[2]", "net:[3]", "ipc:[4]", "uts:[5]", "cgroup:[6]"].map(str::to_owned);
-        let line = "process id=77 uid=107 cap=3400 bnd=3400 nnp=1 seccomp=2 cgroup=/system/network mnt=mnt:[9] pid=pid:[2] \
+        let line = "process id=77 uid=107 cap=3400 bnd=3400 nnp=1 seccomp=2 group=/system/network mnt=mnt:[9] pid=pid:[2] \
                     net=net:[3] ipc=ipc:[8] uts=uts:[5] name=net work";
         let (process, _) = parse(line, Some(&first)).expect("a process");
         assert_eq!((process.pid, process.uid, process.capabilities, process.seccomp), (77, 107, 0x3400, 2));
