@@ -4,6 +4,7 @@ mod boot;
 mod evidence;
 mod fixture;
 mod formats;
+mod init;
 mod installed;
 mod live;
 mod machines;
@@ -19,6 +20,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     ALL.iter()
         .chain(evidence::ALL)
         .chain(formats::ALL)
+        .chain(init::ALL)
         .chain(machines::ALL)
         .chain(service::ALL)
         .chain(tamper::ALL)

@@ -110,6 +110,25 @@ impl Machine {
         Ok(())
     }
 
+    /// Presses keys together, by the emulator's names for them.
+    pub fn press(&mut self, keys: &[&str]) -> Result<(), VmError> {
+        let keys: Vec<_> = keys.iter().map(|key| serde_json::json!({ "type": "qcode", "data": key })).collect();
+        self.monitor.execute("send-key", serde_json::json!({ "keys": keys, "hold-time": 40 }))?;
+        Ok(())
+    }
+
+    /// Presses the machine's power button.
+    pub fn press_power(&mut self) -> Result<(), VmError> {
+        self.monitor.execute("system_powerdown", serde_json::json!({}))?;
+        Ok(())
+    }
+
+    /// Interrupts the machine's processors in a way that no kernel can hold off.
+    pub fn interrupt(&mut self) -> Result<(), VmError> {
+        self.monitor.execute("inject-nmi", serde_json::json!({}))?;
+        Ok(())
+    }
+
     /// Waits until the machine has switched itself off.
     pub fn wait_for_power_off(&mut self, limit: Duration) -> Result<(), VmError> {
         self.console.wait_for_end(limit)?;

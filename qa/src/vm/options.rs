@@ -88,6 +88,14 @@ pub struct Options {
     #[arg(long)]
     pub keep: bool,
 
+    /// A hardware watchdog
+    #[arg(skip)]
+    pub watchdog: bool,
+
+    /// What the machine's clock says at power-on, such as `1970-01-01`; absent: the time
+    #[arg(skip)]
+    pub power_on_at: Option<&'static str>,
+
     /// Strings and files for the machine's firmware configuration device
     #[arg(skip)]
     pub firmware_config: Vec<(String, String)>,
@@ -244,6 +252,8 @@ impl Default for Options {
             login: None,
             timeout: 300,
             keep: false,
+            watchdog: false,
+            power_on_at: None,
             firmware_config: Vec::new(),
             direct: None,
             closed_network: false,

@@ -117,6 +117,13 @@ fn board(line: &mut Line, options: &Options, prepared: &Prepared) {
     line.add("-display", "none");
     line.add("-vga", screen);
     line.add("-device", "virtio-rng-pci");
+    if options.watchdog {
+        line.add("-device", "i6300esb");
+        line.add("-action", "watchdog=reset");
+    }
+    if let Some(date) = options.power_on_at {
+        line.add("-rtc", format!("base={date}"));
+    }
     if let Some((code, variables)) = &prepared.firmware {
         if options.machine == Chipset::Q35 && options.secure_boot != SecureBoot::Off {
             line.add("-global", "driver=cfi.pflash01,property=secure,value=on");
@@ -254,6 +261,13 @@ mod tests {
         let counted = line(&Options { clock: Clock::Instructions, ..Options::default() });
         assert!(counted.contains("-icount shift=0,sleep=off"), "{counted}");
         assert!(!line(&Options::default()).contains("icount"));
+    }
+
+    #[test]
+    fn a_watchdog_restarts_the_machine_and_the_clock_may_be_wrong() {
+        let line = line(&Options { watchdog: true, power_on_at: Some("1970-01-01"), ..Options::default() });
+        assert!(line.contains("-device i6300esb -action watchdog=reset"), "{line}");
+        assert!(line.contains("-rtc base=1970-01-01"), "{line}");
     }
 
     #[test]

@@ -1,0 +1,2 @@
+# Wants all the memory there is.
+exec /usr/lib/aios/busybox tail /dev/zero
