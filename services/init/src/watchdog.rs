@@ -25,8 +25,7 @@ pub(crate) fn take() -> Vec<String> {
     let mut watchdogs = Vec::new();
     for entry in fs::read_dir("/sys/class/watchdog").into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let kind = fs::read_to_string(entry.path().join("identity")).unwrap_or_default();
-        let what = format!("watchdog {} ({})", name.to_string_lossy(), kind.trim().escape_default());
+        let what = format!("watchdog {}", name.to_string_lossy());
         match Watchdog::open(&Path::new("/dev").join(&name)) {
             Ok(watchdog) => {
                 notes.push(match watchdog.restarted_us() {
