@@ -1,5 +1,6 @@
 //! What stands around a machine on the build machine: file systems, web servers, caches. Everything runs without root.
 
+pub(crate) mod capture;
 pub mod disk;
 pub mod fat;
 pub mod guest;

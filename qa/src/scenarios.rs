@@ -8,6 +8,7 @@ mod init;
 mod installed;
 mod live;
 mod machines;
+mod network;
 mod service;
 mod spine;
 mod tamper;
@@ -22,6 +23,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         .chain(formats::ALL)
         .chain(init::ALL)
         .chain(machines::ALL)
+        .chain(network::ALL)
         .chain(service::ALL)
         .chain(tamper::ALL)
         .chain(trust::ALL)

@@ -129,6 +129,16 @@ impl Machine {
         Ok(())
     }
 
+    /// Leads connections to a port of this host's loopback to a port of the machine.
+    pub fn forward(&mut self, here: u16, there: u16) -> Result<(), VmError> {
+        let line = format!("hostfwd_add net tcp:127.0.0.1:{here}-:{there}");
+        let said = self.monitor.execute("human-monitor-command", serde_json::json!({ "command-line": line }))?;
+        match said.as_str() {
+            Some("") => Ok(()),
+            _ => Err(VmError::Monitor { command: line, reason: said.to_string() }),
+        }
+    }
+
     /// Waits until the machine has switched itself off.
     pub fn wait_for_power_off(&mut self, limit: Duration) -> Result<(), VmError> {
         self.console.wait_for_end(limit)?;

@@ -96,6 +96,10 @@ pub struct Options {
     #[arg(skip)]
     pub power_on_at: Option<&'static str>,
 
+    /// Where to keep what goes over the machine's cable
+    #[arg(skip)]
+    pub capture: Option<PathBuf>,
+
     /// Strings and files for the machine's firmware configuration device
     #[arg(skip)]
     pub firmware_config: Vec<(String, String)>,
@@ -254,6 +258,7 @@ impl Default for Options {
             keep: false,
             watchdog: false,
             power_on_at: None,
+            capture: None,
             firmware_config: Vec::new(),
             direct: None,
             closed_network: false,

@@ -165,6 +165,9 @@ fn network(line: &mut Line, options: &Options) {
     let restrict = if options.closed_network { ",restrict=on" } else { "" };
     line.add("-netdev", format!("user,id=net{restrict}"));
     line.add("-device", "virtio-net-pci,netdev=net,romfile=");
+    if let Some(capture) = &options.capture {
+        line.add("-object", format!("filter-dump,id=capture,netdev=net,file={}", escaped(capture)));
+    }
 }
 
 fn medium(line: &mut Line, iso: &Path, options: &Options) {
