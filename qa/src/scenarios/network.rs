@@ -135,6 +135,9 @@ fn settings(aios: &mut Aios) -> Result<(), Failure> {
     aios.until("network status", "the fixed addresses and the VLAN", PATIENCE, fixed)?;
     aios.ok("settings set timezone Europe/Berlin")?;
     aios.ok("settings set network.links ''")?;
-    aios.until("network status", "the lease again", PATIENCE, |status| status["links"][0]["state"] == "leased")?;
+    let as_before = |status: &Value| {
+        status["links"].as_array().is_some_and(|links| links.len() == 1) && status["links"][0]["state"] == "leased"
+    };
+    aios.until("network status", "the lease again and no VLAN", PATIENCE, as_before)?;
     Ok(())
 }

@@ -91,11 +91,8 @@ impl Board {
     pub(crate) fn link(&self, link: &Link, report: Report) {
         let now = Instant::now();
         let mut known = self.known.borrow_mut();
-        let one = known.links.entry(link.index).or_insert_with(|| One {
-            link: link.clone(),
-            report: LinkState::NoCarrier.into(),
-            bare_since: now,
-        });
+        // Its keeper may have something to say after it was removed.
+        let Some(one) = known.links.get_mut(&link.index) else { return };
         if report.state != LinkState::NoCarrier {
             one.bare_since = now;
         }
@@ -104,11 +101,19 @@ impl Board {
         self.publish();
     }
 
-    /// Forgets the links that are not among `there`.
-    pub(crate) fn keep_links(&self, there: &[u32]) {
+    /// Knows these links from now on and forgets all others.
+    pub(crate) fn keep_links<'a>(&self, there: impl Iterator<Item = &'a Link> + Clone) {
         let mut known = self.known.borrow_mut();
-        known.links.retain(|index, _| there.contains(index));
-        known.announced.retain(|one| there.contains(&one.link));
+        let is_there = |index: u32| there.clone().any(|link| link.index == index);
+        known.links.retain(|index, _| is_there(*index));
+        known.announced.retain(|one| is_there(one.link));
+        for link in there.clone() {
+            known.links.entry(link.index).or_insert_with(|| One {
+                link: link.clone(),
+                report: LinkState::NoCarrier.into(),
+                bare_since: Instant::now(),
+            });
+        }
     }
 
     /// Takes name servers of a router that is believed on this link; `seconds` of 0 takes them back.
@@ -208,3 +213,25 @@ impl Board {
 }
 
 const STATUS_NAME: &str = "status.json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::{Carrier, Kind};
+
+    #[test]
+    fn a_link_that_is_gone_has_nothing_more_to_say() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (_settings, wanted) = watch::channel(Network::default());
+        let netlink = Rc::new(Netlink::open().expect("the kernel answers"));
+        let board = Board::new(folder.path().into(), Box::new(|_| {}), wanted, netlink);
+        let link = |index, name: &str| Link { index, name: name.into(), kind: Kind::Other, carrier: Carrier::Present };
+        let (card, vlan) = (link(1 << 30, "eth0"), link((1 << 30) + 1, "eth0.20"));
+        board.keep_links([&card, &vlan].into_iter());
+        board.link(&vlan, LinkState::Off.into());
+        board.keep_links([&card].into_iter());
+        board.link(&vlan, LinkState::Off.into());
+        let names: Vec<String> = board.status().links.into_iter().map(|link| link.name).collect();
+        assert_eq!(names, ["eth0"]);
+    }
+}

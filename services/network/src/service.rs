@@ -68,7 +68,7 @@ pub async fn run(surroundings: Surroundings) -> Result<Infallible, NetlinkError>
             }
         }
         kept.retain(|index, kept| ours.iter().any(|one| one.link.index == *index && one.rank == kept.rank));
-        board.keep_links(&ours.iter().map(|one| one.link.index).collect::<Vec<_>>());
+        board.keep_links(ours.iter().map(|one| &one.link));
         for Ours { link, mac, rank } in ours {
             if let Some(kept) = kept.get(&link.index) {
                 kept.carrier.send_if_modified(|old| std::mem::replace(old, link.carrier) != link.carrier);
