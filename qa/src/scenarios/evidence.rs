@@ -95,7 +95,7 @@ fn data_put_back(stage: &Stage<'_>) -> Result<(), Failure> {
 }
 
 /// A disk as after an installation.
-fn installed(stage: &Stage<'_>) -> Result<Disk, Failure> {
+pub(super) fn installed(stage: &Stage<'_>) -> Result<Disk, Failure> {
     let answers = stage.folder.join("answers.toml");
     std::fs::write(&answers, install::answers()).map_err(Failure::file("write", &answers))?;
     let out = stage.folder.join(install::DISK);

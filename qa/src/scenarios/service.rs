@@ -2,7 +2,7 @@
 
 use crate::host::probe_image;
 use crate::scenario::{Failure, Scenario, Set, Stage};
-use crate::steps::{Aios, confinement, logs, services};
+use crate::steps::{Aios, confinement, install, logs, services};
 use crate::vm::Login;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -19,6 +19,13 @@ pub(super) const ALL: &[Scenario] = &[
         set: Set::Long,
         boots: 1,
         show: flood,
+    },
+    Scenario {
+        name: "log-power-cut",
+        promise: "after a loss of power the boot before is readable to its last second, and its times are kept",
+        set: Set::Long,
+        boots: 3,
+        show: power_cut,
     },
 ];
 
@@ -39,5 +46,15 @@ fn flood(stage: &Stage<'_>) -> Result<(), Failure> {
     let mut aios = Aios::boot(stage, "flood", options, Login::Already)?;
     logs::after_a_flood(&mut aios)?;
     logs::on_a_full_disk(&mut aios)?;
+    aios.power_off()
+}
+
+fn power_cut(stage: &Stage<'_>) -> Result<(), Failure> {
+    let disk = super::evidence::installed(stage)?;
+    let mut aios = install::start(stage, &disk, "disk")?;
+    services::all_ready(&mut aios)?;
+    for round in 1..=2 {
+        logs::across_a_power_cut(&mut aios, round)?;
+    }
     aios.power_off()
 }

@@ -1,4 +1,4 @@
-//! What is kept of what programs and the kernel say: after a flood and on a full disk.
+//! What is kept of what programs and the kernel say: after a flood, on a full disk, and across a loss of power.
 
 use std::fs;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use super::{Aios, list, services, text};
 use crate::Context;
 use crate::host::probe_image::Added;
 use crate::scenario::{Failure, ensure};
+use crate::vm::BOOT;
 
 /// How long the guest's script takes for each of its parts under translation.
 const PART: Duration = Duration::from_secs(180);
@@ -58,6 +59,29 @@ pub(crate) fn on_a_full_disk(aios: &mut Aios) -> Result<(), Failure> {
     aios.until("service logs flood --priority notice -n 5", "room again", PART, |kept| {
         texts(kept).contains(&"there is room again")
     })?;
+    Ok(())
+}
+
+/// A loss of power takes no line that was said a moment before; the boot before stays readable, and its times.
+pub(crate) fn across_a_power_cut(aios: &mut Aios, round: u32) -> Result<(), Failure> {
+    services::restart(aios, "network")?;
+    let before = aios.until("service logs init -n 1000", "the restart in the log", PART, |kept| {
+        texts(kept).iter().any(|text| text.starts_with("network asked: restart"))
+    })?;
+    // A line is durable within a second.
+    std::thread::sleep(Duration::from_secs(3));
+    aios.machine.power_cut()?;
+    aios.enter_again(BOOT)?;
+    let after = aios.json("service logs init --boot -1 -n 1000")?;
+    let (before, after) = (texts(&before).len(), texts(&after).len());
+    ensure!(after >= before, "round {round}: {before} lines before the power cut, {after} after it");
+    let boot = aios.json("boot")?;
+    ensure!(boot["boot"]["system_ms"].is_u64(), "the boot's times lack the ready system: {boot:#}");
+    let earlier = list(&boot["earlier"])?.len();
+    ensure!(earlier >= round as usize, "round {round}: {earlier} earlier boots are on record");
+    println!(
+        "  round {round}: {after} lines of PID 1 before the cut, all readable after it; {earlier} earlier boots on record"
+    );
     Ok(())
 }
 
