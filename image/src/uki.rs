@@ -89,7 +89,9 @@ pub fn append(stub: &[u8], added: &[(&str, &[u8])]) -> Result<Vec<u8>, PeError> 
     let mut image = stub.to_vec();
     // Symbols are for debuggers. Left where they are they would lie between sections, and what a signature covers there
     // is read differently by different firmware.
-    image.truncate(header.raw.iter().map(|raw| raw.end).max().unwrap_or(image.len()));
+    let headers_end = header.table + header.sections.len() * SECTION_HEADER;
+    let content_end = header.raw.iter().filter(|raw| !raw.is_empty()).map(|raw| raw.end).max();
+    image.truncate(content_end.map_or(image.len(), |end| end.max(headers_end)));
     put(&mut image, header.coff + 8, 0);
     put(&mut image, header.coff + 12, 0);
     let mut address_end = header.sections.iter().map(|section| section.addresses.end).max().unwrap_or(0);
@@ -357,6 +359,16 @@ pub(crate) mod tests {
         image.resize(strings, 0);
         image.extend_from_slice(b"\x11\0\0\0.vendor_cert\0");
         assert_eq!(section(&image, ".vendor_cert"), Ok(Some(&b"x"[..])));
+    }
+
+    #[test]
+    fn a_program_without_any_content_keeps_its_header() {
+        let mut image = stub();
+        let entry = 0x58 + 240;
+        put(&mut image, entry + 16, 0);
+        put(&mut image, entry + 20, 0);
+        let extended = append(&image, &[(".cmdline", b"quiet")]).expect("fits");
+        assert_eq!(section(&extended, ".cmdline"), Ok(Some(&b"quiet"[..])));
     }
 
     #[test]
