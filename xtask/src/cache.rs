@@ -450,7 +450,7 @@ mod tests {
     #[test]
     fn work_of_a_build_that_is_no_more_goes() {
         let (folder, cache) = opened();
-        let left = folder.path().join("cache/work/build-1-1");
+        let left = folder.path().join("cache").join("work").join("build-1-1");
         fs::create_dir_all(left.join("root")).expect("made");
         let kept = cache.scratch("root").expect("a folder");
         let second = Cache::open_at(folder.path().join("cache")).expect("a cache");
