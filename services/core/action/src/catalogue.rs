@@ -1,4 +1,13 @@
 //! Every action type there is. A type is here because an adapter does it and the verifier can measure it.
+//!
+//! The modules below hold the types by what they are about; [`CATALOGUE`] puts them in the order in which people read.
+
+mod files;
+mod machine;
+mod objects;
+mod services;
+mod settings;
+mod software;
 
 use serde_json::{Map, Value, json};
 
@@ -21,7 +30,12 @@ pub struct ActionType {
     pub post_condition: &'static str,
     /// What carries it out.
     pub adapter: Adapter,
+    /// Parameters that are right, as words of the command line.
+    pub example: Example,
 }
+
+/// Parameters as a person types them.
+pub type Example = &'static [(&'static str, &'static str)];
 
 /// Something of the machine that an action may touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,107 +106,24 @@ const fn required(name: &'static str, kind: Kind, summary: &'static str) -> Para
     Parameter { name, kind, summary, presence: Presence::Required }
 }
 
+const fn optional(name: &'static str, kind: Kind, summary: &'static str) -> Parameter {
+    Parameter { name, kind, summary, presence: Presence::Optional }
+}
+
+/// So much content travels in a request; more belongs into the store.
 const CONTENT_LIMIT: usize = 32 * 1024;
 
 /// The closed catalogue, in the order people read it.
 pub const CATALOGUE: &[ActionType] = &[
-    ActionType {
-        name: "service.restart",
-        summary: "Stops a service and starts it again",
-        parameters: &[required("name", Kind::Name, "the service")],
-        rights: &[Right::Services],
-        reversal: Reversal::None,
-        post_condition: "PID 1 started the service once more and it is ready",
-        adapter: Adapter::Call("init"),
-    },
-    ActionType {
-        name: "settings.set",
-        summary: "Changes one setting; /etc follows",
-        parameters: &[
-            required("key", Kind::SettingKey, "the setting"),
-            required("value", Kind::Value, "its new value"),
-        ],
-        rights: &[Right::Settings],
-        reversal: Reversal::RestoresBefore,
-        post_condition: "the settings service returns the value",
-        adapter: Adapter::Call("settings"),
-    },
-    ActionType {
-        name: "object.put",
-        summary: "Stores a new version of a named object",
-        parameters: &[
-            required("name", Kind::ObjectName, "the object"),
-            required("content", Kind::Text(CONTENT_LIMIT), "its content"),
-        ],
-        rights: &[Right::Objects],
-        reversal: Reversal::None,
-        post_condition: "the newest version's digest is the content's",
-        adapter: Adapter::Call("object-store"),
-    },
-    ActionType {
-        name: "file.write",
-        summary: "Writes a file in the granted folder, whole or not at all",
-        parameters: &[
-            required("path", Kind::RelativePath, "the file"),
-            required("content", Kind::Text(CONTENT_LIMIT), "its content"),
-        ],
-        rights: &[Right::Files],
-        reversal: Reversal::RestoresBefore,
-        post_condition: "the file's digest is the content's",
-        adapter: Adapter::Folder,
-    },
-    ActionType {
-        name: "node.reboot",
-        summary: "Ends everything in order and starts the machine again",
-        parameters: &[],
-        rights: &[Right::Power],
-        reversal: Reversal::None,
-        post_condition: "the machine runs with another boot id",
-        adapter: Adapter::Call("init"),
-    },
-    ActionType {
-        name: "store.add",
-        summary: "Fetches a store path with everything it refers to from a binary cache, verifies it, makes it visible",
-        parameters: &[
-            required("path", Kind::StorePath, "the store path"),
-            required("cache", Kind::Url, "the binary cache"),
-            required("key", Kind::PublicKey, "the only key whose signature counts"),
-        ],
-        rights: &[Right::Software],
-        reversal: Reversal::None,
-        post_condition: "the store lists the path with the signed hash",
-        adapter: Adapter::Call("object-store"),
-    },
-    ActionType {
-        name: "task.run",
-        summary: "Runs a program of the store in the action sandbox and keeps what it prints",
-        parameters: &[
-            required("program", Kind::StoreProgram, "the program"),
-            Parameter { name: "args", kind: Kind::Words, summary: "its arguments", presence: Presence::Optional },
-        ],
-        rights: &[Right::Execute],
-        reversal: Reversal::None,
-        post_condition: "the program ended with status 0",
-        adapter: Adapter::Program,
-    },
-    ActionType {
-        name: "agent.run",
-        summary: "Starts an agent from its manifest",
-        parameters: &[required("name", Kind::Name, "the agent")],
-        rights: &[Right::Agents],
-        reversal: Reversal::None,
-        post_condition: "PID 1 started the agent in its own cgroup",
-        adapter: Adapter::Call("init"),
-    },
-    ActionType {
-        name: "update.apply",
-        summary: "Writes a newer release of the system to the other slot; it is tried at the next start",
-        parameters: &[required("source", Kind::Url, "the release's folder")],
-        rights: &[Right::System],
-        reversal: Reversal::None,
-        post_condition: "the other slot holds the release and is next to start",
-        adapter: Adapter::Call("updater"),
-    },
+    services::RESTART,
+    settings::SET,
+    objects::PUT,
+    files::WRITE,
+    machine::REBOOT,
+    software::STORE_ADD,
+    software::TASK_RUN,
+    software::AGENT_RUN,
+    software::UPDATE_APPLY,
 ];
 
 /// The type with this name.
@@ -232,6 +163,15 @@ impl ActionType {
         Ok(given)
     }
 
+    /// Parameters that are right.
+    pub fn example(&self) -> Map<String, Value> {
+        let value = |name: &str, word| {
+            let kind = self.parameters.iter().find(|parameter| parameter.name == name).map(|parameter| parameter.kind);
+            kind.unwrap_or(Kind::Value).from_word(word)
+        };
+        self.example.iter().map(|(name, word)| ((*name).to_owned(), value(name, word))).collect()
+    }
+
     /// The parameters as JSON Schema, for tools that AI models see and for people's editors.
     pub fn json_schema(&self) -> Value {
         let properties: Map<_, _> =
@@ -242,6 +182,7 @@ impl ActionType {
             "type": "object",
             "title": self.name,
             "description": self.summary,
+            "examples": [self.example()],
             "properties": properties,
             "required": required,
             "additionalProperties": false,
@@ -267,6 +208,15 @@ mod tests {
                 "{}",
                 entry.name
             );
+        }
+    }
+
+    #[test]
+    fn each_example_is_right_and_each_name_is_one_type() {
+        for (place, entry) in CATALOGUE.iter().enumerate() {
+            assert_eq!(entry.check(&entry.example()), Ok(()), "{}", entry.name);
+            assert_eq!(entry.parameters_from_words(entry.example.iter().copied()), Ok(entry.example()));
+            assert!(CATALOGUE[..place].iter().all(|other| other.name != entry.name), "{} stands twice", entry.name);
         }
     }
 

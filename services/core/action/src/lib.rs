@@ -11,7 +11,7 @@ mod envelope;
 mod lifecycle;
 mod parameter;
 
-pub use catalogue::{ActionType, Adapter, CATALOGUE, Reversal, Right, Risk, find};
+pub use catalogue::{ActionType, Adapter, CATALOGUE, Example, Reversal, Right, Risk, find};
 pub use envelope::{Envelope, EnvelopeError, Request};
 pub use lifecycle::{ActionView, Event, Receipt, State, WrongTransition};
 pub use parameter::{GRANTED_FOLDER, Kind, Parameter, ParameterError, Presence, store_path_and_rest};
