@@ -1,12 +1,13 @@
 //! Where and as whom a build runs.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
-use crate::error::{OnFile, Result};
+use crate::error::{Error, OnFile, Result};
 use crate::host::present;
 use crate::keys::{Keys, Name};
 use crate::project;
@@ -179,6 +180,7 @@ impl Surroundings {
             .env("CARGO_TARGET_DIR", self.target())
             .env("CARGO", self.toolchain()?.join("bin/cargo"))
             .env("RUSTC", self.compiler()?)
+            .env("PATH", self.programs()?)
             .env("HOME", self.home())
             .env("LC_ALL", self.locale)
             .env("LANG", self.locale)
@@ -203,6 +205,20 @@ impl Surroundings {
             Date::Today => Ok(self.toolchain()?.join("bin/rustc")),
             Date::NextYear => Ok(self.folder.join("rustc")),
         }
+    }
+
+    /// Where programs are looked for: the kernel's configuration asks the first `rustc` there for its version, and a
+    /// compiler with a shifted clock would never answer.
+    fn programs(&self) -> Result<OsString> {
+        let usual = std::env::var_os("PATH").unwrap_or_default();
+        let folder = self.compiler()?.parent().map(Path::to_owned);
+        let folders = folder.into_iter().chain(std::env::split_paths(&usual));
+        std::env::join_paths(folders).map_err(|error| {
+            Error::refused(
+                format!("{} cannot be searched for programs: {error}", self.folder.display()),
+                "name a folder without ':' in its path with --place",
+            )
+        })
     }
 
     /// The compiler may be in a home that only its owner enters. Links suffice, and nothing in them is changed.
@@ -244,5 +260,21 @@ impl fmt::Display for Surroundings {
         let Self { umask, locale, zone, .. } = self;
         write!(formatter, "{user}, umask {umask}, {locale}, time zone {zone}, {date}, {processors}, ")?;
         write!(formatter, "{}", self.folder.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_a_compiler_by_name_gets_the_one_whose_clock_is_right() {
+        let strange = Surroundings { date: Date::NextYear, ..Surroundings::strange(Path::new("/nowhere")) };
+        let programs = strange.programs().expect("a path");
+        let first = std::env::split_paths(&programs).next().expect("a folder");
+        assert_eq!(first.join("rustc"), strange.compiler().expect("a compiler"));
+        let colon = Surroundings { date: Date::NextYear, ..Surroundings::strange(Path::new("/no:where")) };
+        let error = colon.programs().expect_err("no path can hold it").to_string();
+        assert!(error.contains("/no:where") && error.contains("--place"), "{error}");
     }
 }
