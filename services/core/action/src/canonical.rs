@@ -104,8 +104,8 @@ fn write_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// A value read without ambiguity.
-struct Strict(Value);
+/// A value read without ambiguity, as a part of another form; the text's size and depth are the other form's business.
+pub struct Strict(pub Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -169,10 +169,33 @@ text_id! {
 }
 
 text_id! {
+    /// One run of a workflow: `run_` and 26 characters.
+    RunId, "run id", "'run_' and 26 characters of 0-9 A-Z", |text| {
+        text.strip_prefix("run_").is_some_and(is_ulid)
+    }
+}
+
+text_id! {
+    /// The name of a workflow.
+    WorkflowName, "workflow's name", "1 to 40 lower-case letters, digits and dashes, beginning with a letter", is_label
+}
+
+text_id! {
+    /// A step of a workflow, unique in it.
+    StepId, "step's id", "1 to 40 lower-case letters, digits and dashes, beginning with a letter", is_label
+}
+
+text_id! {
     /// The kernel's id of one boot, as `/proc/sys/kernel/random/boot_id` has it.
     BootId, "boot id", "36 characters of a UUID", |text| {
         text.len() == 36 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-')
     }
+}
+
+fn is_label(text: &str) -> bool {
+    text.len() <= 40
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn is_ulid(text: &str) -> bool {
@@ -194,6 +217,13 @@ impl ActionId {
     /// A new id from the time and ten random bytes.
     pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
         Self(alloc::format!("act_{}", ulid(unix_ms, random)))
+    }
+}
+
+impl RunId {
+    /// A new id from the time and ten random bytes.
+    pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
+        Self(alloc::format!("run_{}", ulid(unix_ms, random)))
     }
 }
 
@@ -225,6 +255,9 @@ mod tests {
         assert!(earlier < later);
         assert_eq!(earlier.as_str().parse(), Ok(earlier.clone()));
         assert!("act_short".parse::<ActionId>().is_err());
+        let run = RunId::new(1_000, [255; 10]);
+        assert_eq!(run.as_str().parse(), Ok(run.clone()));
+        assert!(earlier.as_str().parse::<RunId>().is_err());
         assert!("act_0000000000000000000000000I".parse::<ActionId>().is_err());
     }
 
@@ -235,6 +268,10 @@ mod tests {
         }
         for bad in ["", "-a", "A", "a/b", "a b", "abcdefghijklmnop", "é"] {
             assert!(bad.parse::<UnitName>().is_err(), "{bad}");
+        }
+        assert!("fetch-the-page-2".parse::<StepId>().is_ok());
+        for bad in ["", "2-a", "a_b", "a/b", &"a".repeat(41)] {
+            assert!(bad.parse::<StepId>().is_err() && bad.parse::<WorkflowName>().is_err(), "{bad}");
         }
     }
 
