@@ -35,6 +35,19 @@ pub struct Entry {
     pub boot: String,
     /// What the verifier saw before the effect.
     pub before: Option<String>,
+    /// Set when the end of the runtime was its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<Interrupted>,
+}
+
+/// How far an action was when the runtime ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interrupted {
+    /// Nothing had happened.
+    BeforeEffect,
+    /// It ran; nobody knows how far it came.
+    WhileRunning,
 }
 
 /// What is to be done with an action that an earlier runtime left.
@@ -100,7 +113,10 @@ impl Journal {
         for entry in journal.unfinished()? {
             if let Some((entry, event)) = settle(entry, boot) {
                 left.push(match event {
-                    Some(event) => Left::Ended(journal.advance(&entry.view.id, event, |_| {})?),
+                    Some(event) => {
+                        let interrupted = Some(interrupted(&entry.view.state));
+                        Left::Ended(journal.advance(&entry.view.id, event, |entry| entry.interrupted = interrupted)?)
+                    }
                     None if matches!(entry.view.state, State::Waiting { .. }) => Left::Waits(entry),
                     None => Left::Measure(entry),
                 });
@@ -204,6 +220,16 @@ impl Journal {
         entries.filter_map(Result::transpose).collect()
     }
 
+    /// The action that `subject` gave this idempotency key.
+    pub fn with_key(&self, subject: &str, key: &str) -> Result<Option<Entry>, JournalError> {
+        let id = {
+            let read = self.database.begin_read().map_err(failed("read"))?;
+            let keys = read.open_table(KEYS).map_err(failed("read"))?;
+            keys.get(format!("{subject}\n{key}").as_str()).map_err(failed("read"))?.map(|id| id.value().to_owned())
+        };
+        id.map_or(Ok(None), |id| self.read(&id))
+    }
+
     fn read(&self, id: &str) -> Result<Option<Entry>, JournalError> {
         let read = self.database.begin_read().map_err(failed("read"))?;
         let actions = read.open_table(ACTIONS).map_err(failed("read"))?;
@@ -231,6 +257,14 @@ fn settle(entry: Entry, boot: &str) -> Option<(Entry, Option<Event>)> {
         ))),
     };
     Some((entry, event))
+}
+
+/// How far an action had come that ends because the runtime did.
+fn interrupted(state: &State) -> Interrupted {
+    match state {
+        State::Running | State::Verifying => Interrupted::WhileRunning,
+        _ => Interrupted::BeforeEffect,
+    }
 }
 
 fn is_measurable(state: &State, entry: &Entry, boot: &str) -> bool {
@@ -275,7 +309,7 @@ mod tests {
             observed: None,
             evidence: vec![],
         };
-        Entry { view, boot: "one".into(), before: None }
+        Entry { view, boot: "one".into(), before: None, interrupted: None }
     }
 
     fn approval() -> ApprovalId {

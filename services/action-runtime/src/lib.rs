@@ -8,4 +8,5 @@
 pub mod folder;
 pub mod journal;
 pub mod launch;
+pub mod runs;
 pub mod task;

@@ -137,7 +137,7 @@ impl Runtime {
             observed: None,
             evidence: Vec::new(),
         };
-        Entry { view, boot: self.boot.clone(), before: None }
+        Entry { view, boot: self.boot.clone(), before: None, interrupted: None }
     }
 
     /// Asks policy. No answer, or an answer to another question, is a denial.
@@ -182,6 +182,11 @@ impl Runtime {
         let entry = self.journal.advance(id, event, change)?;
         self.changes.send_modify(|count| *count += 1);
         Ok(entry)
+    }
+
+    /// Tells whenever an action changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// The turn of an action of this type.
@@ -300,8 +305,13 @@ async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: Approval
 }
 
 fn new_id() -> Result<ActionId, getrandom::Error> {
+    now_and_random().map(|(now, random)| ActionId::new(now, random))
+}
+
+/// What new ids are made of.
+pub(crate) fn now_and_random() -> Result<(u64, [u8; 10]), getrandom::Error> {
     let mut random = [0; 10];
     getrandom::fill(&mut random)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(ActionId::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), random))
+    Ok((u64::try_from(now.as_millis()).unwrap_or(u64::MAX), random))
 }

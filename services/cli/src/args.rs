@@ -6,6 +6,7 @@ use aios_wire::logs::Priority;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::show::Format;
+use crate::workflow::WorkflowCommand;
 
 /// AIOS: AI proposes, the system decides.
 #[derive(Debug, Parser)]
@@ -45,6 +46,11 @@ pub(crate) enum Command {
     Action {
         #[command(subcommand)]
         command: ActionCommand,
+    },
+    /// Actions in an order, with conditions, questions, retries and repairs
+    Workflow {
+        #[command(subcommand)]
+        command: WorkflowCommand,
     },
     /// What waits for a person
     Approval {

@@ -5,7 +5,7 @@ use clap::CommandFactory as _;
 use serde_json::{Map, Value};
 
 use crate::args::Args;
-use crate::{action, agent, approval, service, settings};
+use crate::{action, agent, approval, service, settings, workflow};
 
 /// What the last word is.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ enum Thing {
     Setting,
     Action,
     Approval,
+    Run,
 }
 
 /// Prints the candidates. A service that does not answer has none: completion is a help and never an error.
@@ -49,6 +50,7 @@ async fn names(thing: Thing) -> Vec<String> {
         Thing::Approval => {
             approval::all().await.unwrap_or_default().into_iter().map(|approval| approval.id.to_string()).collect()
         }
+        Thing::Run => workflow::all().await.unwrap_or_default().into_iter().map(|run| run.id.to_string()).collect(),
     }
 }
 
@@ -119,6 +121,7 @@ fn of_argument(path: &[&str], arg: &clap::Arg) -> Wanted {
         (["settings", ..], "key") => Wanted::Name(Thing::Setting),
         (["action", ..], "id") | (["attest"], "action") => Wanted::Name(Thing::Action),
         (["approval", ..], "id") => Wanted::Name(Thing::Approval),
+        (["workflow", ..], "id") => Wanted::Name(Thing::Run),
         _ => Wanted::Words(Vec::new()),
     }
 }
@@ -156,6 +159,8 @@ mod tests {
         assert_eq!(asked("settings get "), Wanted::Name(Thing::Setting));
         assert_eq!(asked("approval approve "), Wanted::Name(Thing::Approval));
         assert_eq!(asked("attest "), Wanted::Name(Thing::Action));
+        assert_eq!(asked("workflow resume "), Wanted::Name(Thing::Run));
+        assert_eq!(words("workflow answer run_0 look "), ["yes", "no"]);
     }
 
     #[test]

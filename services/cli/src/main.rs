@@ -22,6 +22,7 @@ mod status;
 mod store;
 mod update;
 mod when;
+mod workflow;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,7 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Boot => boot::run(format).await,
             Command::Service { command } => service::run(command, format).await,
             Command::Action { command } => action::run(command, format).await,
+            Command::Workflow { command } => workflow::run(command, format).await,
             Command::Approval { command } => approval::run(command, format).await,
             Command::Policy { command } => policy::run(command, format).await,
             Command::Evidence { command } => evidence::run(command, format).await,

@@ -45,6 +45,7 @@ pub(crate) fn sentence(record: &Record) -> String {
         }
         Kind::Login => format!("{}: {}", field("operator"), field("result")),
         Kind::Restored => restored(record),
+        Kind::Workflow => workflow(record),
         Kind::Boot | Kind::Repair | Kind::Pruned | Kind::Probe | Kind::Session => {
             Value::Object(record.payload.clone()).to_string()
         }
@@ -59,6 +60,23 @@ fn restored(record: &Record) -> String {
     match size("instead_of") {
         Some(known) => format!("a person let a log of {accepted} records go on where {known} were known"),
         None => format!("a person let a log of {accepted} records go on"),
+    }
+}
+
+/// What became of a run of a workflow.
+fn workflow(record: &Record) -> String {
+    let field = |name: &str| text(record.payload.get(name));
+    let run = &record.action;
+    match field("what").as_str() {
+        "begun" => {
+            format!("{run} of {} begins for {}, definition {}", field("name"), field("subject"), field("definition"))
+        }
+        "answered" => format!("{} answered step {} of {run}: {}", field("by"), field("step"), field("answer")),
+        "ended" => {
+            let outcome = text(record.payload.get("outcome").and_then(|end| end.get("outcome")));
+            format!("{run} of {} {outcome} after {} actions", field("name"), field("submitted"))
+        }
+        what => format!("{run} is {what} by {}", field("by")),
     }
 }
 
@@ -147,6 +165,16 @@ pub(crate) mod tests {
         );
         check(Kind::UnitEvent, json!({"unit": "network", "what": "ready", "detail": ""}), "network ready");
         check(Kind::Outcome, json!({"held": false, "text": "it is not there"}), "NOT as promised: it is not there");
+        check(
+            Kind::Workflow,
+            json!({"what": "answered", "by": "operator:ada", "step": "look", "answer": "yes"}),
+            "operator:ada answered step look of : yes",
+        );
+        check(
+            Kind::Workflow,
+            json!({"what": "ended", "name": "renew", "outcome": {"outcome": "failed"}, "submitted": 3}),
+            " of renew failed after 3 actions",
+        );
         check(Kind::Result, json!({"type": "object.put", "result": {"state": "succeeded"}}), "object.put succeeded");
     }
 

@@ -26,9 +26,14 @@ pub enum ServeError {
 /// Answers callers until the process is told to stop. `path` is the object's, such as `/org/aios/Evidence1`; `object`
 /// makes the object that answers one caller.
 pub async fn serve<I: Interface>(path: &'static str, object: impl Fn(Caller) -> I) -> Result<Infallible, ServeError> {
+    serve_all(move |caller, offered| offered.serve_at(path, object(caller))).await
+}
+
+/// The same for a service with several objects: `offer` adds those that answer one caller.
+pub async fn serve_all(offer: impl Fn(Caller, Builder<'static>) -> Builder<'static>) -> Result<Infallible, ServeError> {
     accept(|caller, stream| {
-        let object = object(caller);
-        tokio::spawn(answer(stream, path, object));
+        let offered = offer(caller, Builder::unix_stream(stream).server(zbus::Guid::generate()).p2p());
+        tokio::spawn(answer(offered));
     })
     .await
 }
@@ -50,9 +55,8 @@ pub async fn accept(mut meet: impl FnMut(Caller, UnixStream)) -> Result<Infallib
     }
 }
 
-async fn answer<I: Interface>(stream: UnixStream, path: &'static str, object: I) {
-    let connection = Builder::unix_stream(stream).server(zbus::Guid::generate()).p2p().serve_at(path, object).build();
-    match connection.await {
+async fn answer(offered: Builder<'static>) {
+    match offered.build().await {
         Ok(connection) => connection.closed().await,
         Err(error) => eprintln!("a connection was lost before it began: {}", error_chain(&error)),
     }

@@ -56,6 +56,22 @@ pub trait Actions1 {
 }
 
 #[zbus::proxy(
+    interface = "org.aios.Workflows1",
+    default_path = "/org/aios/Workflows1",
+    default_service = "org.aios.Workflows1"
+)]
+pub trait Workflows1 {
+    fn run(&self, definition: &str, subject: Fd<'_>) -> zbus::Result<String>;
+    fn list(&self) -> zbus::Result<String>;
+    fn show(&self, id: &str) -> zbus::Result<String>;
+    fn watch(&self, id: &str, seen: &str) -> zbus::Result<String>;
+    fn resume(&self, id: &str, subject: Fd<'_>) -> zbus::Result<String>;
+    fn cancel(&self, id: &str) -> zbus::Result<()>;
+    fn answer(&self, id: &str, step: &str, answer: &str) -> zbus::Result<()>;
+    fn journal(&self, id: &str) -> zbus::Result<String>;
+}
+
+#[zbus::proxy(
     interface = "org.aios.Verifier1",
     default_path = "/org/aios/Verifier1",
     default_service = "org.aios.Verifier1"

@@ -127,6 +127,11 @@ kinds! {
         "type": Text, "digest": Digest, "result": Json, "cancelled-by": Text, "found": Text, "undone": Json, "ran": Json,
         "text": Text,
     ];
+    /// A run of a workflow began, was resumed, answered or cancelled, or ended; its id stands in place of an action's.
+    Workflow = "workflow", 1020, Forever, [
+        "what": Text, "name": Text, "definition": Text, "subject": Subject, "by": Text, "step": Text, "answer": Text,
+        "outcome": Json, "trace": Text, "submitted": Whole,
+    ];
     /// What a probe tried and whether it was stopped.
     Probe = "probe", 1004, Forever, ["contained": Flag, "attempts": Json];
     /// A session of an operator or an agent began or ended.

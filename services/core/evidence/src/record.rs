@@ -287,6 +287,7 @@ impl Record {
             },
             Kind::Result => self.payload.get("result").and_then(|result| result.get("state")).and_then(Value::as_str),
             Kind::Login => self.payload.get("result").and_then(Value::as_str),
+            Kind::Workflow => self.payload.get("outcome").and_then(|end| end.get("outcome")).and_then(Value::as_str),
             Kind::Probe => match self.payload.get("contained") {
                 Some(Value::Bool(true)) => Some("contained"),
                 _ => Some("not-contained"),
