@@ -11,6 +11,7 @@ mod launch;
 mod others;
 mod policy;
 mod work;
+mod workflow;
 
 use std::fmt;
 use std::fs;
@@ -87,7 +88,7 @@ impl fmt::Display for Table {
 }
 
 /// The groups of measurements, by name.
-pub const GROUPS: [&str; 8] = ["size", "boot", "work", "launch", "evidence", "policy", "build", "kernel"];
+pub const GROUPS: [&str; 9] = ["size", "boot", "work", "launch", "evidence", "policy", "workflow", "build", "kernel"];
 
 /// Measured only when it is named: it takes half an hour.
 const LONG: &str = "build";
@@ -120,6 +121,9 @@ pub fn run(context: &Context, names: &[String]) -> Result<Table, Failure> {
     }
     if wanted("policy") {
         rows.extend(policy::rows(&stage)?);
+    }
+    if wanted("workflow") {
+        rows.extend(workflow::rows(&stage)?);
     }
     if wanted(LONG) {
         rows.extend(build::rows(&stage)?);

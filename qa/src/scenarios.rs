@@ -13,6 +13,7 @@ mod service;
 mod spine;
 mod tamper;
 mod trust;
+mod workflow;
 
 use crate::scenario::{Scenario, Set};
 
@@ -27,6 +28,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         .chain(service::ALL)
         .chain(tamper::ALL)
         .chain(trust::ALL)
+        .chain(workflow::ALL)
 }
 
 const ALL: &[Scenario] = &[

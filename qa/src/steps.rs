@@ -16,6 +16,7 @@ pub(crate) mod recovery;
 pub(crate) mod services;
 pub(crate) mod store;
 pub(crate) mod update;
+pub(crate) mod workflow;
 
 use std::time::Duration;
 
