@@ -30,7 +30,7 @@ pub(super) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "evidence-restored",
-        promise: "a data partition of an earlier day is noticed; nothing goes on until a person says so, which is a record",
+        promise: "a data partition of an earlier day is noticed; all can be read and nothing is done until a person says so",
         set: Set::Long,
         boots: 5,
         show: data_put_back,
@@ -85,7 +85,9 @@ fn data_put_back(stage: &Stage<'_>) -> Result<(), Failure> {
 
     disk.put_back(Partition::Data, &backup)?;
     std::fs::remove_file(&backup).map_err(Failure::file("remove", &backup))?;
-    install::notices_old_data(stage, &disk)?;
+    let mut aios = install::start_on_old_data(stage, &disk)?;
+    evidence::waits_for_a_person(&mut aios)?;
+    aios.power_off()?;
     let records = recovery::accept_restored(stage, &disk)?;
     let mut aios = install::start(stage, &disk, "accepted")?;
     services::all_ready(&mut aios)?;

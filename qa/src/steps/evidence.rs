@@ -20,6 +20,9 @@ use crate::vm::BOOT;
 /// How long fetching and writing software takes under translation.
 const FETCH: Duration = Duration::from_secs(240);
 
+/// A service that does not say where it stands for so long is killed at its start.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
 /// How long a command may take to be taken.
 const CUT: Duration = Duration::from_secs(180);
 
@@ -118,6 +121,38 @@ pub(crate) fn cut_while_writing(aios: &mut Aios, round: u32) -> Result<(), Failu
     let newest = list(&boots)?.last().unwrap_or(&Value::Null);
     let end = newest["payload"]["previous_end"].as_str().unwrap_or_default();
     ensure!(end.starts_with("unclean"), "the machine does not know that its power was cut: {newest:#}");
+    Ok(())
+}
+
+/// The log that waits for a person's decision answers readers for longer than a start may take, refuses every record, and the
+/// machine says what to do.
+pub(crate) fn waits_for_a_person(aios: &mut Aios) -> Result<(), Failure> {
+    let size = aios.json("status")?["evidence"]["size"].as_u64();
+    aios.machine.console.listen(START_LIMIT + Duration::from_secs(10))?;
+    let said = aios.machine.console.said();
+    ensure!(said.contains("the data partition is of an earlier day"), "the console does not say what is wrong");
+    ensure!(!said.contains(super::READY), "the machine is ready with data of an earlier day");
+    let services = aios.json("service list")?;
+    let service = list(&services)?.iter().find(|service| service["name"] == "evidence-log").unwrap_or(&Value::Null);
+    ensure!(service["state"] == "ready" && service["starts"] == 1, "the log does not stay up: {service:#}");
+
+    let status = aios.json("status")?;
+    let frozen = status["system"]["frozen"].as_str().unwrap_or_default();
+    ensure!(frozen.contains("accept-restored"), "status does not say what to do: {status:#}");
+    let tail = aios.json("evidence tail -n 5")?;
+    let newest = list(&tail)?.last().and_then(|record| record["index"].as_u64());
+    let newest = newest.ok_or_else(|| Failure::broken(format!("nothing can be read: {tail:#}")))?;
+    ensure!(!list(&aios.json("evidence query --kind boot")?)?.is_empty(), "the log answers no question");
+    aios.ok(&format!("evidence prove {newest}"))?;
+    let verified = aios.ends("evidence verify", Status::Failed)?;
+    ensure!(
+        verified.contains("what is there holds") && verified.contains("earlier day"),
+        "verify does not say both what holds and what is wrong:\n{verified}"
+    );
+    let refused = aios.ends("object put days/third 3", Status::Failed)?;
+    ensure!(refused.contains("read-only"), "the refusal does not say why:\n{refused}");
+    let after = aios.json("status")?["evidence"]["size"].as_u64();
+    ensure!(size.is_some() && after == size, "records were added: {size:?}, then {after:?}");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Aios, Entry, OPERATOR, PASS_PHRASE, READY};
+use super::{Aios, Entry, OPERATOR, PASS_PHRASE};
 use crate::host::disk::Disk;
 use crate::host::fat::Fat;
 use crate::scenario::{Failure, Stage, ensure};
@@ -83,8 +83,9 @@ pub(crate) fn start_on(stage: &Stage<'_>, disk: &Disk, name: &str, hardware: Opt
     Ok(aios)
 }
 
-/// Starts the disk, whose data partition is of an earlier day: the console says so, and nobody gets in.
-pub(crate) fn notices_old_data(stage: &Stage<'_>, disk: &Disk) -> Result<(), Failure> {
+/// Starts the disk, whose data partition is of an earlier day: the console says so, and nothing gets ready. A person can log
+/// in to look.
+pub(crate) fn start_on_old_data(stage: &Stage<'_>, disk: &Disk) -> Result<Aios, Failure> {
     let options = Options {
         disk: vec![disk.path.clone()],
         secure_boot: SecureBoot::On,
@@ -92,12 +93,8 @@ pub(crate) fn notices_old_data(stage: &Stage<'_>, disk: &Disk) -> Result<(), Fai
         timeout: 1500,
         ..Options::default()
     };
-    let mut machine = Machine::start(options, &stage.log("old-data"), Echo::Hidden)?;
-    machine.console.wait_for("the data partition is of an earlier day", BOOT)?;
-    machine.console.listen(Duration::from_secs(15))?;
-    let said = machine.console.said();
-    ensure!(!said.contains(READY), "the machine is ready with data of an earlier day");
-    Ok(())
+    let login = Login::As { name: OPERATOR.into(), pass_phrase: PASS_PHRASE.into() };
+    Aios::boot_damaged(stage, "old-data", options, login)
 }
 
 pub(crate) fn answers() -> String {

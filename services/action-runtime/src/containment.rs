@@ -6,6 +6,7 @@ use std::time::Duration;
 use action_runtime::launch::{self, Given, Launch};
 use aios_daemon::error_chain;
 use aios_ids::ActionId;
+use aios_wire::evidence::{Room, RoomState};
 use aios_wire::launch::{Ending, Limits, Program};
 use aios_wire::probe::ProbeReport;
 use serde_json::json;
@@ -32,6 +33,13 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Proves the sandbox and says what came of it.
 pub(crate) async fn prove(runtime: Arc<Runtime>) {
     loop {
+        // Actions stand still then, the probe with them, and nothing could be recorded.
+        if let Ok(Room { state: RoomState::ReadOnly(why), .. }) = peers::room().await {
+            let why = format!("the evidence log is read-only: {why}");
+            runtime.containment.send_replace(Containment::Broken(why));
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        }
         match probe(&runtime).await {
             Ok(report) => {
                 let verdict = report.verdict();

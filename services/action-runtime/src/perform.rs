@@ -39,6 +39,8 @@ enum StepError {
         "it did not begin: the evidence log is full; free space on the data partition, or export the log and begin a new one"
     )]
     NoRoom,
+    #[error("it did not begin: the evidence log is read-only: {0}")]
+    ReadOnly(String),
     #[error("it did not begin: the intent cannot be recorded")]
     Intent(#[source] PeerError),
     #[error("it did not begin: the approval cannot be used")]
@@ -113,6 +115,7 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User, undo: &mut Opt
             eprintln!("{id}: the evidence log is near its end: {} of {} bytes", room.used, room.limit)
         }
         RoomState::Full => return Err(StepError::NoRoom),
+        RoomState::ReadOnly(why) => return Err(StepError::ReadOnly(why)),
     }
     let before = peers::before(&text).await.map_err(StepError::Before)?;
     let prepared = undo::prepare(&view.request).await?;

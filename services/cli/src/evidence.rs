@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aios_daemon::proxy::Evidence1Proxy;
 use aios_evidence::{Checkpoint, Filter, InclusionBundle, Kind, Record, Report, VerifierKey};
+use aios_wire::evidence::{Room, RoomState};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::args::EvidenceCommand;
 use crate::failure::Failure;
@@ -134,17 +134,18 @@ pub(crate) struct Head {
     size: u64,
     root: String,
     /// How much room the log has, as it says itself.
-    room: Value,
+    room: Room,
 }
 
 impl Head {
     /// The head on one line.
     pub(crate) fn line(&self) -> String {
         let root = self.root.get(..12).unwrap_or(&self.root);
-        let room = match self.room["state"].as_str() {
-            Some("near-end") => "; its room is near its end: free space on the data partition",
-            Some("full") => "; IT IS FULL and nothing new is done: free space on the data partition",
-            _ => "",
+        let room = match &self.room.state {
+            RoomState::Ample => "",
+            RoomState::NearEnd => "; its room is near its end: free space on the data partition",
+            RoomState::Full => "; IT IS FULL and nothing new is done: free space on the data partition",
+            RoomState::ReadOnly(_) => "; IT IS READ-ONLY and nothing is done",
         };
         format!("{} records, root {root}…{room}", self.size)
     }

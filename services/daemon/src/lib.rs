@@ -10,5 +10,5 @@ pub mod proxy;
 mod report;
 
 pub use caller::{Caller, IdentifyError, identify};
-pub use listen::{ServeError, accept, connect, open_socket, ready, serve, serve_all, status};
+pub use listen::{ServeError, accept, connect, hold, open_socket, ready, serve, serve_all, status};
 pub use report::{Fatal, error_chain, run};

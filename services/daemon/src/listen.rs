@@ -91,6 +91,12 @@ pub fn status(sentence: &str) -> io::Result<()> {
     notify(&format!("STATUS={}", sentence.replace('\n', " ")))
 }
 
+/// Tells PID 1 that this service works and that nothing may be done: actions and agents stand still until its next start.
+/// `why` says what to do.
+pub fn hold(why: &str) -> io::Result<()> {
+    notify(&format!("HOLD={}", why.replace('\n', " ")))
+}
+
 /// Tells PID 1 as often as it wants to know that this program's loop still turns.
 fn give_signs_of_life() {
     let limit = std::env::var("WATCHDOG_USEC").ok().and_then(|limit| limit.parse().ok()).map(Duration::from_micros);

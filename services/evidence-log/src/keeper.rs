@@ -125,8 +125,6 @@ fn index_more(log: &Log, index: &Index, done: u64) -> Result<u64, KeepError> {
 fn look_again(log: &Log) {
     std::thread::sleep(LOOK_AFTER);
     if let Err(fault) = log.verify() {
-        log.close(&error_chain(&fault));
-        // PID 1 shows it; without PID 1 there is nobody to tell.
-        let _ = aios_daemon::status(&format!("read-only: {}", error_chain(&fault)));
+        log.close(&format!("{}; start recovery and compare the log with an export", error_chain(&fault)));
     }
 }

@@ -15,7 +15,7 @@ use aios_evidence::{
     VerifierKey, canonical_text, clear, leaf_hash,
 };
 use aios_ids::Digest;
-use aios_wire::evidence::Room;
+use aios_wire::evidence::{Room, RoomState};
 use tokio::sync::watch;
 
 use crate::derived::{Additions, Derived};
@@ -27,6 +27,9 @@ use crate::room;
 
 /// Earlier than any release: a clock that says so was never set.
 const FIRST_RELEASE: u64 = 1_767_225_600_000;
+
+/// What helps when the disk failed once: the next start reads what it really holds.
+const RESTART: &str = "reboot; if it comes again, replace the disk and restore the data";
 
 /// A record before it has a place.
 #[derive(Debug, Clone)]
@@ -71,7 +74,7 @@ pub enum AppendRefused {
     #[error("the record cannot be written")]
     Record(#[from] RecordError),
     /// The log takes no more records.
-    #[error("the evidence log is read-only: {0}; start recovery")]
+    #[error("the evidence log is read-only: {0}")]
     Closed(String),
     /// Nothing new may begin.
     #[error(
@@ -177,9 +180,11 @@ impl Log {
         self.key.public()
     }
 
-    /// Takes no more records, for this reason.
+    /// Takes no more records until it has been opened again. The reason says what a person can do.
     pub(crate) fn close(&self, reason: &str) {
-        eprintln!("{reason}; no more records are taken until the log has been read again");
+        eprintln!("no more records are taken: {reason}");
+        // Nothing that cannot be recorded may run. Without PID 1 nothing runs.
+        let _ = aios_daemon::hold(&format!("the log is read-only: {reason}"));
         self.committed.send_modify(|committed| committed.closed = Some(reason.to_owned()));
         self.tell_threads(u64::MAX);
     }
@@ -199,7 +204,11 @@ impl Log {
     /// How much room there is for more.
     pub fn room(&self) -> io::Result<Room> {
         let size = self.size();
-        Ok(room::room(self.medium.space()?, lock(&self.end).length + Derived::bytes(size)))
+        let room = room::room(self.medium.space()?, lock(&self.end).length + Derived::bytes(size));
+        Ok(match self.closed() {
+            Some(why) => Room { state: RoomState::ReadOnly(why), ..room },
+            None => room,
+        })
     }
 
     /// Reads a draft and clears its payload.
@@ -299,14 +308,14 @@ impl Log {
             let text = format!("cannot add to the segment: {error}");
             // A full disk took a part of the bytes: without them the segment is what it was.
             if let Err(error) = self.segment.set_length(at) {
-                self.close(&format!("{text}, and cannot take the part back: {error}"));
+                self.close(&format!("{text}, and cannot take the part back: {error}; {RESTART}"));
             }
             return Err(text);
         }
         // After a failed sync the kernel forgets which pages were lost, so a second try would prove nothing.
         self.segment.sync().map_err(|error| {
             let text = format!("cannot make an addition to the segment durable: {error}");
-            self.close(&text);
+            self.close(&format!("{text}; {RESTART}"));
             text
         })
     }

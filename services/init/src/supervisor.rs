@@ -293,7 +293,7 @@ impl Supervisor {
                 self.system.boot_ms.console = Some(now);
                 say_everywhere(&format!("aios: console ready at {now} ms"));
             }
-            if matches!(what, What::Exited | What::Failed) && kind != Some(Kind::Terminal) {
+            if matches!(what, What::Exited | What::Failed | What::Holds) && kind != Some(Kind::Terminal) {
                 say_everywhere(&format!("init: {name} {}: {detail}", what.word()));
                 if what == What::Exited {
                     let last = self.outputs.last(name, SHOWN_LINES, now);
@@ -303,7 +303,7 @@ impl Supervisor {
         }
         let priority = match what {
             What::Failed => Priority::Err,
-            What::Exited | What::Frozen => Priority::Warning,
+            What::Exited | What::Holds | What::Frozen => Priority::Warning,
             _ => Priority::Info,
         };
         let about = unit.map_or_else(|| what.word().to_owned(), |name| format!("{name} {}", what.word()));
@@ -364,6 +364,7 @@ impl Supervisor {
                     Said::Ready => Event::Ready(name.clone()),
                     Said::Alive => Event::Alive(name.clone()),
                     Said::Status(status) => Event::Said(name.clone(), status),
+                    Said::Hold(why) => Event::Holds(name.clone(), why),
                 });
             }
         }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use aios_daemon::proxy::Evidence1Proxy;
+use aios_wire::evidence::{Room, RoomState};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use zbus::fdo;
@@ -43,6 +44,25 @@ impl Evidence {
                 *kept = None;
                 Err(EvidenceError::Silent)
             }
+        }
+    }
+}
+
+impl Evidence {
+    /// Why the log takes no records at all, if it says so itself: one that is silent or full does not.
+    pub(crate) async fn read_only(&self) -> Option<String> {
+        let mut kept = self.0.lock().await;
+        let room = tokio::time::timeout(PATIENCE, async {
+            let log = match kept.as_ref() {
+                Some(log) => log,
+                None => kept.insert(Evidence1Proxy::new(&aios_daemon::connect("evidence-log").await?).await?),
+            };
+            log.room().await
+        });
+        let room: Room = serde_json::from_str(&room.await.ok()?.ok()?).ok()?;
+        match room.state {
+            RoomState::ReadOnly(why) => Some(why),
+            RoomState::Ample | RoomState::NearEnd | RoomState::Full => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use aios_action::canonical::{self, StrictError};
 use aios_action::{Envelope, Reversal};
 use aios_identity::{Peer, SessionStrength};
-use aios_ids::{ActionId, ApprovalId, Digest, IdError, UnitName};
+use aios_ids::{ActionId, ApprovalId, Digest, IdError};
 use aios_policy::approval::{self, Change, Now, Refusal, Use};
 use aios_wire::init::Request;
 use aios_wire::policy::{Approval, ApprovalState, Decision, PolicyView, Verdict};
@@ -312,15 +312,19 @@ impl Kernel {
         }
     }
 
-    /// Checks a pass phrase, records the result, and has PID 1 start the session.
+    /// Checks a pass phrase, records the result, and has PID 1 start the session. While the log is read-only by its own word
+    /// nothing can be done in a session but look, and somebody has to: then, and only then, there is no record of it.
     pub(crate) async fn log_in(&self, name: &str, pass_phrase: &str, terminal: &str) -> Result<()> {
         check_terminal(terminal)?;
-        // What is not a name is often a pass phrase typed in the wrong place: it must not be recorded.
-        let operator = name.parse::<UnitName>().ok();
+        // What is not the name of an operator is often a pass phrase typed in the wrong place: it must not be recorded.
+        let operator = self.login.knows(name).then_some(name);
         let result = self.login.check(name, pass_phrase).await;
         let said = if result.is_ok() { "accepted" } else { "refused" };
         let payload = json!({"operator": operator, "for": "session", "terminal": terminal, "result": said});
-        self.evidence.append("login", "", &payload).await?;
+        if let Err(refused) = self.evidence.append("login", "", &payload).await {
+            let Some(why) = self.evidence.read_only().await else { return Err(refused.into()) };
+            eprintln!("a login of {} on {terminal} was {said} without a record: {why}", operator.unwrap_or("nobody"));
+        }
         result?;
         let request = Request::OpenSession { operator: name.to_owned(), terminal: terminal.to_owned() };
         aios_daemon::init::ask(&request)?;

@@ -43,6 +43,18 @@ impl Login {
         Self { list, turn: Mutex::new(()) }
     }
 
+    /// Whether somebody of this name may log in at all. A list that cannot be read knows nobody.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.read().is_ok_and(|operators| operators.has(name))
+    }
+
+    /// The list. Read each time: it changes rarely, and what is read is what counts now.
+    fn read(&self) -> Result<Operators, LoginError> {
+        let path = self.list.display().to_string();
+        let bytes = std::fs::read(&self.list).map_err(|source| LoginError::Read { path: path.clone(), source })?;
+        Operators::parse(&bytes).map_err(|source| LoginError::List { path, source })
+    }
+
     /// Checks a name and a pass phrase.
     pub(crate) async fn check(&self, name: &str, pass_phrase: &str) -> Result<(), LoginError> {
         let _turn = self.turn.lock().await;
@@ -54,10 +66,7 @@ impl Login {
     }
 
     async fn check_now(&self, name: String, pass_phrase: String) -> Result<(), LoginError> {
-        // Read each time: the list changes rarely, and what is read is what counts now.
-        let path = self.list.display().to_string();
-        let bytes = std::fs::read(&self.list).map_err(|source| LoginError::Read { path: path.clone(), source })?;
-        let operators = Operators::parse(&bytes).map_err(|source| LoginError::List { path, source })?;
+        let operators = self.read()?;
         // The hash takes tens of milliseconds, which decisions should not wait for.
         let checked = tokio::task::spawn_blocking(move || operators.verify(&name, &pass_phrase).is_some()).await;
         if checked.map_err(|_| LoginError::BrokenOff)? { Ok(()) } else { Err(LoginError::Wrong) }

@@ -115,6 +115,12 @@ impl Operators {
         serde_json::to_string_pretty(&self.0).expect("the list has only text keys")
     }
 
+    /// Whether somebody has this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|operator| operator.name.as_str() == name)
+    }
+
     /// The operator with this name and pass phrase. A name that is not listed takes as long as one that is.
     #[must_use]
     pub fn verify(&self, name: &str, pass_phrase: &str) -> Option<&Operator> {

@@ -2,7 +2,8 @@
 //!
 //! The graph is checked when it is made: every name that a unit requires exists, nothing waits for itself, what belongs
 //! to one unit belongs to no other. Rules that hold at every moment: no unit starts before all it requires is ready, nor
-//! beside one that it conflicts with; actions are frozen exactly while a unit that freezes them is not ready; a unit's
+//! beside one that it conflicts with; actions are frozen exactly while a unit that freezes them is not ready or says that
+//! nothing may be done; a unit's
 //! starts within its window never exceed its budget, and a spent budget is told; a shutdown stops a unit only when
 //! nothing that needs it runs any more.
 
@@ -121,6 +122,7 @@ impl Graph {
             Event::StoodStill(name) => {
                 self.change(&name, |node| node.kill("its process was stopped by a signal", &mut effects));
             }
+            Event::Holds(name, why) => self.change(&name, |node| node.hold(why, &mut effects)),
             Event::Said(name, text) => self.change(&name, |node| node.note = text),
             Event::Ended(name, how) => {
                 let quality = if how == Ended::Status(0) { Quality::Good } else { Quality::Bad };
@@ -245,7 +247,7 @@ impl Graph {
         }
         if self.phase == Phase::Running && !self.system_ready {
             let mut critical = self.nodes.iter().filter(|node| node.unit.critical).peekable();
-            if critical.peek().is_some() && critical.all(Node::is_up) {
+            if critical.peek().is_some() && self.frozen.is_none() && critical.all(Node::is_up) {
                 self.system_ready = true;
                 effects.push(Effect::SystemReady);
             }
@@ -253,17 +255,15 @@ impl Graph {
     }
 
     fn freeze_or_thaw(&mut self, effects: &mut Vec<Effect>) {
-        let missing =
-            self.nodes.iter().find(|node| node.unit.freezes_actions && !matches!(node.state, State::Ready { .. }));
-        match (missing.map(|node| node.unit.name.clone()), self.frozen.is_some()) {
-            (Some(name), false) => {
-                let reason = format!("{name} is not ready");
+        let reason = self.nodes.iter().find_map(Node::freezes);
+        match (reason, self.frozen.is_some()) {
+            (Some(reason), false) => {
                 self.frozen = Some(reason.clone());
                 // The freeze comes before anything else that follows from the same event.
                 effects.insert(0, Effect::Freeze(reason.clone()));
                 effects.push(Effect::Record(None, What::Frozen, reason));
             }
-            (Some(name), true) => self.frozen = Some(format!("{name} is not ready")),
+            (Some(reason), true) => self.frozen = Some(reason),
             (None, true) => {
                 self.frozen = None;
                 effects.push(Effect::Thaw);

@@ -21,6 +21,8 @@ pub(crate) struct Node {
     recent: VecDeque<u64>,
     backoff_ms: u64,
     pub(crate) note: String,
+    /// Why nothing may be done though it works.
+    holds: Option<String>,
     /// What its note was when it was started: what it had waited for, or how it had ended before.
     before: String,
     standing: Standing,
@@ -50,6 +52,7 @@ impl Node {
             starts: 0,
             recent: VecDeque::new(),
             note: String::new(),
+            holds: None,
             before: String::new(),
             standing: Standing::Good,
         }
@@ -84,6 +87,7 @@ impl Node {
         self.state = State::Starting { deadline: now_ms + self.unit.start_timeout_ms };
         self.starts += 1;
         self.before = std::mem::take(&mut self.note);
+        self.holds = None;
         self.recent.push_back(now_ms);
         while self.recent.len() > self.unit.restart.budget as usize {
             self.recent.pop_front();
@@ -112,6 +116,26 @@ impl Node {
             self.backoff_ms = self.unit.restart.backoff_ms;
             self.standing = Standing::Good;
             effects.push(self.record(What::Ready, String::new()));
+        }
+    }
+
+    /// It works, and nothing may be done. It never takes this back: what is wrong is looked at again by its next start.
+    pub(crate) fn hold(&mut self, why: String, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::Starting { .. } | State::Ready { .. }) && self.holds.is_none() {
+            effects.push(self.record(What::Holds, why.clone()));
+            self.note.clone_from(&why);
+            self.holds = Some(why);
+        }
+    }
+
+    /// Why actions must stand still because of it.
+    pub(crate) fn freezes(&self) -> Option<String> {
+        let name = &self.unit.name;
+        match (&self.state, &self.holds) {
+            _ if !self.unit.freezes_actions => None,
+            (State::Ready { .. }, None) => None,
+            (State::Ready { .. }, Some(why)) => Some(format!("{name}: {why}")),
+            _ => Some(format!("{name} is not ready")),
         }
     }
 

@@ -8,6 +8,7 @@
 //! | starting | start time over | killed |
 //! | ready | no sign of life in time | killed |
 //! | starting, ready | its process was stopped by a signal | killed |
+//! | starting, ready | says that it holds actions | the same, and they are frozen until it is started again |
 //! | killed | ended | as if it had ended badly by itself |
 //! | starting, ready | ended | finished, restarting, stopped or failed, by kind and restart rule |
 //! | starting, ready, killed | asked to stop, or one that it conflicts with to start | stopping |
@@ -36,6 +37,8 @@ pub enum Event {
     StoodStill(UnitName),
     /// The unit said what it is doing.
     Said(UnitName, String),
+    /// The unit works and can be asked, and for this reason nothing may be done.
+    Holds(UnitName, String),
     /// The unit's process ended, and with it all others of its cgroup.
     Ended(UnitName, Ended),
     /// Somebody with the right to asked for a start.
@@ -114,6 +117,8 @@ pub enum What {
     Spent,
     /// An action or agent was ended to save memory.
     Shed,
+    /// A unit works, and for a reason of its own nothing may be done.
+    Holds,
     /// Actions are frozen.
     Frozen,
     /// Actions go on.
@@ -136,6 +141,7 @@ impl What {
             Self::Failed => "failed",
             Self::Spent => "spent",
             Self::Shed => "shed",
+            Self::Holds => "holds-actions",
             Self::Frozen => "frozen",
             Self::Thawed => "thawed",
             Self::Boot => "boot",

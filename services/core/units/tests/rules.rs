@@ -3,13 +3,13 @@
 //!
 //! - A unit is started only when all it requires is ready, nothing that it conflicts with has a process, and it has none.
 //! - Only what has a process is told to end, and during a shutdown only when nothing that needs it has one.
-//! - Actions are frozen exactly while a unit that freezes them is not ready.
+//! - Actions are frozen exactly while a unit that freezes them is not ready, or said since its start that it holds them.
 //! - A unit that is given up was spent first, and what is to follow was said.
 //! - A refusal changes nothing.
 //! - Every deadline lies ahead.
 //! - The machine is ready at most once; whatever happened before, a shutdown ends in no process at all.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use aios_ids::UnitName;
@@ -23,6 +23,7 @@ struct Machine {
     graph: Graph,
     now: u64,
     processes: BTreeMap<UnitName, Process>,
+    holding: BTreeSet<UnitName>,
     frozen: bool,
     ending: bool,
     stopped: bool,
@@ -42,6 +43,7 @@ impl Machine {
             graph,
             now: 1_000,
             processes: BTreeMap::new(),
+            holding: BTreeSet::new(),
             frozen: false,
             ending: false,
             stopped: false,
@@ -49,6 +51,11 @@ impl Machine {
         };
         machine.step(Event::Begin);
         Some(machine)
+    }
+
+    fn is_starting(&self, unit: &UnitName) -> bool {
+        let state = self.graph.services().into_iter().find(|service| service.name == unit.as_str());
+        state.is_some_and(|service| service.state == ServiceState::Starting)
     }
 
     fn is_up(&self, unit: &UnitName) -> bool {
@@ -63,6 +70,9 @@ impl Machine {
         match &event {
             Event::Started(unit, _) => drop(self.processes.insert(unit.clone(), Process::Runs)),
             Event::Ended(unit, _) | Event::NotStarted(unit, _) => drop(self.processes.remove(unit)),
+            Event::Holds(unit, _) if self.is_starting(unit) || self.is_up(unit) => {
+                self.holding.insert(unit.clone());
+            }
             Event::Shutdown => self.ending = true,
             _ => {}
         }
@@ -76,7 +86,10 @@ impl Machine {
         }
         for (index, effect) in effects.iter().enumerate() {
             match effect {
-                Effect::Spawn(unit) => self.may_start(unit),
+                Effect::Spawn(unit) => {
+                    self.holding.remove(unit);
+                    self.may_start(unit);
+                }
                 Effect::Terminate(unit) => self.may_end(unit),
                 Effect::Kill(unit) => assert!(self.processes.contains_key(unit), "{unit} has no process to kill"),
                 Effect::Freeze(_) => self.frozen = true,
@@ -92,8 +105,9 @@ impl Machine {
                 Effect::Record(..) | Effect::Spent(..) | Effect::Refuse(_) => {}
             }
         }
-        let missing = self.graph.units().any(|unit| unit.freezes_actions && !self.is_up(&unit.name));
-        assert_eq!(self.frozen, missing, "frozen exactly while somebody who freezes is not ready, after {event:?}");
+        let stands = |unit: &UnitName| self.is_up(unit) && !self.holding.contains(unit);
+        let missing = self.graph.units().any(|unit| unit.freezes_actions && !stands(&unit.name));
+        assert_eq!(self.frozen, missing, "frozen exactly while somebody who freezes holds or is not ready: {event:?}");
         assert!(!self.stopped || self.processes.is_empty(), "{:?} left behind", self.processes);
         assert!(self.graph.next_deadline().is_none_or(|at| at > self.now), "a deadline is missed after {event:?}");
     }
@@ -134,6 +148,7 @@ impl Machine {
                 Process::Runs => events.extend([
                     Event::Ready(unit()),
                     Event::Alive(unit()),
+                    Event::Holds(unit(), "damaged".into()),
                     Event::StoodStill(unit()),
                     Event::Ended(unit(), Ended::Status(0)),
                     Event::Ended(unit(), Ended::Signal(9)),

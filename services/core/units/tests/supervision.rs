@@ -177,6 +177,44 @@ fn losing_the_log_freezes_at_once_and_its_return_thaws() {
     assert!(reason.contains("evidence"), "{reason}");
 }
 
+/// One event and what follows from it on a machine where every start and every end works at once.
+fn all_works(graph: &mut Graph, event: Event, now: u64) -> Vec<Effect> {
+    let mut events = std::collections::VecDeque::from([event]);
+    let mut all = Vec::new();
+    while let Some(event) = events.pop_front() {
+        for effect in graph.step(event, now) {
+            match &effect {
+                Effect::Spawn(unit) => events.extend([Event::Started(unit.clone(), 7), Event::Ready(unit.clone())]),
+                Effect::Terminate(unit) => events.push_back(Event::Ended(unit.clone(), Ended::Status(0))),
+                _ => {}
+            }
+            all.push(effect);
+        }
+    }
+    all
+}
+
+#[test]
+fn a_log_that_waits_for_a_person_is_not_killed_and_nothing_is_done() {
+    let mut graph = Graph::new(Mode::Live, machine()).expect("they fit");
+    let effects = graph.step(Event::Begin, 1000);
+    assert!(effects.contains(&Effect::Spawn(name("evidence"))), "{effects:?}");
+    all_works(&mut graph, Event::Started(name("terminal"), 6), 1000);
+    all_works(&mut graph, Event::Started(name("evidence"), 7), 1000);
+    all_works(&mut graph, Event::Holds(name("evidence"), "old data; start recovery".into()), 1000);
+    let effects = all_works(&mut graph, Event::Ready(name("evidence")), 1000);
+    assert!(effects.contains(&Effect::Spawn(name("runtime"))), "what requires it starts: {effects:?}");
+    assert!(!effects.contains(&Effect::SystemReady), "{effects:?}");
+    for minute in 1..10 {
+        let effects = all_works(&mut graph, Event::Tick, 1000 + minute * 60_000);
+        assert_eq!(effects, [], "it is left alone");
+        assert_eq!(graph.frozen(), Some("evidence: old data; start recovery"));
+    }
+    let effects = all_works(&mut graph, Event::Restart(name("evidence")), 1_000_000);
+    assert_eq!(graph.frozen(), None, "its next start takes it back");
+    assert!(effects.contains(&Effect::SystemReady), "{effects:?}");
+}
+
 #[test]
 fn restarts_wait_longer_each_time_and_stay_within_the_budget() {
     let lines = "[restart]\npolicy = \"on-failure\"\nbudget = 3\nbackoff-ms = 100";

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// How the log stands to the most it may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoomState {
     /// There is enough.
@@ -12,6 +12,8 @@ pub enum RoomState {
     NearEnd,
     /// Nothing new may begin.
     Full,
+    /// There may be enough, and nothing is taken: why, and what to do.
+    ReadOnly(String),
 }
 
 /// The answer to the question for room.

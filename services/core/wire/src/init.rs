@@ -320,8 +320,8 @@ pub struct Event {
     pub at_ms: u64,
     /// The unit, or `init` for the machine itself.
     pub unit: String,
-    /// One word: `asked`, `started`, `ready`, `exited`, `stopped`, `failed`, `frozen`, `thawed`, `boot`,
-    /// `shutdown`, `spent`, `shed`.
+    /// One word: `asked`, `started`, `ready`, `exited`, `stopped`, `failed`, `holds-actions`, `frozen`,
+    /// `thawed`, `boot`, `shutdown`, `spent`, `shed`.
     pub what: String,
     /// The rest, for people.
     pub detail: String,

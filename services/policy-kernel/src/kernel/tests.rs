@@ -26,6 +26,8 @@ struct Kept {
     records: Vec<(String, Value)>,
     /// The kinds that it refuses.
     refused: Vec<&'static str>,
+    /// Whether it says of itself that it takes nothing.
+    read_only: bool,
 }
 
 impl Log {
@@ -55,6 +57,11 @@ impl Log {
         }
         log.records.push((kind.into(), serde_json::from_str(payload).expect("JSON")));
         Ok(log.records.len() as u64 - 1)
+    }
+
+    fn room(&self) -> String {
+        let state = if self.kept().read_only { json!({"read-only": "old data"}) } else { json!("full") };
+        json!({"state": state, "used": 1, "limit": 2}).to_string()
     }
 }
 
@@ -91,6 +98,13 @@ impl Machine {
         let login = Login::new(folder.path().join("operators.json"));
         let kernel = Kernel::new(policy, approvals, Evidence::over(&near).await, login, boot.into());
         Self { kernel: Arc::new(kernel), log, folder, _log_end: log_end }
+    }
+
+    /// A person who can log in.
+    fn has_ada(&self) {
+        let argon2id = operators::hash("correct horse", &[1; 16]).expect("hashed");
+        let list = Operators::new(vec![Operator { name: "ada".parse().expect("a name"), uid: 1001, argon2id }]);
+        std::fs::write(self.folder.path().join("operators.json"), list.expect("a list").to_json()).expect("written");
     }
 
     async fn asked(&self, subject: &Peer, number: u64, action_type: &str, parameters: Value) -> Decision {
@@ -258,9 +272,7 @@ async fn an_agent_that_tries_to_approve_is_refused_and_recorded() {
 #[tokio::test]
 async fn a_session_with_a_pass_phrase_proves_it_again_to_approve() {
     let machine = Machine::start().await;
-    let argon2id = operators::hash("correct horse", &[1; 16]).expect("hashed");
-    let list = Operators::new(vec![Operator { name: "ada".parse().expect("a name"), uid: 1001, argon2id }]);
-    std::fs::write(machine.folder.path().join("operators.json"), list.expect("a list").to_json()).expect("written");
+    machine.has_ada();
 
     let (_, id) = machine.waiting().await;
     assert!(machine.kernel.approve(id.as_str(), &ada(), "").await.is_err());
@@ -277,11 +289,32 @@ async fn a_session_with_a_pass_phrase_proves_it_again_to_approve() {
 #[tokio::test]
 async fn a_login_that_fails_is_recorded_without_what_was_typed() {
     let machine = Machine::start().await;
-    let typed_in_the_wrong_place = machine.kernel.log_in("Correct Horse!", "", "ttyS0").await;
-    assert!(typed_in_the_wrong_place.is_err());
-    let record = machine.log.last();
-    assert_eq!((&record["operator"], &record["result"]), (&Value::Null, &Value::from("refused")));
-    assert!(!record.to_string().contains("Horse"));
+    machine.has_ada();
+    // Also what could be a name: a pass phrase is often a word.
+    for typed_in_the_wrong_place in ["Correct Horse!", "horse"] {
+        machine.kernel.log_in(typed_in_the_wrong_place, "", "ttyS0").await.expect_err("nobody");
+        let record = machine.log.last();
+        assert_eq!((&record["operator"], &record["result"]), (&Value::Null, &Value::from("refused")));
+        assert!(!record.to_string().to_lowercase().contains("horse"), "{record}");
+    }
+    machine.kernel.log_in("ada", "horse", "ttyS0").await.expect_err("not the phrase");
+    assert_eq!(machine.log.last(), json!({"operator": "ada", "for": "session", "terminal": "ttyS0", "result": "refused"}));
     let error = machine.kernel.log_in("ada", "x", "../mem").await.expect_err("no terminal");
     assert!(matches!(error, KernelError::Input { .. }), "{error}");
+}
+
+/// A log that is full or gone lets nobody in unseen. One that says itself that it takes nothing lets a person look.
+#[tokio::test]
+async fn without_a_record_a_person_gets_in_only_to_a_log_that_is_read_only() {
+    let machine = Machine::start().await;
+    machine.has_ada();
+    machine.log.refuse(&["login"]);
+    let error = machine.kernel.log_in("ada", "correct horse", "ttyS0").await.expect_err("no record");
+    assert!(matches!(error, KernelError::Evidence(_)), "{error}");
+    machine.log.kept().read_only = true;
+    let error = machine.kernel.log_in("ada", "wrong horse", "ttyS0").await.expect_err("not the phrase");
+    assert!(matches!(error, KernelError::Login(_)), "{error}");
+    // The next step is PID 1's, which is not there.
+    let error = machine.kernel.log_in("ada", "correct horse", "ttyS0").await.expect_err("no PID 1");
+    assert!(matches!(error, KernelError::Session(_)), "{error}");
 }
