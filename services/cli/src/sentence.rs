@@ -46,11 +46,27 @@ pub(crate) fn sentence(record: &Record) -> String {
         Kind::Login => format!("{}: {}", field("operator"), field("result")),
         Kind::Restored => restored(record),
         Kind::Workflow => workflow(record),
-        Kind::Boot | Kind::Repair | Kind::Pruned | Kind::Probe | Kind::Session => {
+        Kind::Session => session(record),
+        Kind::Boot | Kind::Repair | Kind::Pruned | Kind::Probe => {
             Value::Object(record.payload.clone()).to_string()
         }
     };
     harmless(&said)
+}
+
+/// Who came or left, and where.
+fn session(record: &Record) -> String {
+    let field = |name: &str| text(record.payload.get(name));
+    let (who, terminal) = (subject_of(record, "subject"), field("terminal"));
+    match field("what").as_str() {
+        "began" => match record.payload.get("subject").and_then(|peer| peer.get("strength")).and_then(Value::as_str) {
+            Some("pass-phrase") => format!("{who} logged in on {terminal} with a pass phrase"),
+            _ => format!("{who} is at {terminal}"),
+        },
+        "logged-out" => format!("{who} left {terminal}"),
+        "expired" => format!("{who} was logged out of {terminal}: nobody typed anything"),
+        what => format!("the session of {who} on {terminal} {what}: {}", field("how")),
+    }
 }
 
 /// Which log goes on in place of which.
@@ -162,6 +178,17 @@ pub(crate) mod tests {
             Kind::Denial,
             json!({"blocker": "audit", "what": "by-kernel", "count": 7}),
             "7 refusals of the kernel are not recorded: lost by-kernel",
+        );
+        let ada = json!({"kind": "operator", "name": "ada", "strength": "pass-phrase"});
+        check(
+            Kind::Session,
+            json!({"subject": ada, "terminal": "ttyS0", "what": "began"}),
+            "operator:ada logged in on ttyS0 with a pass phrase",
+        );
+        check(
+            Kind::Session,
+            json!({"subject": ada, "terminal": "ttyS0", "what": "ended", "how": "killed by signal 9"}),
+            "the session of operator:ada on ttyS0 ended: killed by signal 9",
         );
         check(Kind::UnitEvent, json!({"unit": "network", "what": "ready", "detail": ""}), "network ready");
         check(Kind::Outcome, json!({"held": false, "text": "it is not there"}), "NOT as promised: it is not there");

@@ -15,18 +15,22 @@ mod session;
 
 use std::process::ExitCode;
 
+use aios_wire::init::SESSION_EXPIRED;
+use session::Over;
+
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let ended = match (args.next().as_deref(), args.next(), args.next()) {
         (None, ..) => session::run(),
-        (Some("--login"), Some(terminal), None) => login::run(&terminal),
+        (Some("--login"), Some(terminal), None) => login::run(&terminal).map(|()| Over::Left),
         _ => {
             eprintln!("usage: console | console --login TERMINAL; PID 1 starts this program");
             return ExitCode::from(2);
         }
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Over::Left) => ExitCode::SUCCESS,
+        Ok(Over::Expired) => ExitCode::from(SESSION_EXPIRED),
         Err(error) => {
             eprintln!("the console ends: {}", aios_daemon::error_chain(&error));
             ExitCode::FAILURE

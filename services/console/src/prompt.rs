@@ -4,7 +4,10 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::Range;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
@@ -31,6 +34,8 @@ pub(crate) enum Asked {
     GivenUp,
     /// The terminal closed, or Ctrl-D on an empty line.
     End,
+    /// Nothing was typed for too long.
+    Expired,
 }
 
 /// Asks for lines, and remembers them for the person.
@@ -40,9 +45,15 @@ pub(crate) struct Prompt {
     decoder: Decoder,
     /// Typed ahead.
     keys: VecDeque<Key>,
+    /// How long it waits for a key; for ever without.
+    patience: Option<Duration>,
 }
 
 impl Prompt {
+    pub(crate) fn new(patience: Option<Duration>) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
     pub(crate) fn ask(&mut self) -> io::Result<Asked> {
         marks::prompt(PROMPT)?;
         if !io::stdin().is_terminal() {
@@ -52,6 +63,15 @@ impl Prompt {
         let _raw = Raw::begin()?;
         loop {
             let Some(key) = self.keys.pop_front() else {
+                match typed(&io::stdin(), self.patience) {
+                    Ok(Typed::Something) => {}
+                    Ok(Typed::Nothing) => {
+                        show("\n")?;
+                        return Ok(Asked::Expired);
+                    }
+                    Err(Errno::INTR) => continue,
+                    Err(error) => return Err(error.into()),
+                }
                 let mut bytes = [0; 256];
                 match rustix::io::read(io::stdin(), &mut bytes) {
                     Ok(0) => return Ok(Asked::End),
@@ -117,6 +137,23 @@ impl Prompt {
                 self.draw()
             }
         }
+    }
+}
+
+/// Whether somebody is there.
+#[derive(Debug, PartialEq, Eq)]
+enum Typed {
+    Something,
+    Nothing,
+}
+
+/// Waits until something can be read, or the other end is gone, which is read as the end.
+fn typed(from: &impl AsFd, patience: Option<Duration>) -> Result<Typed, Errno> {
+    // A time that is too long for the kernel is for ever.
+    let limit = patience.and_then(|patience| Timespec::try_from(patience).ok());
+    match poll(&mut [PollFd::new(from, PollFlags::IN)], limit.as_ref())? {
+        0 => Ok(Typed::Nothing),
+        _ => Ok(Typed::Something),
     }
 }
 
@@ -190,6 +227,16 @@ mod tests {
         assert_eq!(shown("status", 6, 20), ("status".into(), 6));
         assert_eq!(shown("0123456789", 10, 8), ("3456789".into(), 7));
         assert_eq!(shown("0123456789", 2, 8), ("0123456".into(), 2));
+    }
+
+    #[test]
+    fn a_session_ends_when_nobody_types() {
+        let (keys, mut keyboard) = io::pipe().expect("a pipe");
+        let patience = Some(Duration::from_millis(20));
+        assert_eq!(typed(&keys, patience), Ok(Typed::Nothing));
+        keyboard.write_all(b"s").expect("typed");
+        assert_eq!(typed(&keys, patience), Ok(Typed::Something));
+        assert_eq!(typed(&keys, None), Ok(Typed::Something));
     }
 
     #[test]

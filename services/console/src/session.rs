@@ -4,6 +4,7 @@ use std::io;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use aios_wire::init::{Afterwards, Origin, Reply, Request, SigningKeys};
 
@@ -30,17 +31,32 @@ enum Asked {
     Run(Vec<String>),
 }
 
-/// Reads lines until the terminal closes or the person leaves.
-pub(crate) fn run() -> io::Result<()> {
+/// After so long without a key, whoever logged in is not there any more. What runs is not disturbed: only a prompt waits.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// Why a session is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// The terminal closed or the person left.
+    Left,
+    /// Nobody was there any more.
+    Expired,
+}
+
+/// Reads lines until the terminal closes, the person leaves, or seems to have.
+pub(crate) fn run() -> io::Result<Over> {
     // A handler instead of ignoring: programs started from here get their usual Ctrl-C back, and the console stays.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))?;
-    greet();
-    let mut prompt = Prompt::default();
+    let mut prompt = Prompt::new(greet());
     loop {
         let text = match prompt.ask() {
             Ok(prompt::Asked::Line(text)) => text,
             Ok(prompt::Asked::GivenUp) => continue,
-            Ok(prompt::Asked::End) => return Ok(()),
+            Ok(prompt::Asked::End) => return Ok(Over::Left),
+            Ok(prompt::Asked::Expired) => {
+                println!("nobody has typed anything for {} minutes: logged out", PATIENCE.as_secs() / 60);
+                return Ok(Over::Expired);
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 eprintln!("the line is not UTF-8 text; nothing was run");
                 marks::command_ended(WRONG_USAGE)?;
@@ -56,7 +72,7 @@ pub(crate) fn run() -> io::Result<()> {
             }
             Ok(words) => match asked(words) {
                 Asked::Nothing => 0,
-                Asked::Leave => return marks::command_ended(0),
+                Asked::Leave => return marks::command_ended(0).map(|()| Over::Left),
                 Asked::End(then) => end(then),
                 Asked::Run(words) => run_program(&words),
             },
@@ -81,17 +97,22 @@ fn asked(mut words: Vec<String>) -> Asked {
     }
 }
 
-fn greet() {
+/// Says where one is; gives how long nobody may be here.
+fn greet() -> Option<Duration> {
+    let mut patience = None;
     if let Ok(Reply::Status(system)) = aios_daemon::init::ask(&Request::Status) {
         println!("AIOS {}", system.version);
         if system.keys == SigningKeys::Development {
             println!("It is signed with development keys: for trying out, and for nothing that matters.");
         }
+        // Only where somebody logged in can a session end that the next one does not open again.
+        patience = matches!(system.origin, Origin::Disk { .. }).then_some(PATIENCE);
         if system.origin == Origin::Live {
             println!("This is the live system: nothing is kept, and being here is all the proof of who you are.");
         }
     }
     println!("'help' lists the commands, Tab completes; 'exit', 'reboot' and 'poweroff' work at any time.");
+    patience
 }
 
 fn end(then: Afterwards) -> u8 {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use aios_wire::init::{Event, Reply};
+use aios_wire::init::{Event, Reply, Session};
 
 /// So many are kept; who comes later is told how many are gone.
 const KEPT: usize = 1024;
@@ -24,7 +24,16 @@ impl Ring {
             self.events.pop_front();
         }
         let detail = detail.chars().take(500).collect();
-        self.events.push_back(Event { number: self.last, at_ms, unit: unit.into(), what: what.into(), detail });
+        let (unit, what) = (unit.to_owned(), what.to_owned());
+        self.events.push_back(Event { number: self.last, at_ms, unit, what, detail, session: None });
+    }
+
+    /// Adds what became of an operator's session, and how if there is more to say.
+    pub(crate) fn push_session(&mut self, at_ms: u64, unit: &str, session: Session, how: String) {
+        self.push(at_ms, unit, "session", how);
+        if let Some(event) = self.events.back_mut() {
+            event.session = Some(session);
+        }
     }
 
     /// The events after `after`, from the oldest that is kept.

@@ -76,6 +76,8 @@ struct Process {
     running: Running,
     /// Whether it has executed its program; none: not known yet.
     report: Option<Result<(), String>>,
+    /// Whose session it is, and on which terminal.
+    session: Option<(Peer, String)>,
 }
 
 /// Logins whose sessions are to be started when the login program has ended.
@@ -338,12 +340,16 @@ impl Supervisor {
         };
         let cgroup = cgroups::make(branch, &cgroup, &unit.resources).map_err(at("make the cgroup", &cgroup))?;
         let id = cgroup.id;
+        let session = match &peer {
+            Peer::Operator { .. } => Some((peer.clone(), unit.terminal.clone().unwrap_or_default())),
+            Peer::Service { .. } | Peer::Agent { .. } => None,
+        };
         // Before the program runs: its first question may be who it is.
         self.owners.set(id, peer);
         let output = self.outputs.of(name);
         match self.starter.start(unit, cgroup, output, &self.refusals) {
             Ok(running) => {
-                self.processes.insert(name.clone(), Process { running, report: None });
+                self.processes.insert(name.clone(), Process { running, report: None, session });
                 Ok(())
             }
             Err(failure) => {

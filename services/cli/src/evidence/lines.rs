@@ -33,6 +33,10 @@ pub(crate) fn tone(record: &Record) -> Tone {
             Some("frozen") => Tone::Waits,
             _ => Tone::Plain,
         },
+        Kind::Session => match field("what") {
+            Some("ended" | "expired") => Tone::Waits,
+            _ => Tone::Plain,
+        },
         _ => match record.outcome() {
             Some("allowed" | "held" | "succeeded" | "contained" | "accepted" | "passed") => Tone::Good,
             Some("needs-approval" | "waiting" | "cancelled" | "rolled-back") => Tone::Waits,

@@ -134,8 +134,10 @@ kinds! {
     ];
     /// What a probe tried and whether it was stopped.
     Probe = "probe", 1004, Forever, ["contained": Flag, "attempts": Json];
-    /// A session of an operator or an agent began or ended.
-    Session = "session", 1005, Forever, ["subject": Subject, "what": Text, "terminal": Text];
+    /// A session of an operator began, or ended, and how. Written by the log from PID 1's events.
+    Session = "session", 1005, Forever, [
+        "number": Whole, "at_ms": Whole, "subject": Subject, "terminal": Text, "what": Text, "how": Text,
+    ];
 }
 
 impl fmt::Display for Kind {

@@ -321,8 +321,52 @@ pub struct Event {
     /// The unit, or `init` for the machine itself.
     pub unit: String,
     /// One word: `asked`, `started`, `ready`, `exited`, `stopped`, `failed`, `holds-actions`, `frozen`,
-    /// `thawed`, `boot`, `shutdown`, `spent`, `shed`.
+    /// `thawed`, `boot`, `shutdown`, `spent`, `shed`, `session`.
     pub what: String,
     /// The rest, for people.
     pub detail: String,
+    /// The operator's session that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
+}
+
+/// The status with which a session ends that nobody used for too long.
+pub const SESSION_EXPIRED: u8 = 75;
+
+/// An operator's session on a terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// Whose it is, and what its beginning proved.
+    pub operator: Peer,
+    /// Where.
+    pub terminal: String,
+    /// What became of it.
+    pub change: SessionChange,
+}
+
+/// What became of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionChange {
+    /// It began.
+    Began,
+    /// The person left.
+    LoggedOut,
+    /// Nobody used it for too long.
+    Expired,
+    /// It was ended, or its program failed.
+    Ended,
+}
+
+impl SessionChange {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Began => "began",
+            Self::LoggedOut => "logged-out",
+            Self::Expired => "expired",
+            Self::Ended => "ended",
+        }
+    }
 }

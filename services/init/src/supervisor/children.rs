@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use aios_identity::Peer;
 use aios_ids::UnitName;
 use aios_linux::signals;
 use aios_linux::spawn::read_report;
 use aios_units::unit::Kind;
 use aios_units::{Ended, Event, What};
-use aios_wire::init::Afterwards;
+use aios_wire::init::{Afterwards, SESSION_EXPIRED, Session, SessionChange};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitOptions, wait};
 
@@ -42,8 +43,19 @@ impl Supervisor {
             }
         }
         for event in events {
+            if let Event::Started(name, _) = &event
+                && let Some(Process { session: Some(session), .. }) = self.processes.get(name)
+            {
+                self.tell_of_session(&name.clone(), session.clone(), SessionChange::Began, String::new());
+            }
             self.happened(event);
         }
+    }
+
+    /// What became of an operator's session: the evidence log makes a record of it.
+    fn tell_of_session(&mut self, unit: &UnitName, session: (Peer, String), change: SessionChange, how: String) {
+        let (operator, terminal) = session;
+        self.ring.push_session(now_ms(), unit.as_str(), Session { operator, terminal, change }, how);
     }
 
     pub(super) fn read_signals(&mut self) {
@@ -81,11 +93,21 @@ impl Supervisor {
         if process.report.is_none()
             && let Some(event) = process.take_report(&name)
         {
+            if let Some(session) = process.session.clone() {
+                self.tell_of_session(&name, session, SessionChange::Began, String::new());
+            }
             self.happened(event);
         }
-        let event = match process.report {
-            Some(Err(why)) => Event::NotStarted(name.clone(), why),
-            _ => Event::Ended(name.clone(), ended),
+        let event = match (process.report, process.session) {
+            (Some(Err(why)), _) => Event::NotStarted(name.clone(), why),
+            (_, None) => Event::Ended(name.clone(), ended),
+            (_, Some(session)) => {
+                let (change, how) = end_of_session(ended);
+                self.tell_of_session(&name, session, change, how);
+                // A person who went away without a word left all the same.
+                let ended = if change == SessionChange::Expired { Ended::Status(0) } else { ended };
+                Event::Ended(name.clone(), ended)
+            }
         };
         let leaving = Leaving { name, cgroup: process.running.cgroup, event, until: now_ms() + GOING_MS };
         self.leaving.push(leaving);
@@ -121,6 +143,15 @@ impl Supervisor {
     }
 }
 
+/// What the end of a session's program says about the session.
+fn end_of_session(ended: Ended) -> (SessionChange, String) {
+    match ended {
+        Ended::Status(0) => (SessionChange::LoggedOut, String::new()),
+        Ended::Status(status) if status == i32::from(SESSION_EXPIRED) => (SessionChange::Expired, String::new()),
+        other => (SessionChange::Ended, other.to_string()),
+    }
+}
+
 impl Process {
     /// Reads how its start went. An event for a program that runs; a failure is told when the process is reaped.
     fn take_report(&mut self, name: &UnitName) -> Option<Event> {
@@ -130,5 +161,19 @@ impl Process {
         let started = report.is_ok();
         self.report = Some(report);
         started.then(|| Event::Started(name.clone(), self.running.child.pid.as_raw_nonzero().get().unsigned_abs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_session_says_who_ended_it() {
+        let change = |ended| end_of_session(ended).0;
+        assert_eq!(change(Ended::Status(0)), SessionChange::LoggedOut);
+        assert_eq!(change(Ended::Status(i32::from(SESSION_EXPIRED))), SessionChange::Expired);
+        let (change, how) = end_of_session(Ended::Signal(9));
+        assert_eq!((change, how.as_str()), (SessionChange::Ended, "killed by signal 9"));
     }
 }
