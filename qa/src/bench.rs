@@ -6,6 +6,7 @@
 mod boot;
 mod build;
 mod evidence;
+mod journald;
 mod kernel;
 mod launch;
 mod others;

@@ -74,6 +74,7 @@ const PACKAGES: &[(Need, &str, &str)] = &[
     (Need::Machine, "nft", "nftables"),
     (Need::Machine, "ping", "iputils-ping"),
     (Need::Bench, "mmdebstrap", "mmdebstrap"),
+    (Need::Bench, "/lib/systemd/systemd-journald", "systemd"),
 ];
 
 /// A program that is of use from some version on, how it says its version, that version, and its package.

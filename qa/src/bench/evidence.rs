@@ -1,11 +1,11 @@
-//! What the evidence log costs on this host's disk, beside the disk itself, its transport, and SQLite.
+//! What the evidence log costs on this host's disk, beside the disk itself, its transport, SQLite and systemd's journal.
 //!
 //! The log is the service's own code in a process without PID 1 (`evidence-figures`); everything runs in one folder.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use super::{Peer, Row};
+use super::{Peer, Row, journald};
 use crate::scenario::{Failure, Stage, ensure};
 
 /// The size of the large log. Ten million are promised; `AIOS_BENCH_ENTRIES` asks for them.
@@ -49,12 +49,14 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
     let mut python = Command::new("python3");
     let sqlite = output(python.args(["-c", SQLITE]).arg(&folder).arg(bytes.to_string().as_str()))?;
     let sqlite: f64 = sqlite.trim().parse().map_err(|_| Failure::broken(format!("sqlite printed {sqlite}")))?;
+    let journald = journald::rates(&folder, bytes)?;
     std::fs::remove_dir_all(&folder).map_err(Failure::file("remove", &folder))?;
 
     let each = |rate: f64| 1e6 / rate;
     let row = |name, value, unit, peer, limit| Row { name, value, unit, peer, limit };
     let sync = figure("fdatasync-us")?;
     let echo = each(figure("socket-echo-per-second")?);
+    let synced_echo = each(figure("socket-synced-echo-per-second")?);
     let per_million = 1e6 / figure("verify-per-second")?;
     Ok(vec![
         row(
@@ -72,11 +74,18 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
             Some(each(sqlite) / 5.0),
         ),
         row(
+            "evidence: the same",
+            each(figure("producers-single-per-second")?),
+            "us",
+            peer("journald, each message synced", each(journald.synced)),
+            Some(each(journald.synced)),
+        ),
+        row(
             "evidence: a record of 64 batching producers",
             each(figure("producers-batched-per-second")?),
             "us",
-            None,
-            Some(20.0),
+            peer("journald, one sync after all", each(journald.together)),
+            Some(each(journald.together).min(20.0)),
         ),
         row("evidence: wait of single producers, p99", figure("producers-single-p99-ms")?, "ms", None, None),
         row("evidence: wait at half of their load, p99", figure("half-load-p99-ms")?, "ms", None, Some(15.0)),
@@ -85,15 +94,23 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
             "evidence: single over the socket",
             each(figure("socket-single-per-second")?),
             "us",
-            peer("echo", echo),
-            Some(echo / 0.7),
+            peer("echo that waits for a sync", synced_echo),
+            Some(synced_echo / 0.7),
+        ),
+        row(
+            "evidence: the same, 1024 callers",
+            each(figure("socket-single-of-many-callers-per-second")?),
+            "us",
+            peer("echo that keeps nothing", echo),
+            None,
         ),
         row("evidence: inclusion proof", figure("proof-us")?, "us", None, Some(200.0)),
         row("evidence: indexed question", figure("indexed-query-ms")?, "ms", None, Some(10.0)),
         row("evidence: the slowest of them", figure("indexed-query-slowest-ms")?, "ms", None, Some(10.0)),
         row("evidence: checking a million records", per_million, "s", None, Some(3.0)),
         row("evidence: start after a crash", figure("start-after-a-crash-ms")?, "ms", None, Some(1000.0)),
-        row("evidence: memory, all of the above", figure("memory-mib")?, "MiB", None, Some(48.0)),
+        row("evidence: memory with a large log", figure("memory-large-mib")?, "MiB", None, Some(48.0)),
+        row("evidence: memory with 64 producers in it", figure("memory-many-mib")?, "MiB", None, None),
     ])
 }
 
@@ -101,7 +118,7 @@ fn peer(name: &'static str, value: f64) -> Option<Peer> {
     Some(Peer { name, value })
 }
 
-fn output(command: &mut Command) -> Result<String, Failure> {
+pub(super) fn output(command: &mut Command) -> Result<String, Failure> {
     let ran = command.output().map_err(|error| Failure::broken(format!("cannot start {command:?}: {error}")))?;
     let complaint = String::from_utf8_lossy(&ran.stderr);
     ensure!(ran.status.success(), "{command:?} ended with {}: {complaint}", ran.status);

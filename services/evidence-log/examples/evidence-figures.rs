@@ -1,5 +1,6 @@
 //! Measures the log beside what its disk and its transport can do, for `cargo xtask bench evidence`: prints a line
-//! `name value` for each figure. Arguments: a folder on the disk to measure, and how many entries the large log gets.
+//! `name value` for each figure. Arguments: a folder on the disk to measure, and how many entries the large log gets. Each part
+//! is a process of its own, so that the memory of one is not counted for another; a third argument names the part.
 
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -11,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use aios_evidence::{Filter, Kind};
 use evidence_log::{Appends, Draft, Log, Stamp, keep, open, start_writer};
+use tokio::sync::{mpsc, oneshot};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const ROUNDS: usize = 300;
+/// What one append adds to the segment, as the first part measures it.
+const BYTES_OF_ONE: usize = 472;
 const PRODUCERS: usize = 64;
 const FOR: Duration = Duration::from_secs(3);
 
@@ -24,10 +28,27 @@ fn main() -> Outcome<()> {
     let entries: u64 = args.next().ok_or("say how many entries")?.parse()?;
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
-    one_caller(folder)?;
-    many_producers(folder)?;
-    over_the_socket(folder)?;
-    large(folder, entries)
+    let Some(part) = args.next() else { return parts(folder, entries) };
+    match part.as_str() {
+        "one" => one_caller(folder)?,
+        "many" => many_producers(folder)?,
+        "socket" => over_the_socket(folder)?,
+        "large" => large(folder, entries)?,
+        _ => return Err(format!("{part} is no part").into()),
+    }
+    figure(&format!("memory-{part}-mib"), memory()?);
+    Ok(())
+}
+
+fn parts(folder: &Path, entries: u64) -> Outcome<()> {
+    for part in ["one", "many", "socket", "large"] {
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        let ended = command.arg(folder).arg(entries.to_string()).arg(part).status()?;
+        if !ended.success() {
+            return Err(format!("the part {part} ended with {ended}").into());
+        }
+    }
+    Ok(())
 }
 
 fn figure(name: &str, value: f64) {
@@ -166,12 +187,47 @@ fn produce(
 struct Calls {
     log: Arc<Log>,
     appends: Appends,
+    synced: mpsc::UnboundedSender<oneshot::Sender<()>>,
+}
+
+/// What stands in place of the log for an echo that is as durable: writes the bytes of a record for each caller that waits,
+/// syncs once, and answers all. It waits for callers to come back as the log does, so what is left is the log's own work.
+fn sync_for_callers(mut file: std::fs::File, bytes: &[u8], mut waiting: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+    let (mut last, mut took) = (0, Duration::ZERO);
+    while let Some(first) = waiting.blocking_recv() {
+        let (begun, mut callers) = (Instant::now(), vec![first]);
+        loop {
+            match waiting.try_recv() {
+                Ok(caller) => callers.push(caller),
+                Err(_) if callers.len() < last && begun.elapsed() < took / 4 => {
+                    std::thread::sleep(Duration::from_micros(20))
+                }
+                Err(_) => break,
+            }
+        }
+        let begun = Instant::now();
+        if file.write_all(&bytes.repeat(callers.len())).and_then(|()| file.sync_data()).is_err() {
+            return;
+        }
+        (last, took) = (callers.len(), begun.elapsed().min(Duration::from_millis(4)));
+        for caller in callers {
+            let _ = caller.send(());
+        }
+    }
 }
 
 #[zbus::interface(name = "org.aios.Figures1")]
 impl Calls {
     fn echo(&self, kind: &str, action: &str, payload: &str) -> u64 {
         (kind.len() + action.len() + payload.len()) as u64
+    }
+
+    async fn synced_echo(&self, kind: &str, action: &str, payload: &str) -> zbus::fdo::Result<u64> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || zbus::fdo::Error::Failed("the file cannot be written".into());
+        self.synced.send(answer).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?;
+        Ok(self.echo(kind, action, payload))
     }
 
     async fn append(&self, kind: &str, action: &str, payload: &str) -> zbus::fdo::Result<u64> {
@@ -194,6 +250,7 @@ impl Calls {
 #[zbus::proxy(interface = "org.aios.Figures1", default_path = "/figures", default_service = "org.aios.Figures1")]
 trait Figures {
     fn echo(&self, kind: &str, action: &str, payload: &str) -> zbus::Result<u64>;
+    fn synced_echo(&self, kind: &str, action: &str, payload: &str) -> zbus::Result<u64>;
     fn append(&self, kind: &str, action: &str, payload: &str) -> zbus::Result<u64>;
     fn append_all(&self, records: &[(&str, &str, &str)]) -> zbus::Result<Vec<u64>>;
 }
@@ -203,17 +260,24 @@ fn over_the_socket(folder: &Path) -> Outcome<()> {
     keep(&log, evidence_log::Read::Whole, "b")?;
     let appends = start_writer(Arc::clone(&log), "b".into())?;
     let (near, far) = std::os::unix::net::UnixStream::pair()?;
+    let (synced, waiting) = mpsc::unbounded_channel();
+    let file = OpenOptions::new().create(true).append(true).open(folder.join("synced"))?;
+    std::thread::spawn(move || sync_for_callers(file, &[b'x'; BYTES_OF_ONE], waiting));
     // As in the service: one thread on each side of the socket.
-    std::thread::spawn(move || serve(far, Calls { log, appends }));
+    std::thread::spawn(move || serve(far, Calls { log, appends, synced }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let connection = zbus::connection::Builder::unix_stream(near).p2p().build().await?;
         let calls = FiguresProxy::new(&connection).await?;
-        let payload = draft(1).payload;
-        figure("socket-echo-per-second", rate(1, || calls.echo("decision", "act_1", &payload)).await);
-        figure("socket-single-per-second", rate(1, || calls.append("decision", "act_1", &payload)).await);
-        let many: Vec<_> = (0..200).map(|_| ("decision", "act_1", payload.as_str())).collect();
-        figure("socket-batched-per-second", rate(200, || calls.append_all(&many)).await);
+        for (name, call, callers) in [
+            ("echo", Call::Echo, PRODUCERS),
+            ("synced-echo", Call::SyncedEcho, PRODUCERS),
+            ("single", Call::Append, PRODUCERS),
+            ("single-of-many-callers", Call::Append, 16 * PRODUCERS),
+            ("batched", Call::AppendAll, PRODUCERS),
+        ] {
+            figure(&format!("socket-{name}-per-second"), rate(&calls, call, callers).await?);
+        }
         Ok(())
     })
 }
@@ -231,47 +295,45 @@ fn serve(stream: std::os::unix::net::UnixStream, calls: Calls) {
     });
 }
 
-/// How many records a second 64 callers on one connection get through.
-async fn rate<T, F: Future<Output = zbus::Result<T>>>(records: u32, call: impl Fn() -> F) -> f64 {
-    let begun = Instant::now();
-    let caller = async || {
-        let mut count = 0;
-        while begun.elapsed() < FOR {
-            match call().await {
-                Ok(_) => count += 1,
-                Err(error) => {
-                    eprintln!("a call failed: {error}");
-                    break;
-                }
-            }
-        }
-        count
-    };
-    let mut callers = Vec::new();
-    for _ in 0..PRODUCERS {
-        callers.push(Box::pin(caller()));
-    }
-    let counts = join(callers).await;
-    f64::from(counts.into_iter().sum::<u32>() * records) / begun.elapsed().as_secs_f64()
+/// What is called.
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    Echo,
+    SyncedEcho,
+    Append,
+    AppendAll,
 }
 
-/// All of these at once on this thread.
-async fn join<F: Future<Output = u32> + Unpin>(mut futures: Vec<F>) -> Vec<u32> {
-    let mut results = vec![None; futures.len()];
-    std::future::poll_fn(move |context| {
-        for (future, result) in futures.iter_mut().zip(&mut results) {
-            if result.is_none()
-                && let std::task::Poll::Ready(value) = std::pin::Pin::new(future).poll(context)
-            {
-                *result = Some(value);
+/// So many records one batched call carries.
+const BATCH: usize = 200;
+
+/// How many records a second so many callers on one connection get through.
+async fn rate(calls: &FiguresProxy<'static>, call: Call, callers: usize) -> Outcome<f64> {
+    let begun = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..callers {
+        let calls = calls.clone();
+        tasks.spawn(async move {
+            let payload = draft(1).payload;
+            let (kind, action) = ("decision", "act_1");
+            let many = vec![(kind, action, payload.as_str()); BATCH];
+            let mut count = 0;
+            while begun.elapsed() < FOR {
+                count += match call {
+                    Call::Echo => calls.echo(kind, action, &payload).await.map(|_| 1)?,
+                    Call::SyncedEcho => calls.synced_echo(kind, action, &payload).await.map(|_| 1)?,
+                    Call::Append => calls.append(kind, action, &payload).await.map(|_| 1)?,
+                    Call::AppendAll => calls.append_all(&many).await.map(|indices| indices.len())?,
+                };
             }
-        }
-        match results.iter().copied().collect::<Option<Vec<u32>>>() {
-            Some(all) => std::task::Poll::Ready(all),
-            None => std::task::Poll::Pending,
-        }
-    })
-    .await
+            Ok::<_, zbus::Error>(count)
+        });
+    }
+    let mut all = 0;
+    while let Some(counted) = tasks.join_next().await {
+        all += counted??;
+    }
+    Ok(all as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// A log with many entries: what it costs to start, to prove, to ask, to check.
@@ -339,7 +401,6 @@ fn large(folder: &Path, entries: u64) -> Outcome<()> {
     let begun = Instant::now();
     log.verify()?;
     figure("verify-per-second", size as f64 / begun.elapsed().as_secs_f64());
-    figure("memory-mib", memory()?);
     Ok(())
 }
 

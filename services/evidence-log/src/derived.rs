@@ -3,6 +3,8 @@
 //!
 //! It is never believed: a hash counts when the path from it leads to the root, and the root is the one that was signed.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -16,6 +18,9 @@ const HASHES: &str = "hashes";
 const PLACES: &str = "places";
 const HASH: u64 = 32;
 const PLACE: u64 = 8;
+
+/// Hashes that lie within so many of each other are read together: a tile of leaves does.
+const NEAR: u64 = 1024;
 
 /// Bytes of derived data for each entry: two hashes and a place.
 pub(crate) const PER_ENTRY: u64 = 2 * HASH + PLACE;
@@ -51,6 +56,48 @@ impl Nodes for Derived {
             }
             Self::Memory { tree, .. } => tree.node(level, place).map_err(io::Error::other),
         }
+    }
+
+    fn row(&self, level: u32, first: u64, count: u64) -> io::Result<Vec<Digest>> {
+        let places = (first..first + count).map(|place| node_position(level, place));
+        let (Some(begin), Some(end)) = (places.clone().next(), places.clone().next_back()) else {
+            return Ok(Vec::new());
+        };
+        match self {
+            // A row of leaves has the nodes above it in between, so all of it is one read instead of hundreds.
+            Self::Files { hashes, .. } if end - begin < NEAR => {
+                let mut bytes = vec![0; ((end - begin + 1) * HASH) as usize];
+                read_exact(hashes.as_ref(), begin * HASH, &mut bytes)?;
+                let found = bytes.as_chunks::<{ HASH as usize }>().0;
+                Ok(places.map(|at| Digest::from_bytes(found[(at - begin) as usize])).collect())
+            }
+            _ => (first..first + count).map(|place| self.node(level, place)).collect(),
+        }
+    }
+}
+
+/// Nodes that are read once and then remembered: records that are given out together share most of their paths.
+pub(crate) struct Remembered<'a> {
+    nodes: &'a Derived,
+    seen: RefCell<HashMap<(u32, u64), Digest>>,
+}
+
+impl<'a> Remembered<'a> {
+    pub(crate) fn of(nodes: &'a Derived) -> Self {
+        Self { nodes, seen: RefCell::default() }
+    }
+}
+
+impl Nodes for Remembered<'_> {
+    type Error = io::Error;
+
+    fn node(&self, level: u32, place: u64) -> io::Result<Digest> {
+        if let Some(hash) = self.seen.borrow().get(&(level, place)) {
+            return Ok(*hash);
+        }
+        let hash = self.nodes.node(level, place)?;
+        self.seen.borrow_mut().insert((level, place), hash);
+        Ok(hash)
     }
 }
 

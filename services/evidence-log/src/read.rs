@@ -9,6 +9,7 @@ use aios_evidence::{
     encode_bundle_entry, inclusion_of, leaf_hash, verify_export, verify_inclusion,
 };
 
+use crate::derived::Remembered;
 use crate::index::BLOCK;
 use crate::log::Log;
 use crate::medium::read_exact;
@@ -65,14 +66,14 @@ pub enum QueryError {
 impl Log {
     /// The line of one record.
     pub fn record_line(&self, index: u64) -> Result<String, QueryError> {
-        self.confirmed(index, self.stored(index)?)
+        self.confirmed(index, self.stored(index)?, &Remembered::of(&self.derived))
     }
 
     /// The line that these bytes of an entry are, once the path from them leads to the root.
-    fn confirmed(&self, index: u64, bytes: Vec<u8>) -> Result<String, QueryError> {
+    fn confirmed(&self, index: u64, bytes: Vec<u8>, nodes: &Remembered<'_>) -> Result<String, QueryError> {
         let failed = |source| QueryError::Read { index, source };
         let edge = self.edge();
-        let path = inclusion_of(&self.derived, index, edge.size()).map_err(failed)?;
+        let path = inclusion_of(nodes, index, edge.size()).map_err(failed)?;
         if verify_inclusion(leaf_hash(&bytes), index, edge.size(), &path, &edge.root()).is_ok() {
             return String::from_utf8(bytes).map_err(|_| QueryError::Changed { index });
         }
@@ -81,7 +82,7 @@ impl Log {
 
     /// The line of an entry that a filter asks for; nothing when it asks for others. An entry that is passed over is
     /// compared with the hash beside the segment only: the path to the root is for what is given out.
-    fn matching(&self, index: u64, filter: &Filter) -> Result<Option<String>, QueryError> {
+    fn matching(&self, index: u64, filter: &Filter, nodes: &Remembered<'_>) -> Result<Option<String>, QueryError> {
         let bytes = self.stored(index)?;
         let kept = self.derived.node(0, index).map_err(|source| QueryError::Read { index, source })?;
         if leaf_hash(&bytes) != kept {
@@ -89,7 +90,7 @@ impl Log {
         }
         let text = str::from_utf8(&bytes).map_err(|_| QueryError::Changed { index })?;
         match filter.matches(text).ok_or(QueryError::Changed { index })? {
-            true => self.confirmed(index, bytes).map(Some),
+            true => self.confirmed(index, bytes, nodes).map(Some),
             false => Ok(None),
         }
     }
@@ -257,8 +258,9 @@ impl<'a> Answer<'a> {
         if self.limit == 0 {
             return Ok(());
         }
+        let nodes = Remembered::of(&log.derived);
         for index in candidates {
-            let line = match log.matching(index, self.filter) {
+            let line = match log.matching(index, self.filter, &nodes) {
                 // Its kind and action went with it, so no question can be about it.
                 Err(QueryError::Pruned { .. }) | Ok(None) => continue,
                 Ok(Some(line)) => line,

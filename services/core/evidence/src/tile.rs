@@ -129,14 +129,8 @@ impl ResourcePath {
         if begin.checked_add(tile.width)? > row {
             return None;
         }
-        let mut bytes = Vec::with_capacity(tile.width as usize * 32);
-        for place in begin..begin + tile.width {
-            match nodes.node(u32::from(level) * 8, place) {
-                Ok(hash) => bytes.extend_from_slice(hash.as_bytes()),
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        Some(Ok(bytes))
+        let hashes = nodes.row(u32::from(level) * 8, begin, tile.width);
+        Some(hashes.map(|hashes| hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()))
     }
 }
 

@@ -56,6 +56,11 @@ pub trait Nodes {
 
     /// The hash at `place` of the complete subtrees that span `1 << level` entries.
     fn node(&self, level: u32, place: u64) -> Result<Digest, Self::Error>;
+
+    /// The hashes of `count` of them that lie side by side.
+    fn row(&self, level: u32, first: u64, count: u64) -> Result<Vec<Digest>, Self::Error> {
+        (first..first + count).map(|place| self.node(level, place)).collect()
+    }
 }
 
 /// The root of the first `size` entries.
