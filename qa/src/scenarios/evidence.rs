@@ -23,7 +23,7 @@ pub(super) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "evidence-power-cut",
-        promise: "power fails while records are written: no record that was answered for is lost, and the log verifies",
+        promise: "who comes and leaves is recorded; power fails while records are written and none that was answered for is lost",
         set: Set::Long,
         boots: 4,
         show: power_cut,
@@ -64,6 +64,7 @@ fn power_cut(stage: &Stage<'_>) -> Result<(), Failure> {
     let disk = installed(stage)?;
     let mut aios = install::start(stage, &disk, "disk")?;
     services::all_ready(&mut aios)?;
+    evidence::comings_and_goings(&mut aios)?;
     for round in 1..=3 {
         evidence::cut_while_writing(&mut aios, round)?;
     }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::{Aios, Status, list, text};
+use super::{Aios, OPERATOR, PASS_PHRASE, Status, list, text};
 use crate::Context;
 use crate::host::iso::flip;
 use crate::host::nix_cache::NixCache;
@@ -33,6 +33,13 @@ pub(crate) fn on_the_machine(aios: &mut Aios) -> Result<(), Failure> {
     ensure!(indexes.len() == 10 && indexes.windows(2).all(|pair| pair[0] + 1 == pair[1]), "not a tail: {indexes:?}");
     let events = aios.json("evidence query --kind unit-event")?;
     ensure!(!list(&events)?.is_empty(), "PID 1's events are not in the log");
+    let sessions = aios.json("evidence query --kind session")?;
+    let began = list(&sessions)?.iter().any(|record| {
+        record["payload"]["what"] == "began"
+            && record["subject"].as_str().is_some_and(|subject| subject.starts_with("operator:"))
+            && record["writer"] == "service:init"
+    });
+    ensure!(began, "nobody's session is in the log: {sessions:#}");
     let checkpoint = aios.ok("evidence checkpoint")?;
     ensure!(checkpoint.contains("\u{2014} "), "the checkpoint has no signature:\n{checkpoint}");
     let proof = aios.ok(&format!("evidence prove {}", indexes[0]))?;
@@ -60,6 +67,45 @@ pub(crate) fn elsewhere(aios: &mut Aios, stage: &Stage<'_>) -> Result<PathBuf, F
         verifier.run(stage.context, &export, Expected::Damaged)?;
     }
     Ok(bundle)
+}
+
+/// Who tries to log in, who comes and who leaves is in the log, and no pass phrase, also where a name was asked for.
+pub(crate) fn comings_and_goings(aios: &mut Aios) -> Result<(), Failure> {
+    const WRONG: &str = "tr0ub4dor";
+    aios.machine.console.prompt(CUT)?;
+    aios.machine.console.type_line("exit")?;
+    for (name, pass_phrase) in [(WRONG, "x"), (OPERATOR, WRONG)] {
+        let console = &mut aios.machine.console;
+        console.wait_for("login: ", CUT)?;
+        console.type_line(name)?;
+        console.wait_for("pass phrase: ", CUT)?;
+        // What is typed before the terminal stops showing it is thrown away.
+        std::thread::sleep(Duration::from_millis(500));
+        console.type_line(pass_phrase)?;
+        console.wait_for("no session: ", CUT)?;
+    }
+    aios.machine.console.log_in(OPERATOR, PASS_PHRASE, CUT)?;
+
+    let about = format!("evidence query --kind session --subject operator:{OPERATOR}");
+    let sessions = aios.until(&about, "the session to be in the log", CUT, |sessions| {
+        sessions.as_array().is_some_and(|sessions| sessions.len() >= 3)
+    })?;
+    let changes: Vec<_> = list(&sessions)?.iter().filter_map(|record| record["payload"]["what"].as_str()).collect();
+    ensure!(changes.ends_with(&["began", "logged-out", "began"]), "the log has {changes:?}: {sessions:#}");
+    let logins = aios.json("evidence query --kind login")?;
+    let tried: Vec<_> = list(&logins)?
+        .iter()
+        .map(|record| (record["payload"]["operator"].as_str(), record["payload"]["result"].as_str()))
+        .collect();
+    let expected = [(None, Some("refused")), (Some(OPERATOR), Some("refused")), (Some(OPERATOR), Some("accepted"))];
+    ensure!(tried.ends_with(&expected), "the log has {tried:?} of what was tried");
+    let tail = aios.ok("evidence tail -n 20")?;
+    ensure!(tail.contains("logged in on") && tail.contains("left "), "tail does not tell who came and left:\n{tail}");
+    for secret in [WRONG, PASS_PHRASE] {
+        let found = aios.json("evidence query --limit 200")?.to_string().contains(secret);
+        ensure!(!found, "what was typed for a pass phrase is in the log");
+    }
+    Ok(())
 }
 
 /// Software fills the disk until the log has no room for anything new. Then nothing is done, and all is said.
