@@ -47,9 +47,7 @@ pub(crate) fn sentence(record: &Record) -> String {
         Kind::Restored => restored(record),
         Kind::Workflow => workflow(record),
         Kind::Session => session(record),
-        Kind::Boot | Kind::Repair | Kind::Pruned | Kind::Probe => {
-            Value::Object(record.payload.clone()).to_string()
-        }
+        Kind::Boot | Kind::Repair | Kind::Pruned | Kind::Probe => Value::Object(record.payload.clone()).to_string(),
     };
     harmless(&said)
 }

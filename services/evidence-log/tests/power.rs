@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aios_evidence::{Kind, Record};
-use evidence_log::{Draft, Log, Medium, Opened, Stamp, open, open_on};
+use evidence_log::{Draft, Log, Medium, Opened, Stamp, open, open_on, start_writer};
 use medium::{Disk, Random};
 
 fn draft(kind: Kind, number: u64) -> Draft {
@@ -134,6 +135,38 @@ fn a_full_disk_refuses_what_begins_and_takes_what_ends_and_loses_nothing() {
     disk.work_again();
     disk.set_space(1 << 30, 1 << 29);
     assert!(matches!(log.append(&[draft(Kind::Decision, 4)], &stamp(3))[..], [Ok(2)]), "it goes on");
+    log.verify().expect("whole");
+}
+
+/// Callers wait for a slow disk, together: the slower it is, the more of them share a sync.
+#[test]
+fn a_slow_disk_is_waited_for_by_many_at_once() {
+    const CALLERS: u64 = 32;
+    const EACH: u64 = 4;
+    let disk = Arc::new(Disk::default());
+    let medium: Arc<dyn Medium> = disk.clone();
+    let (log, ..) = open_on(medium, 0, || Ok([7; 96])).expect("new");
+    log.append(&[begin(&log)], &stamp(0)).pop().expect("one").expect("written");
+    let log = Arc::new(log);
+    let appends = start_writer(Arc::clone(&log), "b".into()).expect("started");
+    disk.slow_down(Duration::from_millis(30));
+    let before = disk.syncs();
+    std::thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let (log, appends) = (Arc::clone(&log), appends.clone());
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    let entry = log.clear(&draft(Kind::Decision, caller * EACH + number)).expect("a record");
+                    let index = appends.append_blocking(vec![entry]).expect("answered").pop().expect("one");
+                    log.record_line(index.expect("written")).expect("durable once answered");
+                }
+            });
+        }
+    });
+    disk.slow_down(Duration::ZERO);
+    assert_eq!(log.size(), 1 + CALLERS * EACH);
+    let syncs = disk.syncs() - before;
+    assert!(syncs <= CALLERS * EACH / 4, "{syncs} syncs for {} records", CALLERS * EACH);
     log.verify().expect("whole");
 }
 

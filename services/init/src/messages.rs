@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn each_line_is_one_thing_and_the_rest_is_nothing() {
-        let said = read(b"STATUS=opens\x1b[2J the log\nREADY=1\nMAINPID=1\nREADY=10\nWATCHDOG=1\nFDSTORE=1\nHOLD=a=b\x07");
+        let said =
+            read(b"STATUS=opens\x1b[2J the log\nREADY=1\nMAINPID=1\nREADY=10\nWATCHDOG=1\nFDSTORE=1\nHOLD=a=b\x07");
         let (status, hold) = (Said::Status("opens[2J the log".into()), Said::Hold("a=b".into()));
         assert_eq!(said, [status, Said::Ready, Said::Alive, hold]);
     }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use evidence_log::{Bytes, Medium, Space};
 
@@ -50,6 +51,9 @@ struct State {
     left: u64,
     broken: Broken,
     space: Space,
+    /// How long a sync takes, and how many there were.
+    sync_takes: Duration,
+    syncs: u64,
 }
 
 #[derive(Debug, PartialEq)]
@@ -66,7 +70,14 @@ pub(crate) struct Disk(Arc<Mutex<State>>);
 impl Default for Disk {
     fn default() -> Self {
         let space = Space { total: 1 << 40, free: 1 << 39 };
-        Self(Arc::new(Mutex::new(State { files: BTreeMap::new(), left: u64::MAX, broken: Broken::Nothing, space })))
+        Self(Arc::new(Mutex::new(State {
+            files: BTreeMap::new(),
+            left: u64::MAX,
+            broken: Broken::Nothing,
+            space,
+            sync_takes: Duration::ZERO,
+            syncs: 0,
+        })))
     }
 }
 
@@ -95,6 +106,16 @@ impl Disk {
 
     pub(crate) fn work_again(&self) {
         self.state().broken = Broken::Nothing;
+    }
+
+    /// Every sync takes this long from now on.
+    pub(crate) fn slow_down(&self, sync_takes: Duration) {
+        self.state().sync_takes = sync_takes;
+    }
+
+    /// How many syncs there were.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.state().syncs
     }
 
     pub(crate) fn set_space(&self, total: u64, free: u64) {
@@ -219,7 +240,10 @@ impl Bytes for Open {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let takes = self.disk.state().sync_takes;
+        std::thread::sleep(takes);
         let mut state = self.disk.state();
+        state.syncs += 1;
         if state.broken == Broken::Syncs {
             return Err(io::Error::other("the disk gave an error"));
         }

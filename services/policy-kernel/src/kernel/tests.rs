@@ -298,7 +298,10 @@ async fn a_login_that_fails_is_recorded_without_what_was_typed() {
         assert!(!record.to_string().to_lowercase().contains("horse"), "{record}");
     }
     machine.kernel.log_in("ada", "horse", "ttyS0").await.expect_err("not the phrase");
-    assert_eq!(machine.log.last(), json!({"operator": "ada", "for": "session", "terminal": "ttyS0", "result": "refused"}));
+    assert_eq!(
+        machine.log.last(),
+        json!({"operator": "ada", "for": "session", "terminal": "ttyS0", "result": "refused"})
+    );
     let error = machine.kernel.log_in("ada", "x", "../mem").await.expect_err("no terminal");
     assert!(matches!(error, KernelError::Input { .. }), "{error}");
 }
