@@ -46,6 +46,7 @@ fn payloads(kind: Kind, number: &mut u64) -> Vec<Value> {
         let wrong = match field.form {
             Form::Text | Form::Epoch => json!([secret()]),
             Form::Json | Form::Inner => continue,
+            Form::Peer | Form::Subject => json!({"kind": "agent", "name": "example", "token": secret()}),
             Form::Parameters => json!({"content": secret(), "path": "notes", "token": secret()}),
             _ => json!(secret()),
         };

@@ -145,11 +145,14 @@ impl Cleared {
     }
 }
 
+/// What a process is told by; anything else beside it would be somebody's mistake.
+const PEER: [&str; 4] = ["kind", "name", "strength", "uid"];
+
 /// A process as text: `agent:example`.
 fn peer(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => text.contains(':').then(|| text.clone()),
-        Value::Object(fields) => {
+        Value::Object(fields) if fields.keys().all(|key| PEER.contains(&key.as_str())) => {
             let field = |name| fields.get(name).and_then(Value::as_str);
             Some(format!("{}:{}", field("kind")?, field("name")?))
         }
