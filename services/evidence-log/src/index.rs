@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use aios_evidence::{Filter, Kind, Line, spelled};
 use aios_ids::Digest;
@@ -53,8 +53,11 @@ fn term(what: &str, value: &str) -> u64 {
     u64::from_be_bytes(first)
 }
 
+/// Every entry has one, and there are few, so they are made once.
 fn kind_term(kind: Kind) -> u64 {
-    term("kind", &kind.number().to_string())
+    static KINDS: LazyLock<BTreeMap<Kind, u64>> =
+        LazyLock::new(|| Kind::ALL.iter().map(|kind| (*kind, term("kind", &kind.number().to_string()))).collect());
+    KINDS[&kind]
 }
 
 /// Entries on their way into the index.

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aios_daemon::error_chain;
-use aios_evidence::{Line, root_of};
+use aios_evidence::{Line, TILE_WIDTH, root_of};
 
 use crate::index::{BLOCK, Batch, Index, IndexError};
 use crate::log::Log;
-use crate::medium::read_exact;
 use crate::open::Read;
 use crate::prune;
 
@@ -109,13 +108,13 @@ enum KeepError {
 fn index_more(log: &Log, index: &Index, done: u64) -> Result<u64, KeepError> {
     let size = log.size().min(done + INDEX_MOST);
     let mut batch = Batch::default();
-    for place in log.derived.places(done, size - done)? {
-        let mut entry = vec![0; place.length as usize];
-        read_exact(log.segment.as_ref(), place.offset, &mut entry)?;
-        // What was removed is in no answer, and what was changed is found when it is read.
-        if let Ok(line) = Line::parse(&entry) {
-            batch.push(&line);
-        }
+    for begin in (done..size).step_by(TILE_WIDTH as usize) {
+        log.side_by_side(begin, TILE_WIDTH.min(size - begin), |entry| {
+            // What was removed is in no answer, and what was changed is found when it is read.
+            if let Ok(line) = Line::parse(entry) {
+                batch.push(&line);
+            }
+        })?;
     }
     index.add(&batch, size, root_of(&log.derived, size)?)?;
     Ok(size)

@@ -3,7 +3,6 @@
 use std::io;
 
 use aios_evidence::scan::Place;
-use aios_evidence::segment::entry_offset;
 use aios_evidence::{
     Fault, Filter, InclusionBundle, KeySource, Kind, Nodes as _, Record, Report, ResourcePath, TILE_WIDTH,
     encode_bundle_entry, inclusion_of, leaf_hash, verify_export, verify_inclusion,
@@ -131,23 +130,30 @@ impl Log {
 
     /// The bundle of entries from `begin` on, as the segment has them now: the verifier compares them itself.
     fn bundle(&self, begin: u64, width: u64) -> io::Result<Vec<u8>> {
+        let mut bundle = Vec::new();
+        self.side_by_side(begin, width, |entry| {
+            // What was removed is an entry without bytes; the verifier asks for the record that says so.
+            encode_bundle_entry(if entry.iter().all(|byte| *byte == 0) { &[] } else { entry }, &mut bundle);
+        })?;
+        Ok(bundle)
+    }
+
+    /// Reads up to [`TILE_WIDTH`] entries at once, as the segment has them now, and shows them in order.
+    pub(crate) fn side_by_side(&self, begin: u64, width: u64, mut show: impl FnMut(&[u8])) -> io::Result<()> {
         let places = self.derived.places(begin, width)?;
-        let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok(Vec::new()) };
+        let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok(()) };
         // Entries that follow each other lie side by side, with their frames between.
-        let start = first.offset.saturating_sub(entry_offset() as u64);
+        let start = first.offset;
         let length = (last.offset + u64::from(last.length)).checked_sub(start).filter(|length| *length <= BUNDLE_LIMIT);
         let length = length.ok_or_else(|| io::Error::other("the places of entries are not in order"))?;
         let mut bytes = vec![0; length as usize];
         read_exact(self.segment.as_ref(), start, &mut bytes)?;
-        let mut bundle = Vec::with_capacity(bytes.len());
         for Place { offset, length } in places {
             let at = offset.checked_sub(start).map(|at| at as usize);
             let entry = at.and_then(|at| bytes.get(at..at + length as usize));
-            let entry = entry.ok_or_else(|| io::Error::other("the places of entries are not in order"))?;
-            // What was removed is an entry without bytes; the verifier asks for the record that says so.
-            encode_bundle_entry(if entry.iter().all(|byte| *byte == 0) { &[] } else { entry }, &mut bundle);
+            show(entry.ok_or_else(|| io::Error::other("the places of entries are not in order"))?);
         }
-        Ok(bundle)
+        Ok(())
     }
 
     /// Reads the whole log again and checks it as an export is checked.

@@ -121,7 +121,8 @@ impl Node {
 
     /// It works, and nothing may be done. It never takes this back: what is wrong is looked at again by its next start.
     pub(crate) fn hold(&mut self, why: String, effects: &mut Vec<Effect>) {
-        if matches!(self.state, State::Starting { .. } | State::Ready { .. }) && self.holds.is_none() {
+        let runs = matches!(self.state, State::Starting { .. } | State::Ready { .. });
+        if self.unit.freezes_actions && runs && self.holds.is_none() {
             effects.push(self.record(What::Holds, why.clone()));
             self.note.clone_from(&why);
             self.holds = Some(why);
