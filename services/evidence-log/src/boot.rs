@@ -31,9 +31,6 @@ pub(crate) enum BootError {
     /// The record was refused.
     #[error("cannot write the boot into the log")]
     Append(#[from] AppendRefused),
-    /// The checkpoint cannot be stored.
-    #[error("cannot store the head")]
-    Checkpoint(#[source] std::io::Error),
 }
 
 /// How the machine was started.
@@ -81,7 +78,11 @@ pub(crate) fn begin(log: &Log, system: &System, cut: u64, outside: &Outside) -> 
     for answer in log.append(&drafts, &now(&system.boot_id)) {
         answer?;
     }
-    log.store_checkpoint().map_err(BootError::Checkpoint)
+    // It is tried again every second; the records are kept without it.
+    if let Err(error) = log.store_checkpoint() {
+        eprintln!("the head is not stored: {error}");
+    }
+    Ok(())
 }
 
 /// How the boot of this record ended: PID 1 says that it ends the machine before it does, so silence is a loss of power, a

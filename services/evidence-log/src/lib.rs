@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use aios_daemon::Fatal;
 use aios_evidence::boot_state::Ring;
+use aios_wire::init::System;
 
 pub use keeper::start as keep;
 pub use log::{AppendRefused, Draft, Entry, Log, Stamp};
@@ -39,22 +40,15 @@ pub use writer::{Appends, start as start_writer};
 /// Where the log lives.
 const FOLDER: &str = "/aios/system/evidence";
 
-/// Whether the log may be written, once it was compared with what is kept of it outside.
-enum Begin {
-    Ready { cut: u64, outside: boot_state::Outside, ring: Ring },
-    ReadOnly { why: String },
-}
-
 /// Opens the log, begins the boot in it, and answers until the process is stopped. A log that must not be written answers
 /// readers, and PID 1 keeps actions and agents still.
 pub async fn run() -> Result<(), Fatal> {
     let (log, opened, read) = open(Path::new(FOLDER), key::random_seed)?;
     let log = Arc::new(log);
     let partition = aios_linux::inherited::boot_state()?.map(|partition| Arc::new(partition) as Arc<dyn Bytes>);
-    let appends = match compare(&log, opened, partition.as_deref()) {
-        Begin::Ready { cut, outside, ring } => {
-            let system = boot::status()?;
-            boot::begin(&log, &system, cut, &outside)?;
+    let system = boot::status()?;
+    let appends = match begin(&log, &system, opened, partition.as_deref()) {
+        Ok(ring) => {
             let appends = writer::start(Arc::clone(&log), system.boot_id.clone())?;
             start_sources(&log, &appends, read, &system.boot_id)?;
             if let Some(partition) = partition {
@@ -62,9 +56,9 @@ pub async fn run() -> Result<(), Fatal> {
             }
             appends
         }
-        Begin::ReadOnly { why } => {
+        Err(why) => {
             log.close(&why);
-            writer::start(Arc::clone(&log), String::new())?
+            writer::start(Arc::clone(&log), system.boot_id)?
         }
     };
     aios_daemon::ready()?;
@@ -75,19 +69,23 @@ pub async fn run() -> Result<(), Fatal> {
     Err(error.into())
 }
 
-/// What may be done with the log that was opened.
-fn compare(log: &Log, opened: Opened, partition: Option<&dyn Bytes>) -> Begin {
-    let read_only = |reason: String, remedy: &str| Begin::ReadOnly { why: format!("{reason}; {remedy}") };
-    match opened {
-        Opened::ReadOnly { reason } => read_only(reason, "start recovery and compare the log with an export"),
-        Opened::Ready { cut } => match boot_state::look(log, partition) {
-            Ok((outside, ring)) => Begin::Ready { cut, outside, ring },
-            Err(distrust) => read_only(
-                aios_daemon::error_chain(&distrust),
-                "start recovery: 'accept-restored' shows both and lets you decide",
-            ),
-        },
-    }
+/// Compares the log with what is kept of it outside and begins the boot in it; an error says why it may only be read, and
+/// what helps.
+fn begin(log: &Log, system: &System, opened: Opened, partition: Option<&dyn Bytes>) -> Result<Ring, String> {
+    let because =
+        |error: &dyn std::error::Error, remedy: &str| format!("{}; {remedy}", aios_daemon::error_chain(error));
+    let cut = match opened {
+        Opened::Ready { cut } => cut,
+        Opened::ReadOnly { reason } => {
+            return Err(format!("{reason}; start recovery and compare the log with an export"));
+        }
+    };
+    let (outside, ring) = boot_state::look(log, partition)
+        .map_err(|error| because(&error, "start recovery: 'accept-restored' shows both and lets you decide"))?;
+    // Mostly a disk that others have filled.
+    boot::begin(log, system, cut, &outside)
+        .map_err(|error| because(&error, "start recovery; if the data partition is full, make room in its shell"))?;
+    Ok(ring)
 }
 
 /// Starts everything that adds records by itself, and what follows appends.

@@ -138,6 +138,23 @@ fn a_full_disk_refuses_what_begins_and_takes_what_ends_and_loses_nothing() {
     log.verify().expect("whole");
 }
 
+#[test]
+fn a_disk_that_was_filled_by_others_still_shows_what_it_has() {
+    let disk = Arc::new(Disk::default());
+    let medium: Arc<dyn Medium> = disk.clone();
+    let (log, ..) = open_on(medium, 0, || Ok([7; 96])).expect("new");
+    log.append(&[begin(&log), draft(Kind::Login, 1)], &stamp(0)).pop().expect("one").expect("written");
+    drop(log);
+    disk.fail_writes();
+    let medium: Arc<dyn Medium> = disk.clone();
+    let (log, opened, _) = open_on(medium, u64::MAX, || Ok([9; 96])).expect("it opens");
+    assert_eq!(opened, Opened::Ready { cut: 0 });
+    assert!(log.append(&[draft(Kind::Boot, 2)], &stamp(1)).pop().expect("one").is_err());
+    assert_eq!(log.verify().expect("whole").size, 2);
+    disk.work_again();
+    log.append(&[draft(Kind::Boot, 2)], &stamp(1)).pop().expect("one").expect("room was made");
+}
+
 /// Callers wait for a slow disk, together: the slower it is, the more of them share a sync.
 #[test]
 fn a_slow_disk_is_waited_for_by_many_at_once() {

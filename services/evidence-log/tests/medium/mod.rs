@@ -268,6 +268,9 @@ impl Medium for Disk {
 
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut state = self.state();
+        if state.broken == Broken::Writes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         state.step()?;
         let whole = File { now: content.to_vec(), durable: content.to_vec(), waiting: Vec::new() };
         state.files.insert(name.to_owned(), whole);
