@@ -58,7 +58,8 @@ fn unit(script: &str, lines: &str) -> String {
     )
 }
 
-fn image(stage: &Stage<'_>, probes: &[(&str, &str, &str)]) -> Result<Options, Failure> {
+/// A test image with these units besides the release's: name, lines of the unit, script.
+pub(super) fn image(stage: &Stage<'_>, probes: &[(&str, &str, &str)]) -> Result<Options, Failure> {
     let mut added = Vec::new();
     for (name, lines, script) in probes {
         let path = stage.context.source(format!("qa/guest-probe/{script}"));

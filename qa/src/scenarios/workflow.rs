@@ -2,6 +2,7 @@
 
 use crate::scenario::{Failure, Scenario, Set, Stage};
 use crate::steps::{Aios, install, services, workflow};
+use crate::vm::Login;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario {
@@ -17,6 +18,13 @@ pub(super) const ALL: &[Scenario] = &[
         set: Set::Long,
         boots: 4,
         show: reboot,
+    },
+    Scenario {
+        name: "workflow-killed",
+        promise: "a workflow whose runtime is killed while actions run comes to its end, and no step runs twice",
+        set: Set::Long,
+        boots: 1,
+        show: killed,
     },
 ];
 
@@ -35,4 +43,12 @@ fn reboot(stage: &Stage<'_>) -> Result<(), Failure> {
     services::all_ready(&mut aios)?;
     workflow::over_restarts(&mut aios)?;
     aios.power_off()
+}
+
+fn killed(stage: &Stage<'_>) -> Result<(), Failure> {
+    let lines = "output = \"consoles\"\nrequires = [\"action-runtime\"]\nrestart = { policy = \"never\" }";
+    let options = super::init::image(stage, &[("killer", lines, "killer.sh")])?;
+    let mut aios = Aios::boot(stage, "killed", options, Login::Already)?;
+    services::all_ready(&mut aios)?;
+    workflow::while_its_runtime_is_killed(&mut aios)
 }

@@ -179,3 +179,63 @@ pub(crate) fn over_restarts(aios: &mut Aios) -> Result<(), Failure> {
     ensure!(replayed["ended"] == true, "the run cannot be decided again: {replayed:#}");
     aios.ok("evidence verify").map(drop)
 }
+
+/// A run whose runtime is killed again and again while actions run. Each step has an object of its own, so that its
+/// versions count how often it ran.
+pub(crate) fn while_its_runtime_is_killed(aios: &mut Aios) -> Result<(), Failure> {
+    const STEPS: usize = 30;
+    let steps: Vec<_> =
+        (0..STEPS).map(|number| put(&format!("s{number}"), &format!("kill/{number}"), &json!({}))).collect();
+    let file = keep(aios, "killed", &json!(steps))?;
+    aios.json("action submit file.write path=begin content=now")?;
+    let mut line = format!("workflow run {file}");
+    let mut view = Value::Null;
+    for _ in 0..40 {
+        // The runtime may be killed under it: what came of it is looked at below.
+        aios.machine.console.run(&line, LIMIT)?;
+        let runs = at_last(aios, "workflow list")?;
+        // It was killed before it kept the run.
+        let Some(run) = runs.get(0) else { continue };
+        let id = text(run, "id")?.to_owned();
+        line = format!("workflow resume {id}");
+        view = at_last(aios, &format!("workflow show {id}"))?;
+        if now(&view) == "ended" {
+            break;
+        }
+    }
+    ensure!(now(&view) == "ended", "the run does not come to its end: {view:#}");
+    let kills = aios.machine.console.said().matches("killer: the runtime was killed").count();
+    ensure!(kills >= 2, "the runtime was killed {kills} times, which shows nothing");
+
+    let objects = aios.json("object list")?;
+    let versions = |number: usize| {
+        let name = format!("kill/{number}");
+        let newest = objects.as_array().and_then(|all| all.iter().find(|object| object["name"] == name.as_str()));
+        newest.map_or(0, |object| object["version"].as_u64().unwrap_or_default())
+    };
+    let mut cut_off = 0;
+    for (number, step) in list(&view["steps"])?.iter().enumerate() {
+        let ran = versions(number);
+        match text(step, "state")? {
+            "succeeded" => ensure!(ran == 1, "{step} ran {ran} times"),
+            "failed" if text(step, "text")?.contains("may have happened") && ran <= 1 => cut_off += 1,
+            _ => return Err(Failure::broken(format!("{step} ran {ran} times"))),
+        }
+    }
+    ensure!(cut_off <= kills, "{kills} kills cut {cut_off} steps off");
+    println!("  {kills} kills, {cut_off} of {STEPS} steps cut off while they ran, none ran twice");
+    let id = text(&view, "id")?.to_owned();
+    aios.json(&format!("workflow replay {id}"))?;
+    aios.ok("evidence verify").map(drop)
+}
+
+/// The answer of a command whose service may be killed under it, and beside whose answer somebody else may print.
+fn at_last(aios: &mut Aios, line: &str) -> Result<Value, Failure> {
+    for _ in 0..20 {
+        let said = aios.machine.console.run(&format!("--json {line}"), LIMIT)?;
+        if let (0, Some(answer)) = (said.status, super::first_json(&said.text)) {
+            return Ok(answer);
+        }
+    }
+    Err(Failure::broken(format!("'{line}' is not answered")))
+}
