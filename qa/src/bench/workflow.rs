@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use super::Row;
+use super::{Peer, Row};
 use crate::scenario::{Failure, Stage, ensure};
 
 /// The promise: a step of a workflow with 1,000 of them adds at most a millisecond.
@@ -23,15 +23,15 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
         .lines()
         .filter_map(|line| line.split_once(' ').and_then(|(name, value)| Some((name, value.parse().ok()?))))
         .collect();
-    let row = |name, figure: &str, unit, limit| {
-        let value = figures.get(figure).copied();
-        let value = value.ok_or_else(|| Failure::broken(format!("workflow-figures did not measure {figure}")))?;
-        Ok::<_, Failure>(Row { name, value, unit, peer: None, limit })
+    let figure = |name: &str| {
+        figures.get(name).copied().ok_or_else(|| Failure::broken(format!("workflow-figures did not measure {name}")))
     };
+    let row = |name, figure, unit, limit| Row { name, value: figure, unit, peer: None, limit };
+    let sync = Peer { name: "a synced write of 512 bytes", value: figure("sync-us")? };
     Ok(vec![
-        row("workflow of 1,000 steps: deciding a step", "decide-us", "us", None)?,
-        row("workflow of 1,000 steps: a step, journalled", "journal-us", "us", Some(STEP_US))?,
-        row("workflow of 1,000 steps: reading it", "load-1000-ms", "ms", None)?,
-        row("workflow of 1,000 steps: deciding it again", "replay-1000-ms", "ms", None)?,
+        row("workflow of 1,000 steps: deciding a step", figure("decide-us")?, "us", Some(STEP_US)),
+        Row { peer: Some(sync), ..row("workflow of 1,000 steps: a durable step", figure("journal-us")?, "us", None) },
+        row("workflow of 1,000 steps: reading it", figure("load-1000-ms")?, "ms", None),
+        row("workflow of 1,000 steps: deciding it again", figure("replay-1000-ms")?, "ms", None),
     ])
 }

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fs::File;
 use std::hint::black_box;
+use std::io::Write as _;
 use std::time::Instant;
 
 use action_runtime::runs::Runs;
@@ -42,6 +44,15 @@ fn main() -> Outcome<()> {
     let begin = Instant::now();
     drive(&definition, &run, |known, row| Ok(runs.append(&run, known, row)?))?;
     figure("journal-us", begin.elapsed().as_secs_f64() * 1e6 / f64::from(STEPS));
+
+    // What the disk alone takes for as many writes.
+    let mut file = File::create(folder.path().join("peer"))?;
+    let begin = Instant::now();
+    for _ in 0..STEPS {
+        file.write_all(&[0; 512])?;
+        file.sync_data()?;
+    }
+    figure("sync-us", begin.elapsed().as_secs_f64() * 1e6 / f64::from(STEPS));
 
     let begin = Instant::now();
     black_box(replay(&definition, &run, &rows)?);
