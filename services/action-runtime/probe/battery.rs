@@ -2,11 +2,11 @@
 
 use std::io;
 
-use aios_linux::attempt;
+use aios_linux::attempt::{self, BARE};
 use aios_wire::probe::Attempt;
 use rustix::io::Errno;
 
-use crate::tries;
+use crate::{folder, tries};
 
 /// One row.
 struct Try {
@@ -19,6 +19,8 @@ struct Try {
 const HIDDEN: &[Errno] = &[Errno::NOENT, Errno::ACCESS];
 const FORBIDDEN: &[Errno] = &[Errno::PERM, Errno::NOSYS];
 const NOBODY: &[Errno] = &[Errno::SRCH, Errno::PERM, Errno::NOSYS];
+const OUTSIDE: &[Errno] = &[Errno::NOENT, Errno::ACCESS, Errno::PERM, Errno::ROFS];
+const NOTHING_ABOVE: &[Errno] = &[Errno::BADF, Errno::XDEV];
 const NO_FAMILY: &[Errno] = &[Errno::PERM, Errno::ACCESS, Errno::AFNOSUPPORT];
 
 const BATTERY: &[Try] = &[
@@ -64,6 +66,36 @@ const BATTERY: &[Try] = &[
     row("shmget", "shmget", attempt::shared_memory, FORBIDDEN),
     row("tiocsti", "ioctl", tries::type_into_terminal, &[Errno::IO, Errno::NOTTY, Errno::PERM]),
     row("reboot", "reboot", attempt::restart_machine, FORBIDDEN),
+    row("truncate_outside", "truncate", tries::truncate_outside, OUTSIDE),
+    row("rename_outside", "rename", tries::rename_outside, OUTSIDE),
+    row("remove_outside", "rmdir", tries::remove_outside, OUTSIDE),
+    row("utimes_outside", "utimensat", tries::touch_outside, OUTSIDE),
+    row("chown_outside", "fchownat", tries::give_outside_away, OUTSIDE),
+    row("xattr_outside", "setxattr", tries::label_outside, OUTSIDE),
+    row("own_program", "openat", tries::write_own_program, &[Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::TXTBSY]),
+    row("own_memory", "openat", tries::write_own_memory, OUTSIDE),
+    row("oom_score", "openat", tries::spare_itself, OUTSIDE),
+    row("kernel_settings", "openat", tries::kernel_settings, OUTSIDE),
+    row("execute_private", "execve", tries::execute_private, OUTSIDE),
+    row("process_vm_writev", "process_vm_writev", tries::write_memory_of_others, NOBODY),
+    row("crowd", "clone", tries::crowd, &[Errno::AGAIN]),
+    row("int_0x80", "int 0x80", attempt::call_of_32_bits, FORBIDDEN),
+    row("clone_newns", "clone", attempt::clone_with_mounts, FORBIDDEN),
+    row("tioclinux", "ioctl", tries::select_on_terminal, &[Errno::IO, Errno::NOTTY, Errno::PERM]),
+    row("raw_socket", "socket", tries::raw, NO_FAMILY),
+    row("ping_socket", "socket", tries::ping, NO_FAMILY),
+    row("tcp_listen", "bind", tries::listen_on_network, NO_FAMILY),
+    row("bluetooth_socket", "socket", tries::bluetooth, NO_FAMILY),
+    row("alg_socket", "socket", tries::algorithm, NO_FAMILY),
+    row("key_socket", "socket", tries::key, NO_FAMILY),
+    row("xdp_socket", "socket", tries::xdp, NO_FAMILY),
+    row("can_socket", "socket", tries::can, NO_FAMILY),
+    row("tipc_socket", "socket", tries::tipc, NO_FAMILY),
+    row("folder_look_up", "statx", folder::look_up, NOTHING_ABOVE),
+    row("folder_open_up", "openat", folder::open_up, NOTHING_ABOVE),
+    row("folder_touch_up", "utimensat", folder::touch_up, NOTHING_ABOVE),
+    row("folder_link_out", "openat", folder::link_out, &[Errno::BADF, Errno::NOENT, Errno::ACCESS, Errno::PERM]),
+    row("folder_execute", "execve", folder::execute_in_it, &[Errno::BADF, Errno::ACCESS, Errno::PERM]),
 ];
 
 const fn row(
@@ -77,23 +109,23 @@ const fn row(
 
 /// Makes every try.
 pub(crate) fn run() -> Vec<Attempt> {
-    BATTERY
-        .iter()
-        .map(|attempt| {
-            let result = (attempt.run)();
-            let errno = result.as_ref().err().and_then(Errno::from_io_error);
-            Attempt {
-                name: attempt.name.to_owned(),
-                call: attempt.call.to_owned(),
-                contained: errno.is_some_and(|errno| attempt.contained_by.contains(&errno)),
-                result: match (&result, errno) {
-                    (Ok(()), _) => "done".to_owned(),
-                    (_, Some(errno)) => name_of(errno).to_owned(),
-                    (Err(other), None) => other.to_string(),
-                },
-            }
-        })
-        .collect()
+    let tries = BATTERY.iter().map(|row| came_of(row.name, row.call, row.contained_by, (row.run)()));
+    let bare = BARE.iter().map(|call| came_of(call.name, call.name, FORBIDDEN, call.make()));
+    tries.chain(bare).collect()
+}
+
+fn came_of(name: &str, call: &str, contained_by: &[Errno], result: io::Result<()>) -> Attempt {
+    let errno = result.as_ref().err().and_then(Errno::from_io_error);
+    Attempt {
+        name: name.to_owned(),
+        call: call.to_owned(),
+        contained: errno.is_some_and(|errno| contained_by.contains(&errno)),
+        result: match (&result, errno) {
+            (Ok(()), _) => "done".to_owned(),
+            (_, Some(errno)) => name_of(errno).to_owned(),
+            (Err(other), None) => other.to_string(),
+        },
+    }
 }
 
 /// The error's name; rare ones read as `OTHER`, which no row expects.
@@ -117,12 +149,19 @@ fn name_of(errno: Errno) -> &'static str {
         (Errno::NOEXEC, "ENOEXEC"),
         (Errno::EXIST, "EEXIST"),
         (Errno::PROTOTYPE, "EPROTOTYPE"),
+        (Errno::PROTONOSUPPORT, "EPROTONOSUPPORT"),
+        (Errno::AGAIN, "EAGAIN"),
+        (Errno::TXTBSY, "ETXTBSY"),
+        (Errno::NOTDIR, "ENOTDIR"),
+        (Errno::BUSY, "EBUSY"),
     ];
     NAMES.iter().find(|(known, _)| *known == errno).map_or("OTHER", |(_, name)| name)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -131,7 +170,16 @@ mod tests {
         assert!(report.attempts.len() >= aios_wire::probe::ProbeReport::LEAST);
         let escaped = |name: &str| report.attempts.iter().any(|a| a.name == name && !a.contained);
         // What every user of an ordinary machine can do.
-        for name in ["open_outside", "stat_hidden", "proc_other_environ", "clone3", "memfd_exec", "netlink_socket"] {
+        for name in [
+            "open_outside",
+            "stat_hidden",
+            "proc_other_environ",
+            "clone3",
+            "memfd_exec",
+            "netlink_socket",
+            "crowd",
+            "own_memory",
+        ] {
             assert!(escaped(name), "{name} must be seen to work here: {:?}", report.attempts);
         }
         assert!(report.verdict().is_err());
@@ -139,9 +187,8 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut names: Vec<_> = BATTERY.iter().map(|row| row.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), BATTERY.len());
+        let names: Vec<_> = BATTERY.iter().map(|row| row.name).chain(BARE.iter().map(|call| call.name)).collect();
+        let distinct: BTreeSet<_> = names.iter().collect();
+        assert_eq!(names.len(), distinct.len());
     }
 }

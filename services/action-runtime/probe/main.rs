@@ -5,18 +5,29 @@
 //! looked at by a person, not taken for safe. It proves nothing about what it does not try. Outside of a sandbox it
 //! reports escapes; that is how its own test knows that it can.
 //!
-//! Its arguments are paths that the profile it runs in opens on purpose: what is below them, and the folders on the way, are no targets. In an action
-//! sandbox there are none.
+//! Its arguments are paths that the profile it runs in opens on purpose: what is below them, and the folders on the way,
+//! are no targets. `--folder` says that descriptor 3 is a folder, out of which it then tries to get as well.
 
 mod battery;
+mod folder;
 mod tries;
 
 use std::process::ExitCode;
 
-use aios_wire::probe::ProbeReport;
+use aios_wire::probe::{FOLDER, ProbeReport};
 
 fn main() -> ExitCode {
-    tries::leave_out(std::env::args().skip(1).collect());
+    let (words, paths): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument == FOLDER);
+    tries::leave_out(paths);
+    if !words.is_empty() {
+        match aios_linux::inherited::resource() {
+            Ok(folder) => folder::give(folder),
+            Err(error) => {
+                eprintln!("{FOLDER} is given and there is no descriptor 3: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
     let report = ProbeReport { attempts: battery::run() };
     match serde_json::to_string(&report) {
         Ok(text) => {

@@ -20,6 +20,9 @@ use rustix::process::{Pid, test_kill_process};
 const OUTSIDE: &[&str] =
     &["/usr/share/aios/peers.toml", "/usr/lib/aios/init", "/etc/hosts", "/etc/passwd", "/aios", "/root", "/run/aios"];
 
+/// Files of the machine that nobody without rights may change.
+const FILES: &[&str] = &["/usr/share/aios/peers.toml", "/etc/hosts", "/usr/lib/aios/init"];
+
 /// What the profile of this program opens.
 static OPENED: OnceLock<Vec<String>> = OnceLock::new();
 
@@ -163,21 +166,6 @@ pub(crate) fn connect_network() -> io::Result<()> {
     TcpStream::connect_timeout(&([192, 0, 2, 1], 80).into(), Duration::from_millis(200)).map(drop)
 }
 
-pub(crate) fn vsock() -> io::Result<()> {
-    const AF_VSOCK: i32 = 40;
-    attempt::socket(AF_VSOCK, 1).map(drop)
-}
-
-pub(crate) fn netlink() -> io::Result<()> {
-    const AF_NETLINK: i32 = 16;
-    attempt::socket(AF_NETLINK, 3).map(drop)
-}
-
-pub(crate) fn packet() -> io::Result<()> {
-    const AF_PACKET: i32 = 17;
-    attempt::socket(AF_PACKET, 3).map(drop)
-}
-
 pub(crate) fn mount() -> io::Result<()> {
     std::fs::create_dir_all("/tmp/aios-probe-mount")?;
     let mounted = attempt::mount(c"/tmp/aios-probe-mount");
@@ -187,6 +175,141 @@ pub(crate) fn mount() -> io::Result<()> {
 
 pub(crate) fn type_into_terminal() -> io::Result<()> {
     any([io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()], attempt::type_into)
+}
+
+pub(crate) fn truncate_outside() -> io::Result<()> {
+    // Only opened: what is truncated is gone.
+    any(closed(FILES), |path| OpenOptions::new().write(true).open(path).map(drop))
+}
+
+pub(crate) fn rename_outside() -> io::Result<()> {
+    // To its own name, which changes nothing.
+    any(closed(FILES), |path| std::fs::rename(path, path))
+}
+
+pub(crate) fn remove_outside() -> io::Result<()> {
+    any(closed(&["/etc", "/usr"]), |path| match std::fs::remove_dir(path) {
+        // They are not empty: somebody with the right is told so.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        other => other,
+    })
+}
+
+pub(crate) fn touch_outside() -> io::Result<()> {
+    any(closed(FILES), |path| {
+        let file = File::open(path)?;
+        // The time it has anyway.
+        file.set_modified(file.metadata()?.modified()?)
+    })
+}
+
+pub(crate) fn give_outside_away() -> io::Result<()> {
+    // To its own owner.
+    any(closed(FILES), |path| {
+        let status = rustix::fs::stat(path)?;
+        std::os::unix::fs::chown(path, Some(status.st_uid), Some(status.st_gid))
+    })
+}
+
+pub(crate) fn label_outside() -> io::Result<()> {
+    any(closed(FILES), |path| {
+        rustix::fs::setxattr(path, "user.aios-probe", b"", rustix::fs::XattrFlags::CREATE)?;
+        Ok(rustix::fs::removexattr(path, "user.aios-probe")?)
+    })
+}
+
+pub(crate) fn write_own_program() -> io::Result<()> {
+    any(["/proc/self/exe", "/usr/lib/aios/aios-probe"], |path| OpenOptions::new().write(true).open(path).map(drop))
+}
+
+pub(crate) fn write_own_memory() -> io::Result<()> {
+    OpenOptions::new().write(true).open("/proc/self/mem").map(drop)
+}
+
+pub(crate) fn spare_itself() -> io::Result<()> {
+    OpenOptions::new().write(true).open("/proc/self/oom_score_adj").map(drop)
+}
+
+pub(crate) fn kernel_settings() -> io::Result<()> {
+    let paths =
+        ["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/sys/power/state", "/sys/kernel/uevent_helper"];
+    any(paths, |path| OpenOptions::new().write(true).open(path).map(drop))
+}
+
+pub(crate) fn execute_private() -> io::Result<()> {
+    const FILE: &str = "/tmp/aios-probe-program";
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    OpenOptions::new().write(true).create_new(true).mode(0o700).open(FILE)?.write_all(attempt::NO_PROGRAM)?;
+    let executed = attempt::execute_file(c"/tmp/aios-probe-program");
+    std::fs::remove_file(FILE)?;
+    executed
+}
+
+pub(crate) fn write_memory_of_others() -> io::Result<()> {
+    any(others(), attempt::write_memory)
+}
+
+/// More than any unit or action may have.
+pub(crate) fn crowd() -> io::Result<()> {
+    attempt::crowd(300)
+}
+
+pub(crate) fn select_on_terminal() -> io::Result<()> {
+    any([io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()], attempt::select_on)
+}
+
+pub(crate) fn listen_on_network() -> io::Result<()> {
+    std::net::TcpListener::bind("0.0.0.0:0").map(drop)
+}
+
+/// Families and kinds of `linux/socket.h`.
+fn family(family: i32, kind: i32, protocol: i32) -> io::Result<()> {
+    attempt::socket(family, kind, protocol).map(drop)
+}
+
+pub(crate) fn raw() -> io::Result<()> {
+    family(2, 3, 1)
+}
+
+pub(crate) fn ping() -> io::Result<()> {
+    family(2, 2, 1)
+}
+
+pub(crate) fn bluetooth() -> io::Result<()> {
+    family(31, 3, 1)
+}
+
+pub(crate) fn algorithm() -> io::Result<()> {
+    family(38, 5, 0)
+}
+
+pub(crate) fn key() -> io::Result<()> {
+    family(15, 3, 2)
+}
+
+pub(crate) fn xdp() -> io::Result<()> {
+    family(44, 3, 0)
+}
+
+pub(crate) fn can() -> io::Result<()> {
+    family(29, 3, 1)
+}
+
+pub(crate) fn tipc() -> io::Result<()> {
+    family(30, 5, 0)
+}
+
+pub(crate) fn vsock() -> io::Result<()> {
+    family(40, 1, 0)
+}
+
+pub(crate) fn netlink() -> io::Result<()> {
+    family(16, 3, 0)
+}
+
+pub(crate) fn packet() -> io::Result<()> {
+    family(17, 3, 0)
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
-//! Whether the sandbox holds: proved at each start by trying to get out of it.
+//! Whether each tier's sandbox holds: proved at each start by trying to get out of it.
+//!
+//! A tier that something gets out of takes no action until the next start; the others go on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,17 +10,18 @@ use action_runtime::launch::{self, Given, Launch};
 use aios_daemon::error_chain;
 use aios_ids::ActionId;
 use aios_wire::evidence::{Room, RoomState};
-use aios_wire::launch::{Ending, Limits, Program};
+use aios_wire::launch::{Ending, Limits, Program, Resource, Tier};
 use aios_wire::probe::ProbeReport;
 use serde_json::json;
 
-use crate::peers;
 use crate::runtime::Runtime;
+use crate::{peers, resource};
 
-/// What is known about the sandbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is known about one tier.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Containment {
     /// Nothing yet.
+    #[default]
     Unknown,
     /// Everything that was tried was contained, and that is recorded.
     Proven,
@@ -25,72 +29,139 @@ pub(crate) enum Containment {
     Broken(String),
 }
 
-const LIMITS: Limits = Limits { memory: 64 << 20, processes: 16, cpu_percent: 100, time_ms: 30_000 };
+/// What is known about all.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tiers(BTreeMap<Tier, Containment>);
+
+impl Tiers {
+    /// What is known about one.
+    pub(crate) fn of(&self, tier: Tier) -> Containment {
+        self.0.get(&tier).cloned().unwrap_or_default()
+    }
+
+    fn set(&mut self, tier: Tier, containment: Containment) {
+        self.0.insert(tier, containment);
+    }
+}
+
+/// What the battery is run with in a tier: all that leads further than what an earlier one had. A connection leads to a
+/// service, which asks the table of peers; it gives the program nothing of the file tree.
+const fn resources(tier: Tier) -> &'static [Resource] {
+    match tier {
+        Tier::Program => &[Resource::None],
+        Tier::Adapter => &[Resource::None, Resource::Folder],
+    }
+}
+
+const LIMITS: Limits = Limits {
+    memory: 64 << 20,
+    processes: 16,
+    cpu_percent: 100,
+    time_ms: 30_000,
+    cpu_ms: 30_000,
+    output: 1 << 20,
+    written: 1 << 20,
+};
 
 /// A launcher or a log that is away is asked again; an escape is final until the next start.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Proves the sandbox and says what came of it.
+/// Proves every tier and says what came of it.
 pub(crate) async fn prove(runtime: Arc<Runtime>) {
+    let mut left = vec![Tier::Adapter, Tier::Program];
+    let mut said = Vec::new();
     loop {
-        // Actions stand still then, the probe with them, and nothing could be recorded.
-        if let Ok(Room { state: RoomState::ReadOnly(why), .. }) = peers::room().await {
-            let why = format!("the evidence log is read-only: {why}");
-            runtime.containment.send_replace(Containment::Broken(why));
-            tokio::time::sleep(AGAIN).await;
-            continue;
-        }
-        match probe(&runtime).await {
-            Ok(report) => {
-                let verdict = report.verdict();
-                let record = json!({"contained": verdict.is_ok(), "attempts": report.attempts});
-                let containment = match (peers::append("probe", "", &record).await, verdict) {
-                    (_, Err(why)) => Containment::Broken(why),
-                    (Ok(_), Ok(())) => Containment::Proven,
-                    (Err(error), Ok(())) => {
-                        eprintln!("the sandbox holds and that cannot be recorded: {}", error_chain(&error));
-                        tokio::time::sleep(AGAIN).await;
-                        continue;
+        let mut again = Vec::new();
+        for tier in left {
+            let containment = match prove_tier(&runtime, tier).await {
+                Ok(known) => {
+                    said.push(sentence(tier, &known));
+                    known
+                }
+                Err(why) => {
+                    again.push(tier);
+                    let why = format!("the sandbox of {} cannot be proved: {why}", tier.word());
+                    let containment = Containment::Broken(why.clone());
+                    // One line for a whole outage.
+                    if runtime.tiers.borrow().of(tier) != containment {
+                        eprintln!("{why}");
                     }
-                };
-                say(&report, &containment);
-                runtime.containment.send_replace(containment);
-                return;
-            }
-            Err(why) => {
-                eprintln!("the sandbox cannot be proved: {why}");
-                runtime.containment.send_replace(Containment::Broken(format!("the sandbox cannot be proved: {why}")));
-                tokio::time::sleep(AGAIN).await;
-            }
+                    containment
+                }
+            };
+            runtime.tiers.send_modify(|tiers| tiers.set(tier, containment));
         }
+        say(&said);
+        if again.is_empty() {
+            return;
+        }
+        left = again;
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
-fn say(report: &ProbeReport, containment: &Containment) {
-    let sentence = match containment {
-        Containment::Broken(why) => format!("no action is taken: {why}"),
-        _ => format!("the sandbox contained {} of {} tries", report.attempts.len(), report.attempts.len()),
-    };
+fn sentence(tier: Tier, containment: &Containment) -> String {
+    match containment {
+        Containment::Broken(why) => format!("no action of {} is taken: {why}", tier.word()),
+        _ => format!("{} holds", tier.word()),
+    }
+}
+
+fn say(said: &[String]) {
+    let sentence = said.join("; ");
+    if sentence.is_empty() {
+        return;
+    }
     eprintln!("{sentence}");
     if let Err(error) = aios_daemon::status(&sentence) {
         eprintln!("cannot tell PID 1: {error}");
     }
 }
 
-async fn probe(runtime: &Arc<Runtime>) -> Result<ProbeReport, String> {
+/// What is known about a tier for good; an error says why nothing is yet.
+async fn prove_tier(runtime: &Arc<Runtime>, tier: Tier) -> Result<Containment, String> {
+    // Actions stand still then, the probe with them, and nothing could be recorded.
+    if let Ok(Room { state: RoomState::ReadOnly(why), .. }) = peers::room().await {
+        return Err(format!("the evidence log is read-only: {why}"));
+    }
+    for resource in resources(tier) {
+        let report = probe(runtime, tier, *resource).await?;
+        let verdict = report.verdict();
+        let record = json!({
+            "tier": tier.word(),
+            "resource": resource.word(),
+            "contained": verdict.is_ok(),
+            "attempts": report.attempts,
+        });
+        let recorded = peers::append("probe", "", &record).await;
+        // An escape counts whether or not it can be recorded; that nothing escaped counts only with its record.
+        if let Err(why) = verdict {
+            return Ok(Containment::Broken(why));
+        }
+        recorded.map_err(|error| format!("it holds and that cannot be recorded: {}", error_chain(&error)))?;
+        eprintln!("{} with {}: {} tries, none got out", tier.word(), resource.word(), report.attempts.len());
+    }
+    Ok(Containment::Proven)
+}
+
+async fn probe(runtime: &Arc<Runtime>, tier: Tier, resource: Resource) -> Result<ProbeReport, String> {
     let runtime = Arc::clone(runtime);
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|error| error.to_string())?;
+    let given = match resource {
+        Resource::Folder => Given::Folder(resource::granted_folder().map_err(|error| error.to_string())?),
+        Resource::None | Resource::Connection => Given::Nothing,
+    };
     let launched = tokio::task::spawn_blocking(move || {
         let launcher = aios_daemon::open_socket("launcher").map_err(launch::LaunchError::Reach)?;
         let launch = Launch {
             // No action: its id only names the cgroup.
             action: ActionId::new(0, random),
             user: runtime.users.take()?,
-            program: Program::Probe,
+            program: Program::Probe(tier),
             args: Vec::new(),
             input: Vec::new(),
-            resource: Given::Nothing,
+            resource: given,
             limits: LIMITS,
         };
         launch::run(launcher, launch)
@@ -101,4 +172,20 @@ async fn probe(runtime: &Arc<Runtime>) -> Result<ProbeReport, String> {
         return Err(format!("aios-probe {}: {complaints}", finished.exit.ending));
     }
     ProbeReport::parse(&finished.output).map_err(|error| format!("aios-probe's report cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_tier_says_nothing_about_another() {
+        let mut tiers = Tiers::default();
+        tiers.set(Tier::Program, Containment::Broken("the sandbox does not contain mount (done)".into()));
+        assert_eq!(tiers.of(Tier::Adapter), Containment::Unknown);
+        tiers.set(Tier::Adapter, Containment::Proven);
+        assert_eq!(tiers.of(Tier::Adapter), Containment::Proven);
+        let broken = sentence(Tier::Program, &tiers.of(Tier::Program));
+        assert_eq!(broken, "no action of T1 is taken: the sandbox does not contain mount (done)");
+    }
 }

@@ -77,7 +77,7 @@ fn told(error: SubmitError) -> fdo::Error {
     let text = error_chain(&error);
     match error {
         SubmitError::Request(_) | SubmitError::KeyTaken(_) => fdo::Error::InvalidArgs(text),
-        SubmitError::TooMany { .. } => fdo::Error::LimitsExceeded(text),
+        SubmitError::TooMany { .. } | SubmitError::UsedUp(_) => fdo::Error::LimitsExceeded(text),
         SubmitError::NotContained(_) | SubmitError::Journal(_) | SubmitError::Random(_) => fdo::Error::Failed(text),
     }
 }

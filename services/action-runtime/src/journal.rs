@@ -283,7 +283,7 @@ fn parse(id: &str, row: &[u8]) -> Result<Entry, JournalError> {
 
 #[cfg(test)]
 mod tests {
-    use aios_action::{Envelope, Request};
+    use aios_action::{Constraints, Envelope, Request};
     use aios_ids::ApprovalId;
     use proptest::prelude::*;
 
@@ -295,6 +295,7 @@ mod tests {
             parameters: serde_json::Map::new(),
             reason: String::new(),
             idempotency_key: key.map(str::to_owned),
+            constraints: Constraints::default(),
         };
         let id = ActionId::new(number, [0; 10]);
         let envelope = Envelope::new(id.clone(), "operator:ada".into(), request.clone());

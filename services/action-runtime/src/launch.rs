@@ -1,7 +1,7 @@
 //! Having the launcher run a program, from the request to its end.
 //!
-//! Input and output are files in memory: a program that prints a lot fills its own memory limit and nobody waits on a
-//! pipe. They can never be executed.
+//! Input and output are files in memory: nobody waits on a pipe, and a program that prints a lot is ended by its own
+//! budget. They can never be executed.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -47,6 +47,17 @@ pub enum Given {
     Folder(OwnedFd),
 }
 
+impl Given {
+    /// Its kind.
+    pub fn resource(&self) -> Resource {
+        match self {
+            Self::Nothing => Resource::None,
+            Self::Connection(_) => Resource::Connection,
+            Self::Folder(_) => Resource::Folder,
+        }
+    }
+}
+
 /// A program that ran to its end.
 #[derive(Debug)]
 pub struct Finished {
@@ -56,6 +67,8 @@ pub struct Finished {
     pub output: Vec<u8>,
     /// The beginning of what it complained.
     pub complaints: Vec<u8>,
+    /// How many bytes it printed, both together.
+    pub printed: u64,
 }
 
 /// The program did not run to its end.
@@ -88,11 +101,7 @@ pub fn run(launcher: UnixStream, launch: Launch) -> Result<Finished, LaunchError
         uid_offset: launch.user.0.offset,
         program: launch.program,
         args: launch.args,
-        resource: match launch.resource {
-            Given::Nothing => Resource::None,
-            Given::Connection(_) => Resource::Connection,
-            Given::Folder(_) => Resource::Folder,
-        },
+        resource: launch.resource.resource(),
         limits: launch.limits,
     };
     let bytes = request.encode()?;
@@ -118,8 +127,10 @@ pub fn run(launcher: UnixStream, launch: Launch) -> Result<Finished, LaunchError
         LaunchReply::Exited(exit) => exit,
         other => return Err(LaunchError::Lost(io::Error::other(format!("it answered {other:?}")))),
     };
+    let size = |file: &File| file.metadata().map_or(0, |data| data.len());
+    let printed = size(&output) + size(&complaints);
     let kept = |file| beginning(file).map_err(LaunchError::Lost);
-    Ok(Finished { exit, output: kept(output)?, complaints: kept(complaints)? })
+    Ok(Finished { exit, output: kept(output)?, complaints: kept(complaints)?, printed })
 }
 
 fn reply(launcher: &mut UnixStream) -> io::Result<LaunchReply> {
@@ -179,17 +190,17 @@ impl Drop for Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aios_wire::launch::{Ending, REQUEST_SIZE};
+    use aios_wire::launch::{Ending, REQUEST_SIZE, Tier};
 
     fn launch() -> Launch {
         Launch {
             action: ActionId::new(0, [0; 10]),
             user: Users::default().take().expect("free"),
-            program: Program::Probe,
+            program: Program::Probe(Tier::Adapter),
             args: vec![],
             input: b"input".to_vec(),
             resource: Given::Nothing,
-            limits: Limits { memory: 1, processes: 1, cpu_percent: 1, time_ms: 1 },
+            limits: Limits { memory: 1, processes: 1, cpu_percent: 1, time_ms: 1, cpu_ms: 1, output: 1, written: 1 },
         }
     }
 

@@ -5,6 +5,7 @@
 //! opinion: it opens the one resource that an adapter needs and hands it over. The binaries are `action-runtime` (the
 //! daemon), `adapter` (runs in the sandbox) and `aios-probe` (tries to get out of it).
 
+pub mod budget;
 pub mod folder;
 pub mod journal;
 pub mod launch;

@@ -6,10 +6,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
+use action_runtime::budget::{self, TooLate};
 use action_runtime::journal::{Entry, JournalError};
 use action_runtime::launch::{self, Finished, Given, Launch, LaunchError, User};
 use action_runtime::task::{Report, Task, Undo};
+use aios_action::allowance::Use;
 use aios_action::{ActionType, ActionView, Adapter, Envelope, Event, Receipt, State, find};
 use aios_daemon::error_chain;
 use aios_ids::{ActionId, Digest};
@@ -18,7 +21,7 @@ use aios_wire::launch::{Ending, Limits, Program};
 use serde_json::{Value, json};
 
 use crate::peers::{self, PeerError};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, now_ms};
 use crate::undo::{self, UndoError};
 use crate::{redact, resource};
 
@@ -29,6 +32,10 @@ enum StepError {
     Unknown,
     #[error("it did not begin: {0}")]
     Unit(String),
+    #[error("it did not begin: no action of this kind is taken: {0}")]
+    NotContained(String),
+    #[error("it did not begin")]
+    TooLate(#[from] TooLate),
     #[error("it did not begin: the verifier cannot see the state before")]
     Before(#[source] PeerError),
     #[error("it did not begin: what would bring the state from before back cannot be kept")]
@@ -53,12 +60,22 @@ enum StepError {
     Launch(#[source] LaunchError),
     #[error("the adapter says: {0}")]
     Adapter(String),
+    #[error("the adapter ended before it could say what it did: {0}")]
+    Cut(String),
     #[error("what came of it cannot be measured")]
     Measure(#[source] PeerError),
     #[error("{0}")]
     NotHeld(String),
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+impl StepError {
+    /// Whether the state may be another one than before. An adapter that was cut off may have done everything but say so;
+    /// one that says no has not done it.
+    fn may_have_had_an_effect(&self) -> bool {
+        matches!(self, Self::NotHeld(_) | Self::Cut(_))
+    }
 }
 
 /// How far an action came that did not fail.
@@ -92,7 +109,7 @@ pub(crate) async fn perform(runtime: Arc<Runtime>, entry: Entry) {
         Ok(Came::ToTheNextBoot) => {}
         Err(error) => {
             let why = error_chain(&error);
-            match undo.filter(|_| matches!(error, StepError::NotHeld(_))) {
+            match undo.filter(|_| error.may_have_had_an_effect()) {
                 Some(undo) => roll_back(&runtime, &id, &user, undo, why).await,
                 None => finish(&runtime, &id, Event::Failed(why)).await,
             }
@@ -107,6 +124,9 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User, undo: &mut Opt
     let envelope = Envelope::new(id.clone(), view.subject.clone(), view.request.clone());
     let text = envelope.canonical();
 
+    // It may have waited for a person since an earlier runtime took it.
+    runtime.require_containment(resource::tier(action_type)).await.map_err(StepError::NotContained)?;
+    limits(action_type, view)?;
     resource::check_unit(&view.request).map_err(StepError::Unit)?;
     let room = peers::room().await.map_err(StepError::Room)?;
     match room.state {
@@ -150,8 +170,10 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User, undo: &mut Opt
         Adapter::Program => Vec::new(),
         _ => task(&Task::Do(envelope)),
     };
-    let limits = resource::limits(action_type);
+    let limits = limits(action_type, view)?;
+    let began = Instant::now();
     let finished = launch(user, id.clone(), program, args, input, given, limits).await;
+    charge(runtime, &view.subject, began, &finished);
     *undo = prepared;
     let (ran, observed) = came_of(action_type, finished)?;
     let before = handed_back(&before, &ran);
@@ -163,6 +185,22 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User, undo: &mut Opt
         return Ok(Came::ToTheNextBoot);
     }
     measure(runtime, id, &text, &before).await
+}
+
+/// What the action may use up, from now on.
+fn limits(action_type: &ActionType, view: &ActionView) -> Result<Limits, TooLate> {
+    let age_ms = now_ms().saturating_sub(view.id.unix_ms());
+    budget::lowered(resource::limits(action_type), &view.request.constraints, age_ms)
+}
+
+/// Notes what the subject used. A launch that nobody heard the end of is charged with its time alone.
+fn charge(runtime: &Runtime, subject: &str, began: Instant, finished: &Result<Finished, LaunchError>) {
+    let time_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let used = finished.as_ref().map_or_else(
+        |_| Use::default(),
+        |finished| Use { cpu_ms: finished.exit.cpu_us / 1000, output: finished.printed, ..Use::default() },
+    );
+    runtime.charge(subject, Use { time_ms, ..used });
 }
 
 /// What is to be measured of a launch, and what a program printed; or why there is nothing to measure.
@@ -188,7 +226,7 @@ fn came_of(
         let printed = json!({"output": printed(&finished.output), "complaints": printed(&finished.complaints)});
         return Ok((ran, Some(printed)));
     }
-    let complaint = || StepError::Adapter(format!("{ending}; {}", printed(&finished.complaints).escape_default()));
+    let complaint = || StepError::Cut(format!("{ending}; {}", printed(&finished.complaints).escape_default()));
     if ending != Ending::Status(0) {
         return Err(complaint());
     }
@@ -339,7 +377,22 @@ mod tests {
 
     fn finished(ending: Ending, output: &str) -> Result<Finished, LaunchError> {
         let exit = Exit { ending, cpu_us: 1, memory_peak: 2 };
-        Ok(Finished { exit, output: output.as_bytes().to_vec(), complaints: b"oh\x1b".to_vec() })
+        Ok(Finished { exit, output: output.as_bytes().to_vec(), complaints: b"oh\x1b".to_vec(), printed: 4 })
+    }
+
+    #[test]
+    fn what_was_cut_off_is_undone_and_what_was_refused_is_not() {
+        let settings = find("settings.set").expect("in the catalogue");
+        let undone = |finished| came_of(settings, finished).err().map(|error| error.may_have_had_an_effect());
+        for ending in
+            [Ending::Signal(9), Ending::TimeOver, Ending::ProcessorOver, Ending::OutputOver, Ending::Status(1)]
+        {
+            assert_eq!(undone(finished(ending, "")), Some(true), "{ending}");
+        }
+        assert_eq!(undone(finished(Ending::Status(0), "half a rep")), Some(true));
+        assert_eq!(undone(finished(Ending::Status(0), "{\"failed\":\"no such setting\"}")), Some(false));
+        assert_eq!(undone(Err(LaunchError::Refused("no Landlock".into()))), Some(false));
+        assert_eq!(undone(finished(Ending::Status(0), "{\"done\":{}}")), None, "the verifier says");
     }
 
     fn came(action_type: &str, finished: Result<Finished, LaunchError>) -> Result<Value, String> {

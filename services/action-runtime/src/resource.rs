@@ -7,15 +7,22 @@ use action_runtime::launch::Given;
 use action_runtime::task::Undo;
 use aios_action::{ActionType, Adapter, GRANTED_FOLDER, Request};
 use aios_wire::init::{self, Reply, Role};
-use aios_wire::launch::{Limits, Program};
+use aios_wire::launch::{Limits, Program, Tier};
 use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 const MEBIBYTE: u64 = 1 << 20;
 
 /// Enough for one call; an adapter that needs more is broken.
-pub(crate) const CALL_LIMITS: Limits =
-    Limits { memory: 48 * MEBIBYTE, processes: 8, cpu_percent: 100, time_ms: 20_000 };
+pub(crate) const CALL_LIMITS: Limits = Limits {
+    memory: 48 * MEBIBYTE,
+    processes: 8,
+    cpu_percent: 100,
+    time_ms: 20_000,
+    cpu_ms: 10_000,
+    output: 1 << 20,
+    written: 32 << 20,
+};
 
 /// The granted folder.
 pub(crate) fn granted_folder() -> io::Result<OwnedFd> {
@@ -74,13 +81,25 @@ pub(crate) fn adapter() -> (Program, Vec<Vec<u8>>) {
     (Program::Adapter, vec![rustix::process::geteuid().as_raw().to_string().into_bytes()])
 }
 
+/// How far the sandbox of an action of this type is open.
+pub(crate) fn tier(entry: &ActionType) -> Tier {
+    if entry.adapter == Adapter::Program { Tier::Program } else { Tier::Adapter }
+}
+
 /// What an action of this type may use up.
 pub(crate) fn limits(entry: &ActionType) -> Limits {
     let call = CALL_LIMITS;
     match (entry.adapter, entry.name) {
         // Fetching takes as long as the network does.
         (_, "store.add" | "update.apply") => Limits { time_ms: 15 * 60_000, ..call },
-        (Adapter::Program, _) => Limits { memory: 128 * MEBIBYTE, processes: 64, time_ms: 5 * 60_000, ..call },
+        (Adapter::Program, _) => Limits {
+            memory: 128 * MEBIBYTE,
+            processes: 64,
+            time_ms: 5 * 60_000,
+            cpu_ms: 2 * 60_000,
+            output: 8 << 20,
+            ..call
+        },
         _ => call,
     }
 }

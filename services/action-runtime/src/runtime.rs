@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use action_runtime::journal::{Entry, Journal, JournalError, Left};
 use action_runtime::launch::Users;
+use aios_action::allowance::{Ledger, Use, UsedUp};
 use aios_action::{ActionView, Envelope, EnvelopeError, Event, Receipt, Request, State};
 use aios_daemon::error_chain;
 use aios_identity::Peer;
 use aios_ids::{ActionId, ApprovalId};
+use aios_wire::launch::Tier;
 use aios_wire::policy::{ApprovalState, Verdict};
 use tokio::sync::{Mutex, watch};
 
-use crate::containment::Containment;
-use crate::{peers, perform};
+use crate::containment::{Containment, Tiers};
+use crate::{peers, perform, resource};
 
 /// So many actions of one subject may be unfinished: a flood of requests must not hide one from the person who approves.
 const UNFINISHED: usize = 32;
@@ -38,6 +40,8 @@ pub(crate) enum SubmitError {
     KeyTaken(ActionId),
     #[error("{subject} has {UNFINISHED} unfinished actions; wait for some to end or cancel them")]
     TooMany { subject: String },
+    #[error(transparent)]
+    UsedUp(#[from] UsedUp),
     #[error("no action is taken: {0}")]
     NotContained(String),
     #[error("the request cannot be kept")]
@@ -51,7 +55,10 @@ pub(crate) struct Runtime {
     pub(crate) journal: Journal,
     pub(crate) boot: String,
     pub(crate) users: Users,
-    pub(crate) containment: watch::Sender<Containment>,
+    pub(crate) tiers: watch::Sender<Tiers>,
+    /// What each subject used in the last hour, by a clock that begins with this runtime.
+    ledger: std::sync::Mutex<Ledger>,
+    began: Instant,
     /// Counts changes, so that watchers look again.
     changes: watch::Sender<u64>,
     /// Actions of one type take turns: what the verifier measures is the action's effect and not another one's.
@@ -64,7 +71,9 @@ impl Runtime {
             journal,
             boot,
             users: Users::default(),
-            containment: watch::Sender::new(Containment::Unknown),
+            tiers: watch::Sender::default(),
+            ledger: std::sync::Mutex::default(),
+            began: Instant::now(),
             changes: watch::Sender::new(0),
             turns: std::sync::Mutex::default(),
         }
@@ -77,13 +86,14 @@ impl Runtime {
         subject: BorrowedFd<'_>,
         request: &str,
     ) -> Result<ActionView, SubmitError> {
-        self.require_containment().await?;
-        let (request, _) = Request::parse(request)?;
+        let (request, action_type) = Request::parse(request)?;
+        self.require_containment(resource::tier(action_type)).await.map_err(SubmitError::NotContained)?;
         let subject_text = peer.to_string();
         let unfinished = self.journal.unfinished()?;
         if unfinished.iter().filter(|entry| entry.view.subject == subject_text).count() >= UNFINISHED {
             return Err(SubmitError::TooMany { subject: subject_text });
         }
+        self.ledger().take(&subject_text, self.clock_ms())?;
         let envelope = Envelope::new(new_id()?, subject_text, request);
         let entry = self.entry(&envelope);
         if let Some(known) = self.journal.insert(&entry)? {
@@ -109,20 +119,34 @@ impl Runtime {
         Ok(entry.view)
     }
 
-    async fn require_containment(&self) -> Result<(), SubmitError> {
-        let mut containment = self.containment.subscribe();
-        let known = containment.wait_for(|containment| *containment != Containment::Unknown);
-        let known = tokio::time::timeout(Duration::from_secs(20), known).await;
-        match known {
-            Ok(Ok(containment)) => match &*containment {
+    /// Returns once it is known that the sandbox of the tier holds.
+    pub(crate) async fn require_containment(&self, tier: Tier) -> Result<(), String> {
+        let mut tiers = self.tiers.subscribe();
+        let known = tiers.wait_for(|tiers| tiers.of(tier) != Containment::Unknown);
+        match tokio::time::timeout(Duration::from_secs(20), known).await {
+            Ok(Ok(tiers)) => match tiers.of(tier) {
                 Containment::Proven => Ok(()),
-                Containment::Broken(why) => Err(SubmitError::NotContained(why.clone())),
-                Containment::Unknown => Err(SubmitError::NotContained("the sandbox is not proved yet".into())),
+                Containment::Broken(why) => Err(why),
+                Containment::Unknown => Err("the sandbox is not proved yet".into()),
             },
-            _ => Err(SubmitError::NotContained(
-                "the sandbox could not be proved in time; 'aios service list' shows whether the launcher runs".into(),
-            )),
+            _ => {
+                Err("the sandbox could not be proved in time; 'aios service list' shows whether the launcher runs"
+                    .into())
+            }
         }
+    }
+
+    /// Notes what an action's program used.
+    pub(crate) fn charge(&self, subject: &str, used: Use) {
+        self.ledger().charge(subject, used, self.clock_ms());
+    }
+
+    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn clock_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn entry(&self, envelope: &Envelope) -> Entry {
@@ -312,6 +336,11 @@ fn new_id() -> Result<ActionId, getrandom::Error> {
 pub(crate) fn now_and_random() -> Result<(u64, [u8; 10]), getrandom::Error> {
     let mut random = [0; 10];
     getrandom::fill(&mut random)?;
+    Ok((now_ms(), random))
+}
+
+/// Milliseconds since 1970, as ids have it.
+pub(crate) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok((u64::try_from(now.as_millis()).unwrap_or(u64::MAX), random))
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

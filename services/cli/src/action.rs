@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use aios_action::{ActionType, ActionView, CATALOGUE, Request, State, canonical};
+use aios_action::{ActionType, ActionView, CATALOGUE, Constraints, Request, State, canonical};
 use aios_daemon::proxy::Actions1Proxy;
 use aios_evidence::{Filter, Kind};
 use serde_json::{Map, Value};
@@ -34,12 +34,16 @@ pub(crate) async fn run(command: ActionCommand, format: Format) -> Result<(), Fa
             println!("{}", serde_json::to_string_pretty(&schema).expect("a schema has only text keys"));
             Ok(())
         }
-        ActionCommand::Submit { action_type, parameters, file, reason, key } => {
+        ActionCommand::Submit { action_type, parameters, file, reason, key, at_most } => {
             let mut request = request(action_type.as_deref(), &parameters, file.as_deref())?;
             if !reason.is_empty() {
                 request.reason = reason;
             }
             request.idempotency_key = key.or(request.idempotency_key);
+            if !at_most.is_empty() {
+                request.constraints = Constraints::from_words(at_most.iter().map(String::as_str))
+                    .map_err(|error| Failure::usage(error.to_string()))?;
+            }
             submit_request(&request, format).await
         }
         ActionCommand::List => {
@@ -96,7 +100,13 @@ pub(crate) async fn submit<const N: usize>(
     format: Format,
 ) -> Result<(), Failure> {
     let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let request = Request { action_type: action_type.into(), parameters, reason: String::new(), idempotency_key: None };
+    let request = Request {
+        action_type: action_type.into(),
+        parameters,
+        reason: String::new(),
+        idempotency_key: None,
+        constraints: Constraints::default(),
+    };
     submit_request(&request, format).await
 }
 
@@ -175,7 +185,13 @@ pub(crate) fn request(action_type: Option<&str>, words: &[String], file: Option<
     let parameters: Map<_, _> = entry
         .parameters_from_words(pairs)
         .map_err(|error| Failure::usage(error.to_string()).hint(format!("aios action schema {}", entry.name)))?;
-    Ok(Request { action_type: entry.name.into(), parameters, reason: String::new(), idempotency_key: None })
+    Ok(Request {
+        action_type: entry.name.into(),
+        parameters,
+        reason: String::new(),
+        idempotency_key: None,
+        constraints: Constraints::default(),
+    })
 }
 
 /// A file's text, or the terminal's for `-`, of at most what a request may have.

@@ -191,6 +191,9 @@ pub(crate) enum ActionCommand {
         /// The same key means the same action
         #[arg(long)]
         key: Option<String>,
+        /// Allows less than the type does, such as cpu_ms=500; also deadline_ms, time_ms, memory, output, written
+        #[arg(long, value_name = "NAME=NUMBER")]
+        at_most: Vec<String>,
     },
     /// Actions of this machine, newest last
     List,

@@ -7,12 +7,13 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aios_wire::launch::Limits;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Below here, each folder is one action; PID 1 freezes the whole.
-pub(crate) const ACTIONS: &str = "/sys/fs/cgroup/actions";
+pub const ACTIONS: &str = "/sys/fs/cgroup/actions";
 
 /// The kernel counts processor shares in parts of this many microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -20,7 +21,7 @@ const PERIOD_US: u64 = 100_000;
 /// A limit could not be set or the cgroup not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("the cgroup layer is missing: cannot {what} {path}")]
-pub(crate) struct AllotmentError {
+pub struct AllotmentError {
     what: &'static str,
     path: String,
     #[source]
@@ -28,23 +29,34 @@ pub(crate) struct AllotmentError {
 }
 
 /// The cgroup of one action.
-pub(crate) struct Allotment {
+#[derive(Debug)]
+pub struct Allotment {
     path: PathBuf,
     folder: File,
 }
 
 /// What was used.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Usage {
-    pub(crate) cpu_us: u64,
-    pub(crate) memory_peak: u64,
-    pub(crate) memory_kills: u64,
+pub struct Usage {
+    /// Processor time of all processes, in microseconds.
+    pub cpu_us: u64,
+    /// The most memory that they held together.
+    pub memory_peak: u64,
+    /// How often the kernel ended them because of the limit.
+    pub memory_kills: u64,
 }
 
 /// Makes the controllers available to actions, and ends what an earlier launcher left.
-pub(crate) fn prepare() -> Result<(), AllotmentError> {
-    write(&Path::new(ACTIONS).join("cgroup.subtree_control"), "+memory +pids +cpu")?;
-    let left = fs::read_dir(ACTIONS).map_err(|source| AllotmentError { what: "list", path: ACTIONS.into(), source })?;
+pub fn prepare() -> Result<(), AllotmentError> {
+    let actions = Path::new(ACTIONS);
+    write(&actions.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+    clear(actions)
+}
+
+/// Ends what is in the cgroups below `folder`, and removes them.
+pub fn clear(folder: &Path) -> Result<(), AllotmentError> {
+    let failed = |source| AllotmentError { what: "list", path: folder.display().to_string(), source };
+    let left = fs::read_dir(folder).map_err(failed)?;
     for entry in left.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         let path = entry.path();
         if let Err(error) = put(&path.join("cgroup.kill"), "1").and_then(|()| remove(&path)) {
@@ -56,50 +68,58 @@ pub(crate) fn prepare() -> Result<(), AllotmentError> {
 
 impl Allotment {
     /// Makes the cgroup `name` with all limits set.
-    pub(crate) fn new(name: &str, limits: Limits) -> Result<Self, AllotmentError> {
-        let path = Path::new(ACTIONS).join(name);
+    pub fn new(name: &str, limits: Limits) -> Result<Self, AllotmentError> {
+        let allotment = Self::without_limits(&Path::new(ACTIONS).join(name))?;
+        allotment.limit(limits)?;
+        Ok(allotment)
+    }
+
+    /// Makes a cgroup that can be ended and frozen and has no limit yet.
+    pub fn without_limits(path: &Path) -> Result<Self, AllotmentError> {
         let failed = |what| {
             let path = path.display().to_string();
             move |source| AllotmentError { what, path, source }
         };
-        fs::create_dir(&path).map_err(failed("make"))?;
-        let folder = File::open(&path).map_err(failed("open"))?;
+        fs::create_dir(path).map_err(failed("make"))?;
+        let folder = File::open(path).map_err(failed("open"))?;
         // From here on `drop` removes what was made.
-        let allotment = Self { path, folder };
-        allotment.set("memory.max", &limits.memory.to_string())?;
-        allotment.set("memory.swap.max", "0").or_else(|error| match error.source.kind() {
+        Ok(Self { path: path.to_owned(), folder })
+    }
+
+    fn limit(&self, limits: Limits) -> Result<(), AllotmentError> {
+        self.set("memory.max", &limits.memory.to_string())?;
+        self.set("memory.swap.max", "0").or_else(|error| match error.source.kind() {
             // A kernel without swap has no such limit and needs none.
             io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         })?;
         // One that wants too much ends whole, not process by process.
-        allotment.set("memory.oom.group", "1")?;
-        allotment.set("pids.max", &limits.processes.to_string())?;
+        self.set("memory.oom.group", "1")?;
+        self.set("pids.max", &limits.processes.to_string())?;
         let share = u64::from(limits.cpu_percent).saturating_mul(PERIOD_US / 100);
-        allotment.set("cpu.max", &format!("{share} {PERIOD_US}"))?;
-        Ok(allotment)
+        self.set("cpu.max", &format!("{share} {PERIOD_US}"))
     }
 
     /// The folder, to start a process in.
-    pub(crate) fn folder(&self) -> BorrowedFd<'_> {
+    pub fn folder(&self) -> BorrowedFd<'_> {
         self.folder.as_fd()
     }
 
     /// Ends everything in it, also when it is frozen.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         if let Err(error) = self.set("cgroup.kill", "1") {
             eprintln!("{}", crate::chain(&error));
         }
     }
 
     /// Whether it is frozen now, by itself or from above.
-    pub(crate) fn is_frozen(&self) -> bool {
+    pub fn is_frozen(&self) -> bool {
         fs::read_to_string(self.path.join("cgroup.events"))
             .is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
     }
 
     /// What was used until now. A counter that the kernel lacks reads as 0: nothing depends on it.
-    pub(crate) fn usage(&self) -> Usage {
+    pub fn usage(&self) -> Usage {
         let text = |file: &str| fs::read_to_string(self.path.join(file)).unwrap_or_default();
         Usage {
             cpu_us: field(&text("cpu.stat"), "usage_usec"),
@@ -130,18 +150,32 @@ fn put(path: &Path, value: &str) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
 }
 
-/// Removes a cgroup whose processes have ended; the kernel may take a moment to notice that.
+/// Removes a cgroup whose processes have ended or are ending; the kernel may take a moment to notice that.
 fn remove(path: &Path) -> io::Result<()> {
-    let mut left = 50;
+    let until = Instant::now() + LEAVING;
     loop {
+        let now = Instant::now();
         match fs::remove_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && left > 0 => {
-                left -= 1;
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && now < until => wait_empty(path, until - now)?,
             result => return result,
         }
     }
+}
+
+/// How long ended processes may take to leave.
+const LEAVING: Duration = Duration::from_millis(500);
+
+/// Waits until the kernel says that nothing is in the cgroup. Sleeping instead would add its whole length to each action.
+fn wait_empty(path: &Path, limit: Duration) -> io::Result<()> {
+    let events = File::open(path.join("cgroup.events"))?;
+    // A change after this reading is what the poll hears of.
+    if !io::read_to_string(&events)?.lines().any(|line| line == "populated 1") {
+        std::thread::sleep(Duration::from_micros(100));
+        return Ok(());
+    }
+    let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
+    poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&limit))?;
+    Ok(())
 }
 
 /// A line `name value` of a flat keyed file.

@@ -1,14 +1,17 @@
 //! The sandbox of an action, as one description: the only one there is.
 //!
-//! All programs get all namespaces, no capability, Landlock, the same system-call list. They differ in what is in their
-//! file tree: an adapter sees itself and an empty `/tmp`; a program of the store also sees `/nix/store`, its own
-//! processes and the harmless devices, because C libraries expect them.
+//! All programs get all namespaces, no capability, Landlock, the same system-call list, an empty `/tmp`. They differ in
+//! what the row of their tier opens ([`profile`]).
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use aios_linux::calls::{CallFilter, CallListError, Otherwise};
 use aios_linux::sandbox::{Allow, Identity, Mount, Namespace, PathRules, Reach, Resource as Limit, Sandbox, View};
-use aios_wire::launch::{FIRST_UID, LaunchRequest, Program, Resource};
+use aios_wire::launch::{FIRST_UID, LaunchRequest, Program, Resource, Tier};
+
+use crate::profile::{self, Shown};
 
 /// Compiled in: the launcher trusts no file for it.
 const CALLS: &str = include_str!("../../../rootfs/seccomp/action.list");
@@ -19,26 +22,24 @@ const ACTIONS_GROUP: u32 = 300;
 /// What becomes descriptor 3 in the sandbox.
 pub(crate) const RESOURCE: i32 = 3;
 
-const STORE: &str = "/nix/store";
 const PRIVATE: &str = "/tmp";
-const PRIVATE_BYTES: u64 = 32 << 20;
 
 /// The system-call list of every action.
-pub(crate) fn calls() -> Result<CallFilter, CallListError> {
+pub fn calls() -> Result<CallFilter, CallListError> {
     CallFilter::compile(CALLS, Otherwise::Fails)
 }
 
 /// Where the program is, on the machine and in the sandbox.
-pub(crate) fn path(program: &Program) -> &Path {
+pub fn path(program: &Program) -> &Path {
     match program {
         Program::Adapter => Path::new("/usr/lib/aios/adapter"),
-        Program::Probe => Path::new("/usr/lib/aios/aios-probe"),
+        Program::Probe(_) => Path::new("/usr/lib/aios/aios-probe"),
         Program::Store(path) => Path::new(path),
     }
 }
 
 /// Everything around the program of `request`.
-pub(crate) fn sandbox(request: &LaunchRequest, calls: &CallFilter) -> Sandbox {
+pub fn sandbox(request: &LaunchRequest, calls: &CallFilter) -> Sandbox {
     let uid = FIRST_UID + u32::from(request.uid_offset);
     let shares_folder = request.resource == Resource::Folder;
     let identity = Identity { uid, gid: uid, groups: if shares_folder { vec![ACTIONS_GROUP] } else { Vec::new() } };
@@ -51,7 +52,7 @@ pub(crate) fn sandbox(request: &LaunchRequest, calls: &CallFilter) -> Sandbox {
             Namespace::Net,
             Namespace::Cgroup,
         ],
-        view: View::Only(mounts(&request.program)),
+        view: View::Only(mounts(request)),
         reach: Reach::Only(rules(request)),
         calls: Some(calls.clone()),
         limits: vec![
@@ -59,7 +60,7 @@ pub(crate) fn sandbox(request: &LaunchRequest, calls: &CallFilter) -> Sandbox {
             (Limit::Memlock, 0),
             (Limit::Msgqueue, 0),
             (Limit::Nofile, 256),
-            (Limit::Fsize, PRIVATE_BYTES),
+            (Limit::Fsize, request.limits.written.into()),
             (Limit::Nproc, u64::from(request.limits.processes)),
         ],
         environment: vec![
@@ -77,31 +78,64 @@ pub(crate) fn sandbox(request: &LaunchRequest, calls: &CallFilter) -> Sandbox {
     }
 }
 
-fn mounts(program: &Program) -> Vec<Mount> {
+fn mounts(request: &LaunchRequest) -> Vec<Mount> {
     let execute = |path: &Path| Mount::Bind { from: path.into(), at: path.into(), allow: Allow::Execute };
-    let mut mounts = vec![Mount::Memory { at: PRIVATE.into(), bytes: PRIVATE_BYTES, mode: 0o700 }];
-    match program {
-        Program::Adapter | Program::Probe => mounts.push(execute(path(program))),
-        Program::Store(_) => mounts.extend([execute(Path::new(STORE)), Mount::Proc, Mount::Devices]),
+    let profile = profile::of(request.program.tier());
+    let mut mounts = vec![Mount::Memory { at: PRIVATE.into(), bytes: request.limits.written.into(), mode: 0o700 }];
+    mounts.extend(profile.programs.iter().map(|folder| execute(Path::new(folder))));
+    mounts.extend(own_program(&request.program).map(execute));
+    if profile.processes == Shown::Yes {
+        mounts.push(Mount::Proc);
+    }
+    if !profile.devices.is_empty() {
+        mounts.push(Mount::Devices);
     }
     mounts
 }
 
 fn rules(request: &LaunchRequest) -> PathRules {
-    let base = PathRules {
+    let profile = profile::of(request.program.tier());
+    let mut rules = PathRules {
+        execute: profile.programs.iter().map(PathBuf::from).collect(),
         write: vec![PRIVATE.into()],
-        write_descriptors: if request.resource == Resource::Folder { vec![RESOURCE] } else { Vec::new() },
+        device: profile.devices.iter().map(|name| Path::new("/dev").join(name)).collect(),
         ..PathRules::default()
     };
-    match &request.program {
-        program @ (Program::Adapter | Program::Probe) => PathRules { execute: vec![path(program).to_owned()], ..base },
-        Program::Store(_) => PathRules {
-            execute: vec![STORE.into()],
-            read: vec!["/proc".into()],
-            device: ["null", "zero", "full", "random", "urandom"].map(|name| Path::new("/dev").join(name)).into(),
-            ..base
-        },
+    rules.execute.extend(own_program(&request.program).map(Path::to_owned));
+    if profile.processes == Shown::Yes {
+        rules.read.push("/proc".into());
     }
+    if request.resource == Resource::Folder {
+        rules.write_descriptors.push(RESOURCE);
+    }
+    rules
+}
+
+/// The program where no folder of its tier has it.
+fn own_program(program: &Program) -> Option<&Path> {
+    match program {
+        Program::Adapter | Program::Probe(_) => Some(path(program)),
+        Program::Store(_) => None,
+    }
+}
+
+/// The program's arguments. The probe is told what is opened to it on purpose, which is no target.
+pub fn arguments(request: &LaunchRequest) -> Vec<OsString> {
+    let mut opened = match request.program {
+        Program::Probe(tier) => opened(tier),
+        Program::Adapter | Program::Store(_) => Vec::new(),
+    };
+    if matches!(request.program, Program::Probe(_)) && request.resource == Resource::Folder {
+        opened.push(aios_wire::probe::FOLDER);
+    }
+    let given = request.args.iter().cloned().map(OsString::from_vec);
+    opened.into_iter().map(OsString::from).chain(given).collect()
+}
+
+fn opened(tier: Tier) -> Vec<&'static str> {
+    let profile = profile::of(tier);
+    let processes = (profile.processes == Shown::Yes).then_some("/proc");
+    profile.programs.iter().copied().chain(processes).collect()
 }
 
 #[cfg(test)]
@@ -115,6 +149,16 @@ mod tests {
 
     use super::*;
 
+    const LIMITS: Limits = Limits {
+        memory: 64 << 20,
+        processes: 16,
+        cpu_percent: 100,
+        time_ms: 10_000,
+        cpu_ms: 10_000,
+        output: 1 << 20,
+        written: 32 << 20,
+    };
+
     fn request(program: Program, resource: Resource) -> LaunchRequest {
         LaunchRequest {
             action: "act_00000000000000000000000000".parse().expect("an id"),
@@ -122,14 +166,15 @@ mod tests {
             program,
             args: vec![],
             resource,
-            limits: Limits { memory: 64 << 20, processes: 16, cpu_percent: 100, time_ms: 10_000 },
+            limits: LIMITS,
         }
     }
 
     #[test]
     fn nobody_gets_less_than_every_layer() {
         let calls = calls().expect("the list compiles");
-        for program in [Program::Adapter, Program::Probe, Program::Store("/nix/store/a/b".into())] {
+        let probes = Tier::ALL.map(Program::Probe);
+        for program in [Program::Adapter, Program::Store("/nix/store/a/b".into())].into_iter().chain(probes) {
             for resource in [Resource::None, Resource::Connection, Resource::Folder] {
                 let sandbox = sandbox(&request(program.clone(), resource), &calls);
                 assert_eq!(sandbox.namespaces.len(), 6);
@@ -144,8 +189,8 @@ mod tests {
         }
     }
 
-    /// The real probe in the real sandbox, except for the layers that the build machine's kernel lacks (the newest
-    /// Landlock, cgroup v2); with them it runs at every start of the action runtime.
+    /// The real probe in the real sandbox of each tier, except for the layers that the build machine's kernel lacks (the
+    /// newest Landlock, cgroup v2) and the store; with them it runs at every start of the action runtime.
     #[test]
     fn the_probe_is_contained() {
         let probe = std::env::current_exe().ok().and_then(|test| Some(test.parent()?.parent()?.join("aios-probe")));
@@ -153,23 +198,49 @@ mod tests {
             eprintln!("skipped: needs root and a built aios-probe (cargo build -p action-runtime)");
             return;
         };
-        let inside = path(&Program::Probe);
-        let mut sandbox = sandbox(&request(Program::Probe, Resource::None), &calls().expect("the list compiles"));
+        for (tier, resource) in
+            [(Tier::Program, Resource::None), (Tier::Adapter, Resource::None), (Tier::Adapter, Resource::Folder)]
+        {
+            let mut report = probed(&probe, &request(Program::Probe(tier), resource));
+            // Landlock alone keeps a program from its own files of /proc.
+            report
+                .attempts
+                .retain(|attempt| tier == Tier::Adapter || !["own_memory", "oom_score"].contains(&&*attempt.name));
+            assert_eq!(report.verdict(), Ok(()), "{tier:?} {report:#?}");
+        }
+    }
+
+    fn probed(probe: &Path, request: &LaunchRequest) -> ProbeReport {
+        let mut sandbox = sandbox(request, &calls().expect("the list compiles"));
         sandbox.reach = Reach::Unlimited;
-        sandbox.view = View::Only(vec![
-            Mount::Memory { at: PRIVATE.into(), bytes: PRIVATE_BYTES, mode: 0o700 },
-            Mount::Bind { from: probe, at: inside.into(), allow: Allow::Execute },
-        ]);
+        let View::Only(mounts) = &mut sandbox.view else { panic!("every sandbox has a tree of its own") };
+        mounts.retain(|mount| !matches!(mount, Mount::Bind { from, .. } if from.starts_with("/nix")));
+        for mount in mounts {
+            if let Mount::Bind { from, .. } = mount {
+                *from = probe.to_owned();
+            }
+        }
+        let granted = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::chown(granted.path(), None, Some(ACTIONS_GROUP)).expect("root may");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o2770);
+        std::fs::set_permissions(granted.path(), mode).expect("ours");
+        let folder = std::fs::File::open(granted.path()).expect("open");
+        let folder = aios_linux::granted::alone(folder.as_fd()).expect("root may");
         let (mut output, writer) = std::io::pipe().expect("a pipe");
         let null = std::fs::File::open("/dev/null").expect("always there");
-        let descriptors = [(null.as_fd(), 0), (writer.as_fd(), 1), (null.as_fd(), 2)];
-        let start = Start { path: inside, arguments: &[], descriptors: &descriptors, listening: 0, cgroup: None };
+        let mut descriptors = vec![(null.as_fd(), 0), (writer.as_fd(), 1), (null.as_fd(), 2)];
+        if request.resource == Resource::Folder {
+            descriptors.push((folder.as_fd(), RESOURCE));
+        }
+        let inside = path(&request.program);
+        let arguments = arguments(request);
+        let start =
+            Start { path: inside, arguments: &arguments, descriptors: &descriptors, listening: 0, cgroup: None };
         let started = spawn(&sandbox, &start).and_then(|child| child.started(inside));
         started.expect("every layer that was asked for is there");
         drop(writer);
         let mut text = Vec::new();
         output.read_to_end(&mut text).expect("readable");
-        let report = ProbeReport::parse(&text).expect("a report");
-        assert_eq!(report.verdict(), Ok(()), "{report:#?}");
+        ProbeReport::parse(&text).expect("a report")
     }
 }

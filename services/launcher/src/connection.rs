@@ -12,8 +12,9 @@ use aios_wire::launch::{LaunchReply, LaunchRequest, REQUEST_SIZE};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use launcher::run::Run;
+
 use crate::chain;
-use crate::run::Run;
 
 /// A request comes in one piece; who needs longer is not the runtime.
 const REQUEST_TIME: Duration = Duration::from_secs(2);
@@ -95,10 +96,11 @@ impl Connection {
             Self::Asking { until, .. } if now >= until => None,
             asking @ Self::Asking { .. } => Some(asking),
             Self::Launched { stream, mut run } => {
-                run.check_time(now);
+                run.check_budgets(now);
                 if ready.run { Self::advance(stream, run) } else { Self::listen(stream, run, ready) }
             }
             Self::Abandoned { mut run } => {
+                run.check_budgets(now);
                 if !ready.run {
                     return Some(Self::Abandoned { run });
                 }
@@ -135,7 +137,7 @@ impl Connection {
         let Ok(request) = <&[u8; REQUEST_SIZE]>::try_from(bytes.as_slice()) else {
             return Some(Self::Asking { stream, bytes, descriptors, until });
         };
-        match launch(request, &descriptors, taken, calls, now) {
+        match launch(request, descriptors, taken, calls, now) {
             Ok(run) => {
                 taken.insert(run.uid_offset());
                 Some(Self::Launched { stream, run })
@@ -150,7 +152,7 @@ impl Connection {
             if let Err(error) = run.started() {
                 return refuse(&stream, chain(&error));
             }
-            let told = say(&stream, &LaunchReply::Started { pid: run.pid });
+            let told = say(&stream, &LaunchReply::Started { pid: run.pid() });
             return Some(if told { Self::Launched { stream, run } } else { Self::abandon(run) });
         }
         match run.ended() {
@@ -176,7 +178,7 @@ impl Connection {
 
 fn launch(
     request: &[u8; REQUEST_SIZE],
-    descriptors: &[OwnedFd],
+    descriptors: Vec<OwnedFd>,
     taken: &BTreeSet<u16>,
     calls: &CallFilter,
     now: Instant,
@@ -189,7 +191,7 @@ fn launch(
     if taken.contains(&request.uid_offset) {
         return Err(format!("user id offset {} belongs to a sandbox that still runs", request.uid_offset));
     }
-    Run::start(request, descriptors, calls, now).map_err(|error| chain(&error))
+    Run::start(&request, descriptors, calls, now).map_err(|error| chain(&error))
 }
 
 fn refuse(stream: &UnixStream, reason: String) -> Option<Connection> {
@@ -207,19 +209,27 @@ fn say(mut stream: &UnixStream, reply: &LaunchReply) -> bool {
 mod tests {
     use std::io::Read;
 
-    use aios_wire::launch::{Limits, Program, REPLY_SIZE, Resource};
+    use aios_wire::launch::{Limits, Program, REPLY_SIZE, Resource, Tier};
 
     use super::*;
-    use crate::confine;
+    use launcher::confine;
 
     fn request() -> LaunchRequest {
         LaunchRequest {
             action: "act_00000000000000000000000000".parse().expect("an id"),
             uid_offset: 1,
-            program: Program::Probe,
+            program: Program::Probe(Tier::Adapter),
             args: vec![],
             resource: Resource::None,
-            limits: Limits { memory: 1 << 20, processes: 1, cpu_percent: 1, time_ms: 1 },
+            limits: Limits {
+                memory: 1 << 20,
+                processes: 1,
+                cpu_percent: 1,
+                time_ms: 1,
+                cpu_ms: 1,
+                output: 1,
+                written: 1,
+            },
         }
     }
 
@@ -253,7 +263,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_with_its_name() {
         let good = request().encode().expect("a good request");
-        assert!(refused(&[0; REQUEST_SIZE], 3, &[]).contains("AIOSRUN1"));
+        assert!(refused(&[0; REQUEST_SIZE], 3, &[]).contains("AIOSRUN2"));
         assert_eq!(refused(&good, 2, &[]), "2 descriptors came; the request needs 3");
         assert_eq!(refused(&good, 4, &[]), "4 descriptors came; the request needs 3");
         assert!(refused(&good, 3, &[1]).contains("still runs"));

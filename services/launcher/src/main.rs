@@ -7,30 +7,16 @@
 //!
 //! It has one thread, which `spawn` needs, and one loop; a caller that hangs up ends what it started.
 
-mod allotment;
 mod caller;
-mod confine;
 mod connection;
-mod run;
 mod serve;
 
-use std::error::Error;
 use std::process::ExitCode;
+
+use launcher::chain;
 
 fn main() -> ExitCode {
     let Err(error) = serve::run();
     eprintln!("{}", chain(&error));
     ExitCode::FAILURE
-}
-
-/// An error with all its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -6,22 +6,26 @@
 //! | starting | the report: a layer is missing | refused, gone |
 //! | running | its process ends | exited, gone |
 //!
-//! A deadline or a caller that hung up ends the process; the stage then changes as if it had ended by itself.
+//! A budget that is used up, or a caller that hung up, ends everything in its cgroup; the stage then changes as if the
+//! program had ended by itself. Memory, processes and the processor's share are held by the kernel at every moment;
+//! time by the deadline; processor time and what is printed are looked at again and again, and once more at the end.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aios_linux::calls::CallFilter;
+use aios_linux::granted;
+use aios_linux::sandbox::Sandbox;
 use aios_linux::spawn::{self, SpawnError};
-use aios_wire::launch::{Ending, Exit, LaunchRequest, Limits, Program, Resource};
+use aios_wire::launch::{Ending, Exit, LaunchRequest, Limits, Resource, Tier};
 use rustix::fs::FileType;
 use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::allotment::{Allotment, AllotmentError};
-use crate::confine;
+use crate::{confine, profile};
 
 /// `SIGSYS`: what the kernel sends for a call that a filter does not even answer.
 const FORBIDDEN_CALL: i32 = 31;
@@ -29,113 +33,186 @@ const FORBIDDEN_CALL: i32 = 31;
 /// How long a deadline waits while the program is frozen: it cannot use the time.
 const WHILE_FROZEN: Duration = Duration::from_secs(1);
 
+/// How often budgets are looked at that the kernel does not hold by itself. So much more may be used at most.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Nothing was run.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// A descriptor is not what its place needs.
     #[error("descriptor {number} is a {kind}; it must be {needed}")]
-    Descriptor { number: usize, kind: &'static str, needed: &'static str },
+    Descriptor {
+        /// Its number.
+        number: usize,
+        /// What it is.
+        kind: &'static str,
+        /// What it has to be.
+        needed: &'static str,
+    },
     /// A descriptor cannot be looked at.
     #[error("cannot look at descriptor {number}")]
     Unknown {
+        /// Its number.
         number: usize,
+        /// Why not.
         #[source]
         source: io::Error,
     },
+    /// The tier has no such resource.
+    #[error("a program of tier {} is given no {}", tier.word(), resource.word())]
+    Resource {
+        /// The program's.
+        tier: Tier,
+        /// What came along.
+        resource: Resource,
+    },
+    /// The folder cannot be cut off from what is above it.
+    #[error("the granted folder cannot be made a tree of its own")]
+    Folder(#[source] io::Error),
+    /// What it prints cannot be watched.
+    #[error("cannot keep hold of the program's output")]
+    Output(#[source] io::Error),
+    /// No cgroup, or not with all limits.
     #[error(transparent)]
     Allotment(#[from] AllotmentError),
+    /// A layer is missing.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
 }
 
 /// A launched program.
-pub(crate) struct Run {
-    program: Program,
+#[derive(Debug)]
+pub struct Run {
+    path: PathBuf,
     uid_offset: u16,
-    pub(crate) pid: u32,
+    pid: u32,
     pidfd: OwnedFd,
     report: Option<OwnedFd>,
     limits: Limits,
     deadline: Instant,
-    time_over: TimeOver,
+    look: Instant,
+    /// What it prints to, where that has a size.
+    printed: Vec<OwnedFd>,
+    over: Option<Ending>,
     // Last: its `drop` removes the cgroup after everything else is gone.
     allotment: Allotment,
 }
 
-/// Whether the deadline ended the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TimeOver {
-    No,
-    Yes,
+/// What is run, with what.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// Every layer.
+    pub sandbox: &'a Sandbox,
+    /// The program in the sandbox's tree.
+    pub path: &'a Path,
+    /// Its arguments.
+    pub arguments: &'a [OsString],
+    /// Its descriptors, from 0.
+    pub descriptors: &'a [OwnedFd],
+    /// Which of the sandbox users it is.
+    pub uid_offset: u16,
+    /// What it may use up.
+    pub limits: Limits,
 }
 
 impl Run {
     /// Starts the program of `request`; its layers are not in place before [`Run::started`] says so.
-    pub(crate) fn start(
-        request: LaunchRequest,
-        descriptors: &[OwnedFd],
+    pub fn start(
+        request: &LaunchRequest,
+        mut descriptors: Vec<OwnedFd>,
         calls: &CallFilter,
         now: Instant,
     ) -> Result<Self, Refusal> {
-        check(descriptors, request.resource)?;
+        let (tier, resource) = (request.program.tier(), request.resource);
+        check(&descriptors, resource)?;
+        if !profile::of(tier).resources.contains(&resource) {
+            return Err(Refusal::Resource { tier, resource });
+        }
+        if resource == Resource::Folder
+            && let Some(folder) = descriptors.last_mut()
+        {
+            *folder = granted::alone(folder.as_fd()).map_err(Refusal::Folder)?;
+        }
         let allotment = Allotment::new(request.action.as_str(), request.limits)?;
-        let arguments: Vec<_> = request.args.iter().cloned().map(OsString::from_vec).collect();
-        let placed: Vec<_> = descriptors.iter().zip(0..).map(|(fd, number)| (fd.as_fd(), number)).collect();
+        let start = Start {
+            sandbox: &confine::sandbox(request, calls),
+            path: confine::path(&request.program),
+            arguments: &confine::arguments(request),
+            descriptors: &descriptors,
+            uid_offset: request.uid_offset,
+            limits: request.limits,
+        };
+        Self::begin(&start, allotment, now)
+    }
+
+    /// Starts a program in a finished sandbox and cgroup.
+    pub fn begin(start: &Start<'_>, allotment: Allotment, now: Instant) -> Result<Self, Refusal> {
+        let printed = [1, 2].into_iter().filter_map(|number| start.descriptors.get(number));
+        let printed = printed.map(OwnedFd::try_clone).collect::<io::Result<_>>().map_err(Refusal::Output)?;
+        let placed: Vec<_> = start.descriptors.iter().zip(0..).map(|(fd, number)| (fd.as_fd(), number)).collect();
         let child = spawn::spawn(
-            &confine::sandbox(&request, calls),
+            start.sandbox,
             &spawn::Program {
-                path: confine::path(&request.program),
-                arguments: &arguments,
+                path: start.path,
+                arguments: start.arguments,
                 descriptors: &placed,
                 listening: 0,
                 cgroup: Some(allotment.folder()),
             },
         )?;
         Ok(Self {
-            uid_offset: request.uid_offset,
-            program: request.program,
+            path: start.path.to_owned(),
+            uid_offset: start.uid_offset,
             pid: child.pid.as_raw_nonzero().get().unsigned_abs(),
             pidfd: child.pidfd,
             report: Some(child.report),
-            limits: request.limits,
-            deadline: now + Duration::from_millis(u64::from(request.limits.time_ms)),
-            time_over: TimeOver::No,
+            limits: start.limits,
+            deadline: now + Duration::from_millis(u64::from(start.limits.time_ms)),
+            look: now + LOOK,
+            printed,
+            over: None,
             allotment,
         })
     }
 
+    /// Its process id outside of the sandbox.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Which user id it has, as an offset.
-    pub(crate) fn uid_offset(&self) -> u16 {
+    pub fn uid_offset(&self) -> u16 {
         self.uid_offset
     }
 
     /// What becomes readable when the stage may change.
-    pub(crate) fn watched(&self) -> BorrowedFd<'_> {
+    pub fn watched(&self) -> BorrowedFd<'_> {
         self.report.as_ref().unwrap_or(&self.pidfd).as_fd()
     }
 
     /// Whether its layers are still being put in place.
-    pub(crate) fn is_starting(&self) -> bool {
+    pub fn is_starting(&self) -> bool {
         self.report.is_some()
     }
 
     /// Reads the report of a starting program: all layers are in place, or one is missing and it has ended.
-    pub(crate) fn started(&mut self) -> Result<(), SpawnError> {
+    pub fn started(&mut self) -> Result<(), SpawnError> {
         let Some(report) = self.report.take() else { return Ok(()) };
-        spawn::read_report(report, confine::path(&self.program)).inspect_err(|_| {
+        spawn::read_report(report, &self.path).inspect_err(|_| {
             // It ended by itself after its report; nobody else waits for it.
             let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
         })
     }
 
     /// How the program ended; call it when its handle is readable.
-    pub(crate) fn ended(&self) -> io::Result<Exit> {
+    pub fn ended(&self) -> io::Result<Exit> {
         let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED)?
             .ok_or_else(|| io::Error::other("the program has ended and has no status"))?;
         let usage = self.allotment.usage();
         let ending = match (status.exit_status(), status.terminating_signal()) {
-            _ if self.time_over == TimeOver::Yes => Ending::TimeOver,
+            _ if let Some(over) = self.over => over,
             _ if usage.memory_kills > 0 => Ending::MemoryOver,
+            _ if let Some(over) = self.used_up(usage.cpu_us) => over,
             (Some(status), _) => Ending::Status(status),
             (None, Some(FORBIDDEN_CALL)) => Ending::ForbiddenCall,
             (None, signal) => Ending::Signal(signal.unwrap_or(0)),
@@ -144,25 +221,41 @@ impl Run {
     }
 
     /// When to look at it again although nothing happened.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        (self.time_over == TimeOver::No).then_some(self.deadline)
+    pub fn deadline(&self) -> Option<Instant> {
+        self.over.is_none().then(|| self.deadline.min(self.look))
     }
 
-    /// Ends it when its time is over. A frozen program keeps the time that it cannot use.
-    pub(crate) fn check_time(&mut self, now: Instant) {
-        if self.time_over == TimeOver::Yes || now < self.deadline {
+    /// Ends it when a budget is used up. A frozen program keeps the time that it cannot use.
+    pub fn check_budgets(&mut self, now: Instant) {
+        if self.over.is_some() {
             return;
         }
-        if self.allotment.is_frozen() {
-            self.deadline = now + WHILE_FROZEN;
-        } else {
-            self.time_over = TimeOver::Yes;
+        if now >= self.deadline {
+            if self.allotment.is_frozen() {
+                self.deadline = now + WHILE_FROZEN;
+            } else {
+                self.over = Some(Ending::TimeOver);
+            }
+        } else if now >= self.look {
+            self.look = now + LOOK;
+            self.over = self.used_up(self.allotment.usage().cpu_us);
+        }
+        if self.over.is_some() {
             self.allotment.end();
         }
     }
 
+    /// Which of the budgets that the kernel does not hold is used up.
+    fn used_up(&self, cpu_us: u64) -> Option<Ending> {
+        let size = |fd: &OwnedFd| rustix::fs::fstat(fd).map_or(0, |status| status.st_size.unsigned_abs());
+        if self.printed.iter().map(size).sum::<u64>() > u64::from(self.limits.output) {
+            return Some(Ending::OutputOver);
+        }
+        (cpu_us > u64::from(self.limits.cpu_ms) * 1000).then_some(Ending::ProcessorOver)
+    }
+
     /// Ends it because nobody waits for it any more.
-    pub(crate) fn abandon(&self) {
+    pub fn abandon(&self) {
         self.allotment.end();
     }
 }

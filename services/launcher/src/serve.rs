@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use aios_identity::PeerTable;
 use aios_linux::calls::CallListError;
+use launcher::allotment::{self, AllotmentError};
+use launcher::confine;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::allotment::{self, AllotmentError};
 use crate::caller::{self, TableError};
+use crate::chain;
 use crate::connection::{Connection, Ready};
-use crate::{chain, confine};
 
 /// More connections than this wait in the kernel's queue.
 const CONNECTIONS: usize = 64;

@@ -7,9 +7,13 @@
 
 #![expect(unsafe_code, reason = "system calls that no program should make have no safe wrappers")]
 
+mod bare;
+
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+pub use bare::{BARE, Bare};
 
 /// Whether the descriptor with this number is open.
 pub fn open_descriptor(number: i32) -> io::Result<()> {
@@ -50,10 +54,10 @@ pub fn execute_from_memory() -> io::Result<()> {
     done(fd.into())?;
     // SAFETY: the call succeeded, so `fd` is new and nothing else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    rustix::io::write(&fd, b"neither ELF nor script")?;
+    rustix::io::write(&fd, NO_PROGRAM)?;
     let nothing: [*const libc::c_char; 1] = [std::ptr::null()];
     // SAFETY: all pointers end in null; if the kernel took these bytes for a program it would replace this process.
-    let result = unsafe {
+    runs(unsafe {
         libc::syscall(
             libc::SYS_execveat,
             fd.as_raw_fd(),
@@ -62,11 +66,75 @@ pub fn execute_from_memory() -> io::Result<()> {
             nothing.as_ptr(),
             libc::AT_EMPTY_PATH,
         )
-    };
+    })
+}
+
+/// Bytes that no kernel takes for a program.
+pub const NO_PROGRAM: &[u8] = b"neither ELF nor script";
+
+/// Executes a file that holds [`NO_PROGRAM`]: `ENOEXEC` says that a program would run.
+pub fn execute_file(path: &CStr) -> io::Result<()> {
+    let nothing: [*const libc::c_char; 1] = [std::ptr::null()];
+    // SAFETY: the path ends in zero and both lists in null; if the kernel took these bytes for a program it would replace
+    // this process.
+    runs(unsafe { libc::execve(path.as_ptr(), nothing.as_ptr(), nothing.as_ptr()) }.into())
+}
+
+/// What an execution of [`NO_PROGRAM`] came to.
+fn runs(result: i64) -> io::Result<()> {
     match done(result) {
         Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => Ok(()),
         other => other,
     }
+}
+
+/// Makes a call by the 32-bit table, in a child: `ENOSYS` says that the child was ended for it.
+pub fn call_of_32_bits() -> io::Result<()> {
+    in_child(|| {
+        let mut result: i32 = 20;
+        // SAFETY: number 20 of that table is getpid, which takes nothing; the kernel may change these registers.
+        unsafe {
+            std::arch::asm!("int 0x80", inout("eax") result, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+        }
+        result > 0
+    })
+}
+
+/// Starts a process with mounts of its own.
+pub fn clone_with_mounts() -> io::Result<()> {
+    let flags = (libc::CLONE_NEWNS | libc::SIGCHLD) as libc::c_long;
+    // SAFETY: a plain fork; the child leaves at once.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    if pid == 0 {
+        // SAFETY: ends the child, which has done nothing.
+        unsafe { libc::_exit(0) }
+    }
+    done(pid)?;
+    wait(pid as i32).map(drop)
+}
+
+/// Starts `most` processes that live at the same time. All are ended before this returns.
+pub fn crowd(most: usize) -> io::Result<()> {
+    let mut started = Vec::new();
+    let mut result = Ok(());
+    while started.len() < most && result.is_ok() {
+        // SAFETY: a plain fork; the child only waits to be ended.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            loop {
+                // SAFETY: no descriptors are waited for, so nothing is read or written.
+                unsafe { libc::poll(std::ptr::null_mut(), 0, -1) };
+            }
+        }
+        result = done(pid.into());
+        started.extend((pid > 0).then_some(pid));
+    }
+    for pid in started {
+        // SAFETY: this process's own child, not waited for until then, so the number is still its.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        wait(pid)?;
+    }
+    result
 }
 
 /// Makes this process the tracer of `pid`; ends with this process.
@@ -82,6 +150,20 @@ pub fn read_memory(pid: i32) -> io::Result<()> {
     let there = libc::iovec { iov_base: 16 as *mut libc::c_void, iov_len: 1 };
     // SAFETY: the kernel writes at most one byte into `byte`; the remote address is read by the kernel, not by us.
     let result = unsafe { libc::process_vm_readv(pid, &raw const here, 1, &raw const there, 1, 0) };
+    match done(result as i64) {
+        Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Ok(()),
+        other => other,
+    }
+}
+
+/// Writes into the memory of `pid` at an address that is mapped in no process: `EFAULT` says that other memory could be
+/// written.
+pub fn write_memory(pid: i32) -> io::Result<()> {
+    let byte = 0u8;
+    let here = libc::iovec { iov_base: (&raw const byte).cast_mut().cast(), iov_len: 1 };
+    let there = libc::iovec { iov_base: 16 as *mut libc::c_void, iov_len: 1 };
+    // SAFETY: the kernel reads one byte of `byte`; nothing is mapped at the remote address.
+    let result = unsafe { libc::process_vm_writev(pid, &raw const here, 1, &raw const there, 1, 0) };
     match done(result as i64) {
         Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Ok(()),
         other => other,
@@ -178,6 +260,14 @@ pub fn type_into(terminal: BorrowedFd<'_>) -> io::Result<()> {
     done(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, &raw const character) }.into())
 }
 
+/// Asks the console behind `terminal` for its shift state, by the call that also types selected text.
+pub fn select_on(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    const SHIFT_STATE: u8 = 6;
+    let mut question = SHIFT_STATE;
+    // SAFETY: the kernel reads and writes one byte.
+    done(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCLINUX, &raw mut question) }.into())
+}
+
 /// Asks for a restart with magic numbers that every kernel refuses: `EINVAL` says that right ones would have worked.
 pub fn restart_machine() -> io::Result<()> {
     // SAFETY: with these magic numbers the call only checks the caller's rights and fails.
@@ -188,13 +278,38 @@ pub fn restart_machine() -> io::Result<()> {
     }
 }
 
-/// Makes a socket of any family and type.
-pub fn socket(family: i32, kind: i32) -> io::Result<OwnedFd> {
+/// Makes a socket of any family, type and protocol.
+pub fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.
-    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
+    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
     done(fd.into())?;
     // SAFETY: the call succeeded, so this is a new descriptor that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Runs `attempt` in a child. A child that was ended for it is `ENOSYS`.
+fn in_child(attempt: impl FnOnce() -> bool) -> io::Result<()> {
+    // SAFETY: a plain fork; the child makes one call and leaves without running anything of the parent's.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let worked = attempt();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(if worked { 0 } else { 1 }) }
+    }
+    done(pid.into())?;
+    match wait(pid)? {
+        Some(0) => Ok(()),
+        Some(_) => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        None => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
+    }
+}
+
+/// The status with which a child exited; none: a signal ended it.
+fn wait(pid: i32) -> io::Result<Option<i32>> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one integer.
+    done(unsafe { libc::waitpid(pid, &raw mut status, 0) }.into())?;
+    Ok(libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)))
 }
 
 fn done(result: i64) -> io::Result<()> {

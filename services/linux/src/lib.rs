@@ -13,6 +13,7 @@ pub mod entropy;
 pub mod ext4;
 pub mod extent;
 mod filter;
+pub mod granted;
 pub mod inherited;
 pub mod loopdev;
 pub mod notify;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::canonical::{self, StrictError};
 use crate::catalogue::{self, ActionType};
+use crate::constraints::{ConstraintError, Constraints};
 use crate::parameter::ParameterError;
 
 /// What a caller sends. Who the caller is stands nowhere in it.
@@ -24,6 +25,9 @@ pub struct Request {
     /// The same key from the same subject means the same action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// What the action may use up at most, below what its type may.
+    #[serde(default, skip_serializing_if = "Constraints::is_empty")]
+    pub constraints: Constraints,
 }
 
 /// A request with its id and its subject, as policy decides it and evidence keeps it.
@@ -58,6 +62,9 @@ pub enum EnvelopeError {
     /// A wrong parameter.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
+    /// A wrong constraint.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// The reason or key is too long or has control characters.
     #[error("'{field}' must be at most {limit} bytes of text without control characters")]
     Text {
@@ -82,6 +89,7 @@ impl Request {
             EnvelopeError::UnknownType(self.action_type.chars().take(40).flat_map(char::escape_default).collect())
         })?;
         entry.check(&self.parameters)?;
+        self.constraints.check()?;
         check_text("reason", &self.reason, 1024)?;
         check_text("idempotency_key", self.idempotency_key.as_deref().unwrap_or(""), 128)?;
         Ok(entry)
@@ -157,12 +165,13 @@ mod tests {
     #[test]
     fn every_part_changes_the_digest() {
         let original = envelope();
-        let mut others = vec![original.clone(); 5];
+        let mut others = vec![original.clone(); 6];
         others[0].id = ActionId::new(1, [0; 10]);
         others[1].subject = "agent:live".into();
         others[2].request.parameters.insert("value".into(), json!("fox"));
         others[3].request.reason.push('!');
         others[4].request.idempotency_key = Some(String::new());
+        others[5].request.constraints.cpu_ms = Some(1);
         for other in others {
             assert_ne!(other.digest(), original.digest(), "{other:?}");
         }
@@ -175,6 +184,8 @@ mod tests {
             error(r#"{"type":"shell.run"}"#),
             "there is no action type 'shell.run'; 'aios action types' lists them"
         );
+        assert!(error(r#"{"type":"node.reboot","constraints":{"memory":0}}"#).contains("'memory' is 0"));
+        assert!(error(r#"{"type":"node.reboot","constraints":{"disk":1}}"#).contains("form"));
         assert!(error(r#"{"type":"node.reboot","reason":"a\u0007b"}"#).contains("'reason'"));
         assert!(error(r#"{"type":"node.reboot","subject":"operator:root"}"#).contains("form"));
     }

@@ -5,13 +5,16 @@
 //! models see) is made from [`CATALOGUE`]. There is no type that means "run this shell line". This crate decides
 //! nothing and does nothing: it only says what is well formed.
 
+pub mod allowance;
 pub mod canonical;
 mod catalogue;
+mod constraints;
 mod envelope;
 mod lifecycle;
 mod parameter;
 
 pub use catalogue::{ActionType, Adapter, CATALOGUE, Example, Reversal, Right, Risk, find};
+pub use constraints::{ConstraintError, Constraints};
 pub use envelope::{Envelope, EnvelopeError, Request};
 pub use lifecycle::{ActionView, Event, Receipt, State, WrongTransition};
 pub use parameter::{GRANTED_FOLDER, Kind, Parameter, ParameterError, Presence, store_path_and_rest};

@@ -133,7 +133,7 @@ kinds! {
         "outcome": Json, "trace": Text, "submitted": Whole,
     ];
     /// What a probe tried and whether it was stopped.
-    Probe = "probe", 1004, Forever, ["contained": Flag, "attempts": Json];
+    Probe = "probe", 1004, Forever, ["tier": Text, "resource": Text, "contained": Flag, "attempts": Json];
     /// A session of an operator began, or ended, and how. Written by the log from PID 1's events.
     Session = "session", 1005, Forever, [
         "number": Whole, "at_ms": Whole, "subject": Subject, "terminal": Text, "what": Text, "how": Text,

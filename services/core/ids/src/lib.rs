@@ -218,6 +218,16 @@ impl ActionId {
     pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
         Self(alloc::format!("act_{}", ulid(unix_ms, random)))
     }
+
+    /// When it was made, in milliseconds since 1970.
+    pub fn unix_ms(&self) -> u64 {
+        // The first ten of the 26 digits are the time; what the check lets through are digits.
+        let digits = self.0.bytes().skip("act_".len()).take(10);
+        digits.fold(0, |time, byte| {
+            let value = CROCKFORD.iter().position(|digit| *digit == byte).unwrap_or(0);
+            (time << 5 | value as u64) & 0xffff_ffff_ffff
+        })
+    }
 }
 
 impl RunId {
@@ -245,6 +255,13 @@ mod tests {
         assert_eq!(digest.to_string().parse(), Ok(digest));
         for wrong in ["", "e3b0", &digest.to_string().to_uppercase(), &"g".repeat(64), &"é".repeat(32)] {
             assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_action_id_tells_when_it_was_made() {
+        for time in [0, 1, 1_795_000_000_123, 0xffff_ffff_ffff] {
+            assert_eq!(ActionId::new(time, [0xa5; 10]).unix_ms(), time);
         }
     }
 

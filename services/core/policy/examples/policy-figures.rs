@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::str::FromStr as _;
 use std::time::Instant;
 
-use aios_action::{Envelope, Request as Asked};
+use aios_action::{Constraints, Envelope, Request as Asked};
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::ActionId;
 use aios_policy::{Bundle, decide, pack, public_key};
@@ -83,7 +83,13 @@ fn ours(count: usize, bundle: &Bundle) -> Outcome<()> {
             given[*other] = json!("x");
         }
         let Value::Object(parameters) = given else { return Err("parameters are an object".into()) };
-        let request = Asked { action_type: (*action).into(), parameters, reason: String::new(), idempotency_key: None };
+        let request = Asked {
+            action_type: (*action).into(),
+            parameters,
+            reason: String::new(),
+            idempotency_key: None,
+            constraints: Constraints::default(),
+        };
         let envelope = Envelope::new(ActionId::new(number as u64, [1; 10]), peer.to_string(), request);
         let begun = Instant::now();
         black_box(decide(Some(bundle), &envelope, &peer));

@@ -63,7 +63,7 @@ fn can_apply(rule: &Policy, principal: &EntityTypeName, action: &EntityUid) -> b
 
 #[cfg(test)]
 mod tests {
-    use aios_action::{CATALOGUE, Envelope, Request as Asked};
+    use aios_action::{CATALOGUE, Constraints, Envelope, Request as Asked};
     use aios_identity::{Peer, SessionStrength};
     use aios_ids::ActionId;
     use proptest::prelude::*;
@@ -114,8 +114,13 @@ mod tests {
                 if entry.name == "store.add" {
                     parameters.insert("path".into(), "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x".into());
                 }
-                let asked =
-                    Asked { action_type: entry.name.into(), parameters, reason: String::new(), idempotency_key: None };
+                let asked = Asked {
+                    action_type: entry.name.into(),
+                    parameters,
+                    reason: String::new(),
+                    idempotency_key: None,
+                    constraints: Constraints::default(),
+                };
                 let envelope = Envelope::new(ActionId::new(1, [1; 10]), peer.to_string(), asked);
                 all.push(question(rules.schema(), &envelope, &peer).expect("a question"));
             }

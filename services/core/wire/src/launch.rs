@@ -19,8 +19,8 @@ pub const SANDBOXES: u16 = 1000;
 /// The user id of the first sandbox.
 pub const FIRST_UID: u32 = 61_000;
 
-const MAGIC: [u8; 8] = *b"AIOSRUN1";
-const ANSWER: [u8; 8] = *b"AIOSANS1";
+const MAGIC: [u8; 8] = *b"AIOSRUN2";
+const ANSWER: [u8; 8] = *b"AIOSANS2";
 const ID_SIZE: usize = 30;
 const PATH_LIMIT: usize = 512;
 const ARGS_LIMIT: usize = 7168;
@@ -49,10 +49,43 @@ pub struct LaunchRequest {
 pub enum Program {
     /// `/usr/lib/aios/adapter`.
     Adapter,
-    /// `/usr/lib/aios/aios-probe`.
-    Probe,
+    /// `/usr/lib/aios/aios-probe`, in the sandbox that programs of the tier get.
+    Probe(Tier),
     /// A program of a store path: absolute, below `/nix/store/`, without `.` and `..` parts.
     Store(String),
+}
+
+impl Program {
+    /// How far its sandbox is open.
+    pub const fn tier(&self) -> Tier {
+        match self {
+            Self::Adapter => Tier::Adapter,
+            Self::Probe(tier) => *tier,
+            Self::Store(_) => Tier::Program,
+        }
+    }
+}
+
+/// How far a sandbox is open. There is one for each kind of program that runs today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Foreign code that a person let onto the machine: a program of the store.
+    Program,
+    /// Code of the image that works on one resource.
+    Adapter,
+}
+
+impl Tier {
+    /// Every tier that has a program.
+    pub const ALL: [Self; 2] = [Self::Program, Self::Adapter];
+
+    /// The specification's name: T0 is for code that nobody approved, T2 for services of apps; nothing runs in them.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Program => "T1",
+            Self::Adapter => "T3",
+        }
+    }
 }
 
 /// What becomes descriptor 3.
@@ -74,6 +107,15 @@ impl Resource {
             Self::Connection | Self::Folder => 4,
         }
     }
+
+    /// For people and records.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Connection => "connection",
+            Self::Folder => "folder",
+        }
+    }
 }
 
 /// What a sandbox may use up. Zero is no limit that anyone can ask for.
@@ -87,6 +129,12 @@ pub struct Limits {
     pub cpu_percent: u32,
     /// Milliseconds until it is ended.
     pub time_ms: u32,
+    /// Milliseconds of processor time of all its processes together.
+    pub cpu_ms: u32,
+    /// Bytes that it may print, output and complaints together.
+    pub output: u32,
+    /// Bytes in its private folder; no file anywhere may grow beyond that. The program gets an error and goes on.
+    pub written: u32,
 }
 
 /// What the launcher answers.
@@ -130,6 +178,10 @@ pub enum Ending {
     TimeOver,
     /// It wanted more memory than its limit.
     MemoryOver,
+    /// Its processes used up their processor time.
+    ProcessorOver,
+    /// It printed more than it may.
+    OutputOver,
 }
 
 impl std::fmt::Display for Ending {
@@ -140,6 +192,8 @@ impl std::fmt::Display for Ending {
             Self::ForbiddenCall => f.write_str("ended: it made a system call outside of the sandbox's list"),
             Self::TimeOver => f.write_str("ended: its time was over"),
             Self::MemoryOver => f.write_str("ended: it wanted more memory than its limit"),
+            Self::ProcessorOver => f.write_str("ended: it used up its processor time"),
+            Self::OutputOver => f.write_str("ended: it printed more than its limit"),
         }
     }
 }
@@ -165,8 +219,9 @@ impl LaunchRequest {
         out.put(&self.uid_offset.to_le_bytes());
         let (program, path) = match &self.program {
             Program::Adapter => (1u8, ""),
-            Program::Probe => (2, ""),
+            Program::Probe(Tier::Adapter) => (2, ""),
             Program::Store(path) => (3, path.as_str()),
+            Program::Probe(Tier::Program) => (4, ""),
         };
         let resource = match self.resource {
             Resource::None => 0u8,
@@ -174,10 +229,11 @@ impl LaunchRequest {
             Resource::Folder => 2,
         };
         out.put(&[program, resource]);
-        out.put(&self.limits.memory.to_le_bytes());
-        out.put(&self.limits.processes.to_le_bytes());
-        out.put(&self.limits.cpu_percent.to_le_bytes());
-        out.put(&self.limits.time_ms.to_le_bytes());
+        let Limits { memory, processes, cpu_percent, time_ms, cpu_ms, output, written } = self.limits;
+        out.put(&memory.to_le_bytes());
+        for limit in [processes, cpu_percent, time_ms, cpu_ms, output, written] {
+            out.put(&limit.to_le_bytes());
+        }
         out.put(&(path.len() as u16).to_le_bytes());
         out.put(path.as_bytes());
         out.put(&(self.args.len() as u16).to_le_bytes());
@@ -192,7 +248,7 @@ impl LaunchRequest {
     pub fn decode(bytes: &[u8; REQUEST_SIZE]) -> Result<Self, LaunchFormatError> {
         let mut from = Reader { rest: bytes };
         if from.take(MAGIC.len())? != MAGIC {
-            return Err(wrong("it does not begin with AIOSRUN1"));
+            return Err(wrong("it does not begin with AIOSRUN2"));
         }
         let action = std::str::from_utf8(from.take(ID_SIZE)?)
             .ok()
@@ -206,8 +262,15 @@ impl LaunchRequest {
             2 => Resource::Folder,
             _ => return Err(wrong("its resource is none, connection or folder")),
         };
-        let limits =
-            Limits { memory: from.u64()?, processes: from.u32()?, cpu_percent: from.u32()?, time_ms: from.u32()? };
+        let limits = Limits {
+            memory: from.u64()?,
+            processes: from.u32()?,
+            cpu_percent: from.u32()?,
+            time_ms: from.u32()?,
+            cpu_ms: from.u32()?,
+            output: from.u32()?,
+            written: from.u32()?,
+        };
         let path_length = usize::from(from.u16()?);
         if path_length > PATH_LIMIT {
             return Err(wrong("its program path is longer than 512 bytes"));
@@ -215,7 +278,8 @@ impl LaunchRequest {
         let path = from.take(path_length)?;
         let program = match (program, path) {
             (1, []) => Program::Adapter,
-            (2, []) => Program::Probe,
+            (2, []) => Program::Probe(Tier::Adapter),
+            (4, []) => Program::Probe(Tier::Program),
             (3, path) => {
                 Program::Store(String::from_utf8(path.to_vec()).map_err(|_| wrong("its program path is not text"))?)
             }
@@ -254,8 +318,8 @@ impl LaunchRequest {
         if self.args.iter().any(|arg| arg.contains(&0)) {
             return Err(wrong("an argument holds a zero byte"));
         }
-        let Limits { memory, processes, cpu_percent, time_ms } = self.limits;
-        if memory == 0 || processes == 0 || cpu_percent == 0 || time_ms == 0 {
+        let Limits { memory, processes, cpu_percent, time_ms, cpu_ms, output, written } = self.limits;
+        if memory == 0 || [processes, cpu_percent, time_ms, cpu_ms, output, written].contains(&0) {
             return Err(wrong("a limit is zero"));
         }
         Ok(())
@@ -290,6 +354,8 @@ impl LaunchReply {
                     Ending::ForbiddenCall => (2, 0),
                     Ending::TimeOver => (3, 0),
                     Ending::MemoryOver => (4, 0),
+                    Ending::ProcessorOver => (5, 0),
+                    Ending::OutputOver => (6, 0),
                 };
                 out.put(&[2, how]);
                 out.put(&value.to_le_bytes());
@@ -310,7 +376,7 @@ impl LaunchReply {
     pub fn decode(bytes: &[u8; REPLY_SIZE]) -> Result<Self, LaunchFormatError> {
         let mut from = Reader { rest: bytes };
         if from.take(ANSWER.len())? != ANSWER {
-            return Err(wrong("the answer does not begin with AIOSANS1"));
+            return Err(wrong("the answer does not begin with AIOSANS2"));
         }
         match from.u8()? {
             1 => Ok(Self::Started { pid: from.u32()? }),
@@ -323,6 +389,8 @@ impl LaunchReply {
                     2 => Ending::ForbiddenCall,
                     3 => Ending::TimeOver,
                     4 => Ending::MemoryOver,
+                    5 => Ending::ProcessorOver,
+                    6 => Ending::OutputOver,
                     _ => return Err(wrong("the answer's ending is unknown")),
                 };
                 Ok(Self::Exited(Exit { ending, cpu_us: from.u64()?, memory_peak: from.u64()? }))

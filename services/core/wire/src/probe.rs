@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The argument that tells `aios-probe` that descriptor 3 is a folder. Its other arguments are paths that are opened on
+/// purpose.
+pub const FOLDER: &str = "--folder";
+
 /// The whole battery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,7 +30,7 @@ pub struct Attempt {
 
 impl ProbeReport {
     /// Fewer tries than this prove too little.
-    pub const LEAST: usize = 15;
+    pub const LEAST: usize = 60;
 
     /// Reads a report of at most [`MESSAGE_LIMIT`](crate::MESSAGE_LIMIT) bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
@@ -63,9 +67,9 @@ mod tests {
 
     #[test]
     fn one_escape_or_too_few_tries_fail_the_battery() {
-        assert_eq!(report(&[true; 15]).verdict(), Ok(()));
-        assert!(report(&[true; 14]).verdict().is_err());
-        let mut one = [true; 20];
+        assert_eq!(report(&[true; ProbeReport::LEAST]).verdict(), Ok(()));
+        assert!(report(&[true; ProbeReport::LEAST - 1]).verdict().is_err());
+        let mut one = [true; ProbeReport::LEAST + 5];
         one[7] = false;
         assert!(report(&one).verdict().expect_err("an escape").contains("mount (done)"));
     }

@@ -2,12 +2,20 @@
 
 use aios_ids::ActionId;
 use aios_wire::launch::{
-    Ending, Exit, LaunchReply, LaunchRequest, Limits, Program, REPLY_SIZE, REQUEST_SIZE, Resource, SANDBOXES,
+    Ending, Exit, LaunchReply, LaunchRequest, Limits, Program, REPLY_SIZE, REQUEST_SIZE, Resource, SANDBOXES, Tier,
 };
 use proptest::prelude::*;
 
 fn limits() -> Limits {
-    Limits { memory: 64 << 20, processes: 8, cpu_percent: 100, time_ms: 10_000 }
+    Limits {
+        memory: 64 << 20,
+        processes: 8,
+        cpu_percent: 100,
+        time_ms: 10_000,
+        cpu_ms: 10_000,
+        output: 1 << 20,
+        written: 1 << 20,
+    }
 }
 
 fn request() -> LaunchRequest {
@@ -24,7 +32,8 @@ fn request() -> LaunchRequest {
 fn program() -> impl Strategy<Value = Program> {
     prop_oneof![
         Just(Program::Adapter),
-        Just(Program::Probe),
+        Just(Program::Probe(Tier::Adapter)),
+        Just(Program::Probe(Tier::Program)),
         "[a-z0-9]{1,20}(/[a-z0-9-]{1,10}){0,4}".prop_map(|below| Program::Store(format!("/nix/store/{below}"))),
     ]
 }
@@ -81,8 +90,17 @@ fn a_program_outside_of_the_store_is_refused() {
 
 #[test]
 fn nobody_runs_unlimited_or_under_a_foreign_user() {
-    let unlimited = LaunchRequest { limits: Limits { memory: 0, ..limits() }, ..request() };
-    assert!(unlimited.encode().is_err());
+    for unlimited in [
+        Limits { memory: 0, ..limits() },
+        Limits { processes: 0, ..limits() },
+        Limits { cpu_percent: 0, ..limits() },
+        Limits { time_ms: 0, ..limits() },
+        Limits { cpu_ms: 0, ..limits() },
+        Limits { output: 0, ..limits() },
+        Limits { written: 0, ..limits() },
+    ] {
+        assert!(LaunchRequest { limits: unlimited, ..request() }.encode().is_err(), "{unlimited:?}");
+    }
     let foreign = LaunchRequest { uid_offset: SANDBOXES, ..request() };
     assert!(foreign.encode().is_err());
 }
@@ -94,6 +112,8 @@ fn replies_read_back_and_a_long_reason_is_cut_at_a_character() {
         LaunchReply::Started { pid: 7 },
         LaunchReply::Exited(exit),
         LaunchReply::Exited(Exit { ending: Ending::ForbiddenCall, ..exit }),
+        LaunchReply::Exited(Exit { ending: Ending::ProcessorOver, ..exit }),
+        LaunchReply::Exited(Exit { ending: Ending::OutputOver, ..exit }),
         LaunchReply::Refused { reason: "no cgroup".into() },
     ] {
         assert_eq!(LaunchReply::decode(&reply.encode()), Ok(reply));

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use aios_action::{EnvelopeError, Request};
+use aios_action::{Constraints, EnvelopeError, Request};
 use aios_ids::StepId;
 use serde_json::Value;
 
@@ -221,6 +221,7 @@ fn typed(step: &WrittenStep, written: &WrittenTyped) -> Result<Typed, Wrong> {
         parameters: written.parameters.clone(),
         reason: written.reason.clone().unwrap_or_default(),
         idempotency_key: None,
+        constraints: Constraints::default(),
     };
     match request.check() {
         Ok(_) => Ok(Typed { action_type: request.action_type, parameters: request.parameters, reason: request.reason }),

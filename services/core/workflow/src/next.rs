@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
     /// Submit this and tell how it ended.
-    Submit(Submission),
+    Submit(Box<Submission>),
     /// Ask a person.
     Ask {
         /// The step.

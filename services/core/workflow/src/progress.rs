@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 
-use aios_action::Request;
+use aios_action::{Constraints, Request};
 use aios_ids::{RunId, StepId};
 use serde_json::Value;
 
@@ -133,7 +133,7 @@ impl<'d> Progress<'d> {
             Work::Ask { question } => {
                 Next::Ask { step: step.id.clone(), question: question.clone(), until_ms: self.until_ms() }
             }
-            Work::Act(act) => Next::Submit(self.submission(&step.id, act)),
+            Work::Act(act) => Next::Submit(Box::new(self.submission(&step.id, act))),
         }
     }
 
@@ -168,6 +168,7 @@ impl<'d> Progress<'d> {
             parameters: typed.parameters.clone(),
             reason,
             idempotency_key: Some(format!("{run}/{step}/{number}")),
+            constraints: Constraints::default(),
         }
     }
 

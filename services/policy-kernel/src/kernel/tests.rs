@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
 
-use aios_action::Request as ActionRequest;
+use aios_action::{Constraints, Request as ActionRequest};
 use aios_policy::operators::{self, Operator, Operators};
 use aios_policy::{Bundle, pack, public_key};
 use serde_json::Value;
@@ -137,8 +137,13 @@ fn shipped() -> Bundle {
 
 fn envelope(subject: &Peer, number: u64, action_type: &str, parameters: Value) -> Envelope {
     let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
-    let request =
-        ActionRequest { action_type: action_type.into(), parameters, reason: "a test".into(), idempotency_key: None };
+    let request = ActionRequest {
+        action_type: action_type.into(),
+        parameters,
+        reason: "a test".into(),
+        idempotency_key: None,
+        constraints: Constraints::default(),
+    };
     Envelope::new(ActionId::new(number, [1; 10]), subject.to_string(), request)
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use aios_action::{CATALOGUE, Envelope, Request};
+use aios_action::{CATALOGUE, Constraints, Envelope, Request};
 use aios_identity::{Peer, PeerTable};
 use aios_ids::ActionId;
 use aios_policy::{Bundle, decide, public_key};
@@ -54,6 +54,7 @@ fn no_rules_let_an_agent_install_or_anybody_stop_the_guards() {
                     parameters,
                     reason: String::new(),
                     idempotency_key: None,
+                    constraints: Constraints::default(),
                 };
                 let envelope = Envelope::new(ActionId::new(1, [1; 10]), subject.to_string(), request);
                 let decision = decide(Some(&bundle), &envelope, &subject);

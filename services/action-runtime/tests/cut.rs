@@ -1,0 +1,106 @@
+//! An adapter that is killed at any moment of its work. Needs root, as everything that is started confined.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use action_runtime::task::{Bytes, Task, Undo};
+use aios_action::{Envelope, Request};
+use aios_linux::calls::{CallFilter, Otherwise};
+use aios_linux::sandbox::{Allow, Identity, Mount, Namespace, Reach, Sandbox, View};
+use aios_linux::spawn::{Program, spawn};
+use rustix::process::{WaitId, WaitIdOptions};
+use serde_json::json;
+
+const INSIDE: &str = "/usr/lib/aios/adapter";
+
+const BEFORE: &str = "the state before";
+/// Large enough that writing it takes a while.
+const AFTER_BYTES: usize = 30_000;
+
+fn sandbox() -> Sandbox {
+    let calls = include_str!("../../../rootfs/seccomp/action.list");
+    Sandbox {
+        namespaces: vec![Namespace::Mount, Namespace::Pid, Namespace::Ipc, Namespace::Uts, Namespace::Net],
+        view: View::Only(vec![
+            Mount::Memory { at: "/tmp".into(), bytes: 1 << 20, mode: 0o700 },
+            Mount::Bind { from: env!("CARGO_BIN_EXE_adapter").into(), at: INSIDE.into(), allow: Allow::Execute },
+        ]),
+        reach: Reach::Unlimited,
+        calls: Some(CallFilter::compile(calls, Otherwise::Fails).expect("the list compiles")),
+        directory: "/tmp".into(),
+        umask: 0o007,
+        ..Sandbox::new(Identity { uid: 61_003, gid: 61_003, groups: vec![300] })
+    }
+}
+
+/// Has the adapter do `task` in `folder` and kills it after `limit`. How long it took, if it came to its end.
+fn adapted(task: &Task, folder: &Path, limit: Duration) -> Option<Duration> {
+    let (input, mut to_input) = std::io::pipe().expect("a pipe");
+    to_input.write_all(&serde_json::to_vec(task).expect("a task")).expect("it fits");
+    drop(to_input);
+    let output = tempfile::tempfile().expect("a file");
+    let folder = std::fs::File::open(folder).expect("ours");
+    let path = Path::new(INSIDE);
+    let program = Program {
+        path,
+        arguments: &[OsString::from("0")],
+        descriptors: &[(input.as_fd(), 0), (output.as_fd(), 1), (output.as_fd(), 2), (folder.as_fd(), 3)],
+        listening: 0,
+        cgroup: None,
+    };
+    let (pid, handle) = spawn(&sandbox(), &program).and_then(|child| child.started(path)).expect("it starts");
+    let began = Instant::now();
+    let left = limit.saturating_sub(began.elapsed());
+    let wait = rustix::event::Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+    let mut watched = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
+    let ended = rustix::event::poll(&mut watched, Some(&wait)).expect("polled") > 0;
+    if !ended {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("ours");
+    }
+    rustix::process::waitid(WaitId::PidFd(handle.as_fd()), WaitIdOptions::EXITED).expect("a child");
+    ended.then(|| began.elapsed())
+}
+
+fn write(number: u8) -> Task {
+    let parameters = json!({"path": "notes/state.txt", "content": "x".repeat(AFTER_BYTES)});
+    let request: Request =
+        serde_json::from_value(json!({"type": "file.write", "parameters": parameters})).expect("a request");
+    let id = aios_ids::ActionId::new(0, [number; 10]);
+    Task::Do(Envelope::new(id, "operator:ada".into(), request))
+}
+
+#[test]
+fn killed_at_any_moment_it_leaves_the_old_file_or_the_new_one_and_undoing_brings_the_old_one_back() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: confined programs need root");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("notes/state.txt");
+    std::fs::create_dir(folder.path().join("notes")).expect("ours");
+    for path in [folder.path(), &folder.path().join("notes")] {
+        rustix::fs::chown(path, None, Some(rustix::fs::Gid::from_raw(300))).expect("root may");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o2770)).expect("ours");
+    }
+    std::fs::write(&file, BEFORE).expect("ours");
+    let undo = Task::Undo(Undo::File { path: "notes/state.txt".into(), content: Some(Bytes(BEFORE.into())) });
+    let patience = Duration::from_secs(30);
+    let whole = adapted(&write(0), folder.path(), patience).expect("it comes to its end");
+    assert!(adapted(&undo, folder.path(), patience).is_some());
+
+    const ROUNDS: u8 = 40;
+    let mut cut = 0;
+    for round in 1..=ROUNDS {
+        let limit = whole.mul_f64(f64::from(round) / f64::from(ROUNDS));
+        cut += usize::from(adapted(&write(round), folder.path(), limit).is_none());
+        let content = std::fs::read_to_string(&file).expect("there is always one");
+        assert!(content == BEFORE || content == "x".repeat(AFTER_BYTES), "half a file of {} bytes", content.len());
+        assert!(adapted(&undo, folder.path(), patience).is_some());
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), BEFORE);
+    }
+    assert!(cut > 0, "nothing was cut off in {ROUNDS} rounds");
+}

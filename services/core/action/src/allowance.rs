@@ -1,0 +1,141 @@
+//! What one subject may use up in an hour, over all its actions.
+//!
+//! Pure: the clock comes in as milliseconds that never go back. Use is kept by the minute, so an hour is between 59 and 60
+//! minutes long, and what is kept does not grow with the number of actions.
+
+use std::collections::BTreeMap;
+
+/// How much of each thing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Use {
+    /// Actions that were taken in.
+    pub actions: u64,
+    /// Milliseconds that programs ran.
+    pub time_ms: u64,
+    /// Milliseconds of processor time.
+    pub cpu_ms: u64,
+    /// Bytes that programs printed.
+    pub output: u64,
+}
+
+/// What an agent may use up in an hour. An agent that works all the time gets along with a tenth of it.
+pub const AGENT: Use = Use { actions: 600, time_ms: 3_600_000, cpu_ms: 600_000, output: 64 << 20 };
+
+/// What everybody else may: a person's script that runs wild is stopped, a person is not.
+pub const ANYBODY: Use = Use { actions: 20_000, time_ms: 36_000_000, cpu_ms: 7_200_000, output: 4 << 30 };
+
+/// The subject has used something up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{subject} has used up its {what} of this hour ({limit}); the next minutes give it back bit by bit")]
+pub struct UsedUp {
+    subject: String,
+    what: &'static str,
+    limit: u64,
+}
+
+const MINUTE_MS: u64 = 60_000;
+const MINUTES: u64 = 60;
+
+/// What everybody used in the last hour.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger(BTreeMap<String, BTreeMap<u64, Use>>);
+
+impl Ledger {
+    /// Takes one action of `subject` in, unless something is used up.
+    pub fn take(&mut self, subject: &str, now_ms: u64) -> Result<(), UsedUp> {
+        let limit = if subject.starts_with("agent:") { AGENT } else { ANYBODY };
+        let used = self.used(subject, now_ms);
+        for (what, used, limit) in [
+            ("actions", used.actions, limit.actions),
+            ("milliseconds of running", used.time_ms, limit.time_ms),
+            ("milliseconds of processor time", used.cpu_ms, limit.cpu_ms),
+            ("bytes of output", used.output, limit.output),
+        ] {
+            if used >= limit {
+                return Err(UsedUp { subject: subject.to_owned(), what, limit });
+            }
+        }
+        self.charge(subject, Use { actions: 1, ..Use::default() }, now_ms);
+        Ok(())
+    }
+
+    /// Notes what an action of `subject` used. It is never refused: it has happened.
+    pub fn charge(&mut self, subject: &str, used: Use, now_ms: u64) {
+        let minutes = self.0.entry(subject.to_owned()).or_default();
+        minutes.entry(now_ms / MINUTE_MS).or_default().add(used);
+    }
+
+    fn used(&mut self, subject: &str, now_ms: u64) -> Use {
+        let first = (now_ms / MINUTE_MS).saturating_sub(MINUTES - 1);
+        for minutes in self.0.values_mut() {
+            minutes.retain(|minute, _| *minute >= first);
+        }
+        self.0.retain(|_, minutes| !minutes.is_empty());
+        let mut sum = Use::default();
+        for used in self.0.get(subject).into_iter().flat_map(BTreeMap::values) {
+            sum.add(*used);
+        }
+        sum
+    }
+}
+
+impl Use {
+    fn add(&mut self, other: Self) {
+        self.actions = self.actions.saturating_add(other.actions);
+        self.time_ms = self.time_ms.saturating_add(other.time_ms);
+        self.cpu_ms = self.cpu_ms.saturating_add(other.cpu_ms);
+        self.output = self.output.saturating_add(other.output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_count_comes_back_after_an_hour_and_not_before() {
+        let mut ledger = Ledger::default();
+        for _ in 0..AGENT.actions {
+            ledger.take("agent:a", 5_000).expect("within the hour's number");
+        }
+        let refused = ledger.take("agent:a", 59 * MINUTE_MS).expect_err("used up");
+        assert_eq!(
+            refused.to_string(),
+            "agent:a has used up its actions of this hour (600); the next minutes give it back bit by bit"
+        );
+        assert!(ledger.take("agent:b", 59 * MINUTE_MS).is_ok(), "another agent's number is its own");
+        assert!(ledger.take("operator:a", 59 * MINUTE_MS).is_ok());
+        assert!(ledger.take("agent:a", 60 * MINUTE_MS).is_ok());
+    }
+
+    #[test]
+    fn each_thing_is_counted() {
+        for (used, word) in [
+            (Use { time_ms: AGENT.time_ms, ..Use::default() }, "running"),
+            (Use { cpu_ms: AGENT.cpu_ms, ..Use::default() }, "processor"),
+            (Use { output: u64::MAX, ..Use::default() }, "output"),
+        ] {
+            let mut ledger = Ledger::default();
+            ledger.charge("agent:a", used, 0);
+            let refused = ledger.take("agent:a", 1).expect_err("used up").to_string();
+            assert!(refused.contains(word), "{refused}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_gets_more_than_an_hours_number_in_59_minutes(steps in prop::collection::vec(0_u64..200_000, 1..2000)) {
+            let (mut ledger, mut now, mut taken) = (Ledger::default(), 0, Vec::new());
+            for step in steps {
+                now += step / 20;
+                if ledger.take("agent:a", now).is_ok() {
+                    taken.push(now);
+                }
+                let since = now.saturating_sub(59 * MINUTE_MS);
+                prop_assert!(taken.iter().filter(|at| **at >= since).count() as u64 <= AGENT.actions);
+            }
+        }
+    }
+}
