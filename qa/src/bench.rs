@@ -3,12 +3,12 @@
 //! Every number is taken on this host, so only ratios and sizes are promises; absolute times under translation are ten
 //! times those of hardware. A peer that cannot be measured is a failed measurement, not a blank.
 
+mod actions;
 mod boot;
 mod build;
 mod evidence;
 mod journald;
 mod kernel;
-mod launch;
 mod others;
 mod policy;
 mod work;
@@ -89,7 +89,7 @@ impl fmt::Display for Table {
 }
 
 /// The groups of measurements, by name.
-pub const GROUPS: [&str; 9] = ["size", "boot", "work", "launch", "evidence", "policy", "workflow", "build", "kernel"];
+pub const GROUPS: [&str; 9] = ["size", "boot", "work", "actions", "evidence", "policy", "workflow", "build", "kernel"];
 
 /// Measured only when it is named: it takes half an hour.
 const LONG: &str = "build";
@@ -114,8 +114,8 @@ pub fn run(context: &Context, names: &[String]) -> Result<Table, Failure> {
     if wanted("kernel") {
         rows.extend(kernel::rows(&stage)?);
     }
-    if wanted("launch") {
-        rows.push(launch::row(&stage)?);
+    if wanted("actions") {
+        rows.extend(actions::rows(&stage)?);
     }
     if wanted("evidence") {
         rows.extend(evidence::rows(&stage)?);

@@ -3,6 +3,7 @@
 pub(crate) mod capture;
 pub mod disk;
 pub mod fat;
+pub(crate) mod figures;
 pub mod guest;
 pub mod initramfs;
 pub mod iso;

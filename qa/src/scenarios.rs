@@ -9,6 +9,7 @@ mod installed;
 mod live;
 mod machines;
 mod network;
+mod sandbox;
 mod service;
 mod spine;
 mod tamper;
@@ -25,6 +26,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         .chain(init::ALL)
         .chain(machines::ALL)
         .chain(network::ALL)
+        .chain(sandbox::ALL)
         .chain(service::ALL)
         .chain(tamper::ALL)
         .chain(trust::ALL)
@@ -104,7 +106,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "escape-probe",
-        promise: "fifteen and more escape attempts in the action sandbox all fail",
+        promise: "sixty and more escape attempts fail in every tier of the action sandbox",
         set: Set::Long,
         boots: 1,
         show: live::escape_probe,

@@ -5,6 +5,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod agent;
+pub(crate) mod budgets;
 pub(crate) mod confinement;
 pub(crate) mod denials;
 pub(crate) mod evidence;

@@ -98,6 +98,9 @@ fn context() -> Result<Context> {
         output: project::output()?,
         // It keeps the cache open, so nothing that machines use is removed from it by other builds.
         make_release: Box::new(move |order| make_release(&cache, &keys, order).map_err(|error| error.to_string())),
+        container_runtime: Box::new(|| {
+            Cache::open().and_then(|cache| peers::container_runtime(&cache)).map_err(|e| e.to_string())
+        }),
         make_debian: Box::new(|| Cache::open().and_then(|cache| peers::debian(&cache)).map_err(|e| e.to_string())),
         make_disk: Box::new(|order| make_disk(order).map_err(|error| error.to_string())),
         make_standalone: Box::new(|| make_standalone().map_err(|error| error.to_string())),

@@ -1,4 +1,5 @@
-//! What the measurements stand beside and no package of the build machine has: a minimal Debian on a disk.
+//! What the measurements stand beside and no package of the build machine has: a container runtime, and a minimal Debian on
+//! a disk.
 //!
 //! Debian's own tool puts it together from Debian's archive, as this machine's apt reaches it. It starts systemd and asks
 //! for a login on the serial line, and nothing else; in place of the login program stands one that shows the time since
@@ -76,6 +77,26 @@ pub(crate) fn debian(cache: &Cache) -> Result<Debian> {
     let key = key.text("terminal", TERMINAL).text("finish", FINISH).text("inotify", INOTIFY);
     let place = cache.step("debian", &key, make)?;
     Ok(Debian { kernel: place.join("vmlinuz"), initrd: place.join("initrd"), disk: place.join("disk.raw") })
+}
+
+/// Debian's packages of the container runtime that confined programs stand beside, and of the one library of it that the
+/// build machine need not have.
+const CONTAINER_RUNTIME: [&str; 2] = ["crun", "libyajl2"];
+
+/// The container runtime, unpacked now or earlier and never installed.
+pub(crate) fn container_runtime(cache: &Cache) -> Result<std::path::PathBuf> {
+    let key = Key::new("container-runtime 1").text("packages", &CONTAINER_RUNTIME.join(" "));
+    cache.step("container-runtime", &key, |out| {
+        Tool::new("apt-get").directory(out).arg("download").args(CONTAINER_RUNTIME).run()?;
+        for entry in fs::read_dir(out).on("list", out)? {
+            let path = entry.on("list", out)?.path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                Tool::new("dpkg-deb").arg("-x").arg(&path).arg(out).run()?;
+                fs::remove_file(&path).on("remove", &path)?;
+            }
+        }
+        Ok(())
+    })
 }
 
 fn make(out: &Path) -> Result<()> {

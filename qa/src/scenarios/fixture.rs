@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::host::guest::guest;
+use crate::host::guest::Guest;
 use crate::scenario::{Failure, Stage, ensure};
 use crate::vm::{Echo, Machine, Options, VmError};
 
 pub(super) fn fixture(stage: &Stage<'_>) -> Result<(), Failure> {
     let limit = Duration::from_secs(120);
     let options = Options {
-        direct: Some(guest(&stage.context.kernel, &stage.folder, &[])?),
+        direct: Some(Guest::new()?.finish(&stage.context.kernel, &stage.folder)?),
         memory: 128,
         cpus: 1,
         no_net: true,

@@ -1,5 +1,7 @@
 //! The action runtime: what an action leaves behind, and what it cannot reach.
 
+use std::time::Duration;
+
 use super::policy::{kinds, waiting};
 use super::{Aios, text};
 use crate::scenario::{Failure, ensure};
@@ -9,6 +11,15 @@ use serde_json::Value;
 /// An action's records in the order in which they must stand: nothing takes effect before its intent is durable, and the
 /// outcome is measured before the result is said.
 const RECEIPTS: [&str; 5] = ["decision", "intent", "started", "outcome", "result"];
+
+/// A battery with fewer tries proves too little.
+pub(crate) const LEAST_TRIES: usize = 60;
+
+/// What the battery runs in: each tier, with what leads furthest in it.
+const TIERS: [(&str, &str); 3] = [("T3", "none"), ("T3", "folder"), ("T1", "none")];
+
+/// How long all of it may take after the start, under translation.
+const PROBED: Duration = Duration::from_secs(60);
 
 /// A setting changes, and the service that owns it says so.
 pub(crate) fn setting(aios: &mut Aios, hostname: &str) -> Result<(), Failure> {
@@ -50,16 +61,23 @@ pub(crate) fn reboot(aios: &mut Aios) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The battery of escape attempts ran in the action sandbox, and nothing got out.
+/// The battery of escape attempts ran in the sandbox of every tier, and nothing got out.
 pub(crate) fn nothing_escapes(aios: &mut Aios) -> Result<(), Failure> {
-    let records = aios.json("evidence query --kind probe")?;
-    let last = records.as_array().and_then(|records| records.last());
-    let Some(last) = last else { return Err(Failure::broken("no probe was recorded in this boot")) };
-    let attempts = find_attempts(&last["payload"])
-        .ok_or_else(|| Failure::broken(format!("the probe's record lists no attempts: {last:#}")))?;
-    ensure!(attempts.len() >= 15, "only {} attempts were made", attempts.len());
-    for attempt in attempts {
-        ensure!(attempt["contained"] == true, "an attempt got out: {attempt}");
+    let whole = |records: &Value| records.as_array().is_some_and(|records| records.len() >= TIERS.len());
+    let records = aios.until("evidence query --kind probe", "the records of every tier", PROBED, whole)?;
+    for (tier, resource) in TIERS {
+        let record = records.as_array().into_iter().flatten().find(|record| {
+            let payload = &record["payload"];
+            payload["tier"] == tier && payload["resource"] == resource
+        });
+        let attempts = record.and_then(|record| record["payload"]["attempts"].as_array());
+        let attempts = attempts.ok_or_else(|| {
+            Failure::broken(format!("{tier} with {resource} was not probed in this boot: {records:#}"))
+        })?;
+        ensure!(attempts.len() >= LEAST_TRIES, "only {} attempts were made in {tier}", attempts.len());
+        for attempt in attempts {
+            ensure!(attempt["contained"] == true, "an attempt got out of {tier} with {resource}: {attempt}");
+        }
     }
     Ok(())
 }
@@ -76,16 +94,6 @@ pub(crate) fn receipts(aios: &mut Aios, view: &Value) -> Result<(), Failure> {
     let writer = outcome.map_or("", |record| record["writer"].as_str().unwrap_or_default());
     ensure!(writer == "service:verifier", "the outcome was written by '{writer}'");
     Ok(())
-}
-
-fn find_attempts(payload: &Value) -> Option<&Vec<Value>> {
-    match payload {
-        Value::Object(fields) => match fields.get("attempts") {
-            Some(Value::Array(attempts)) => Some(attempts),
-            _ => fields.values().find_map(find_attempts),
-        },
-        _ => None,
-    }
 }
 
 fn boot_id(aios: &mut Aios) -> Result<String, Failure> {

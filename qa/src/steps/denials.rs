@@ -45,11 +45,13 @@ pub(crate) fn of_an_action(aios: &mut Aios, stage: &Stage<'_>) -> Result<(), Fai
         ensure!(denial["writer"] == "service:evidence-log", "the receipt is of another hand: {denial:#}");
         ensure!(denial["subject"] == "operator:live", "the receipt does not say who asked: {denial:#}");
         ensure!(denial["digest"] == view["digest"], "the receipt does not name what was asked: {denial:#}");
-        let attested = aios.ok(&format!("attest {id}"))?;
-        ensure!(
-            attested.contains(&format!("{blocker} refused {what}")),
-            "the attestation does not say what was refused:\n{attested}"
-        );
+        for command in ["attest", "action show"] {
+            let said = aios.ok(&format!("{command} {id}"))?;
+            ensure!(
+                said.contains(&format!("{blocker} refused {what}")),
+                "'{command}' does not say what was refused:\n{said}"
+            );
+        }
     }
     Ok(())
 }

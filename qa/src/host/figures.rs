@@ -1,0 +1,142 @@
+//! The launcher's code with every layer, in a guest that has our kernel and nothing else of ours: what launches cost and
+//! leave, beside other sandboxes that are started by the same program.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::guest::{Guest, libraries};
+use crate::scenario::{Failure, Stage};
+use crate::vm::{Echo, Machine, Options};
+
+/// The example of the launcher's crate that measures.
+const EXAMPLE: &str = "launch-figures";
+
+/// Where the guest has what is launched.
+pub(crate) const LAUNCHED: &str = "/nix/store/busybox/bin/busybox";
+
+/// What the program needs to be there: cgroups with the controllers that PID 1 would make available.
+const PREPARE: &str = "busybox mount -t cgroup2 none /sys/fs/cgroup && \
+     echo '+memory +pids +cpu' > /sys/fs/cgroup/cgroup.subtree_control && busybox mkdir /sys/fs/cgroup/actions";
+
+/// Under translation a launch takes up to a tenth of a second.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// What was printed, by name.
+#[derive(Debug)]
+pub(crate) struct Figures(BTreeMap<String, f64>);
+
+impl Figures {
+    /// One number.
+    pub(crate) fn get(&self, name: &str) -> Result<f64, Failure> {
+        self.0.get(name).copied().ok_or_else(|| Failure::broken(format!("{EXAMPLE} did not say {name}: {:?}", self.0)))
+    }
+}
+
+/// Another sandbox: its files with their places in the guest, and the command that runs one program in it.
+#[derive(Debug)]
+pub(crate) struct Other {
+    pub(crate) files: Vec<(PathBuf, String)>,
+    /// What has to be written or made before.
+    pub(crate) prepare: &'static str,
+    pub(crate) command: &'static str,
+}
+
+/// A guest that can launch.
+pub(crate) struct Launching {
+    machine: Machine,
+}
+
+impl Launching {
+    /// Starts it with these other sandboxes.
+    pub(crate) fn start(stage: &Stage<'_>, others: &[Other]) -> Result<Self, Failure> {
+        let figures = build(stage)?;
+        let mut guest = Guest::new()?;
+        for path in [
+            "nix",
+            "nix/store",
+            "nix/store/busybox",
+            "nix/store/busybox/bin",
+            "sys",
+            "run",
+            "root",
+            "usr/lib",
+            "usr/lib/aios",
+        ] {
+            guest.folder(path);
+        }
+        for (minor, name) in [(5, "zero"), (7, "full"), (8, "random"), (9, "urandom")] {
+            guest.device(&format!("dev/{name}"), 1, minor);
+        }
+        guest.copy(Path::new(super::guest::BUSYBOX), LAUNCHED)?;
+        guest.copy(&stage.context.program("aios-probe"), "/usr/lib/aios/aios-probe")?;
+        guest.copy(&figures, "/bin/launch-figures")?;
+        let mut libraries = libraries(&figures)?;
+        for (from, at) in others.iter().flat_map(|other| &other.files) {
+            guest.copy(from, at)?;
+        }
+        libraries.sort();
+        libraries.dedup();
+        for library in &libraries {
+            guest.copy(library, &library.to_string_lossy())?;
+        }
+        let options = Options {
+            direct: Some(guest.finish(&stage.context.kernel, &stage.folder)?),
+            no_net: true,
+            timeout: 1800,
+            ..Options::default()
+        };
+        let mut launching = Self { machine: Machine::start(options, &stage.log("launching"), Echo::Hidden)? };
+        launching.run(&format!("busybox mount -t sysfs none /sys; {PREPARE}"))?;
+        for other in others.iter().filter(|other| !other.prepare.is_empty()) {
+            launching.run(other.prepare)?;
+        }
+        Ok(launching)
+    }
+
+    /// What the launcher's own launches cost and leave, in so many rounds.
+    pub(crate) fn ours(&mut self, rounds: u32) -> Result<Figures, Failure> {
+        self.figures(&format!("launch-figures {rounds} {LAUNCHED} true"))
+    }
+
+    /// How long one launch of the other sandbox takes in the middle, in microseconds.
+    pub(crate) fn other(&mut self, rounds: u32, other: &Other) -> Result<f64, Failure> {
+        self.figures(&format!("launch-figures {rounds} --peer {}", other.command))?.get("peer-p50-us")
+    }
+
+    fn figures(&mut self, line: &str) -> Result<Figures, Failure> {
+        let said = self.run(line)?;
+        let pair = |line: &str| {
+            line.trim().split_once(' ').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        };
+        Ok(Figures(said.lines().filter_map(pair).collect()))
+    }
+
+    fn run(&mut self, line: &str) -> Result<String, Failure> {
+        let output = self.machine.console.run(line, LIMIT)?;
+        match output.status {
+            0 => Ok(output.text),
+            status => {
+                Err(Failure::broken(format!("'{line}' ended with status {status} in the guest:\n{}", output.text)))
+            }
+        }
+    }
+}
+
+/// The launcher's figures alone.
+pub(crate) fn launched(stage: &Stage<'_>, rounds: u32) -> Result<Figures, Failure> {
+    Launching::start(stage, &[])?.ours(rounds)
+}
+
+fn build(stage: &Stage<'_>) -> Result<PathBuf, Failure> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "-q", "-p", "launcher", "--example", EXAMPLE]);
+    let status = cargo.current_dir(&stage.context.workspace).status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => return Err(Failure::broken(format!("{EXAMPLE} does not compile ({status})"))),
+        Err(error) => return Err(Failure::broken(format!("cannot start cargo: {error}"))),
+    }
+    Ok(stage.context.workspace.join("target/release/examples").join(EXAMPLE))
+}

@@ -1,0 +1,66 @@
+//! What the sandbox of actions promises: nothing gets out, nothing outlives its budget, nothing is left.
+
+use crate::host::{figures, probe_image};
+use crate::scenario::{Failure, Scenario, Set, Stage, ensure};
+use crate::steps::{Aios, actions, budgets, services};
+use crate::vm::Login;
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario {
+        name: "sandbox",
+        promise: "with every layer, a thousand confined programs leave nothing, and nothing gets out of any tier",
+        set: Set::Ci,
+        boots: 1,
+        show: a_thousand,
+    },
+    Scenario {
+        name: "action-budgets",
+        promise: "an action that wants more than its budget is ended with all its processes and says which it was",
+        set: Set::Long,
+        boots: 1,
+        show: used_up,
+    },
+    Scenario {
+        name: "action-leaks",
+        promise: "two hundred actions of both tiers leave no cgroup, mount or descriptor behind",
+        set: Set::Long,
+        boots: 1,
+        show: many,
+    },
+];
+
+/// Half of the programs run one after the other, half together.
+const ROUNDS: u32 = 500;
+
+fn a_thousand(stage: &Stage<'_>) -> Result<(), Failure> {
+    let figures = figures::launched(stage, ROUNDS)?;
+    for tier in ["T1-none", "T3-none", "T3-folder"] {
+        let (tries, contained) = (figures.get(&format!("tries-{tier}"))?, figures.get(&format!("contained-{tier}"))?);
+        println!("  {tier}: {contained} of {tries} tries contained");
+        ensure!(tries >= 60.0 && tries == contained, "{tier} contains {contained} of {tries} tries");
+    }
+    for what in ["cgroups", "processes", "descriptors", "mounts"] {
+        let left = figures.get(&format!("left-{what}"))?;
+        ensure!(left == 0.0, "{left} {what} are left of {} programs", 2 * ROUNDS);
+    }
+    Ok(())
+}
+
+fn used_up(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    actions::nothing_escapes(&mut aios)?;
+    let program = budgets::program(&mut aios, stage)?;
+    budgets::each_ends_its_program(&mut aios, &program)?;
+    budgets::a_deadline_comes_first(&mut aios, &program)?;
+    budgets::a_crowd_ends_with_its_action(&mut aios, &program)
+}
+
+fn many(stage: &Stage<'_>) -> Result<(), Failure> {
+    let options = probe_image::with(stage.context, &stage.folder, &budgets::added(stage.context)?)?;
+    let mut aios = Aios::boot(stage, "held", options, Login::Already)?;
+    services::all_ready(&mut aios)?;
+    let program = budgets::program(&mut aios, stage)?;
+    budgets::a_crowd_ends_with_its_action(&mut aios, &program)?;
+    budgets::many_leave_nothing(&mut aios, &program, 200)
+}
