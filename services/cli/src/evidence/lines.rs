@@ -30,7 +30,7 @@ pub(crate) fn tone(record: &Record) -> Tone {
         Kind::ApprovalGranted => Tone::Good,
         Kind::UnitEvent => match field("what") {
             Some("failed" | "exited" | "lost") => Tone::Bad,
-            Some("frozen") => Tone::Waits,
+            Some("frozen" | "holds-actions") => Tone::Waits,
             _ => Tone::Plain,
         },
         Kind::Session => match field("what") {
