@@ -163,15 +163,27 @@ impl Workflows {
     pub(crate) async fn cancel(&self, by: &Peer, id: &RunId) -> Result<()> {
         require_person(by)?;
         let mut pending = None;
-        let run = self
+        let added = self
             .add(id, async |_, progress| {
                 pending = Some(progress.next());
                 Ok(Event::Cancelled { by: by.to_string(), spent_ms: progress.spent_ms() })
             })
-            .await?;
-        self.close(&run).await?;
+            .await;
+        let run = match added {
+            Ok(run) => run,
+            // A run that this system cannot decide any more can be cancelled all the same.
+            Err(WorkflowError::Definition(_) | WorkflowError::Altered(_)) => self.runs.show(id)?,
+            Err(error) => return Err(error),
+        };
         if let Some(Life::Driven(driver)) = self.lives().remove(id) {
             driver.notify_one();
+        }
+        if pending.is_some() {
+            self.close(&run).await?;
+        } else {
+            let chain = run.rows.last().map_or_else(|| Chain::begin(id), |row| row.chain);
+            let submitted = u32::try_from(run.rows.len()).unwrap_or(u32::MAX);
+            self.close_with(&run, &Outcome::Cancelled { by: by.to_string() }, chain, submitted).await?;
         }
         if let Some(Next::Submit(submission)) = pending
             && let Some(entry) = self.runtime.journal.with_key(&run.subject, submission.key())?
@@ -186,10 +198,15 @@ impl Workflows {
     /// Writes an event that does not come from the run's own task, and gives the run with it.
     async fn add(&self, id: &RunId, event: impl AsyncFnOnce(&Run, &Progress<'_>) -> Result<Event>) -> Result<Run> {
         let mut run = self.runs.show(id)?;
+        if run.closed.is_some() {
+            return Err(RunsError::Closed(id.clone()).into());
+        }
         let definition = Definition::parse(&run.definition)?;
-        let (progress, chain) = resume(&definition, id, &run.rows)?;
+        let (mut progress, chain) = resume(&definition, id, &run.rows)?;
+        let next = progress.next();
         let event = event(&run, &progress).await?;
-        let row = Row { chain: chain.with_event(&progress.next(), &event), event };
+        progress.apply(&event).map_err(|source| WorkflowError::Unfit { id: id.clone(), source })?;
+        let row = Row { chain: chain.with_event(&next, &event), event };
         self.runs.append(id, run.rows.len(), &row)?;
         run.rows.push(row);
         self.tell_change();
@@ -209,9 +226,13 @@ impl Workflows {
         let payload = json!({"what": "ended", "name": run.name, "definition": run.digest, "subject": run.subject,
             "outcome": outcome, "trace": trace, "submitted": submitted});
         let evidence = peers::insist_append("workflow", run.id.as_str(), &payload).await?;
-        self.runs.close(&run.id, &Closed { outcome: outcome.clone(), trace, evidence })?;
+        let closed = self.runs.close(&run.id, &Closed { outcome: outcome.clone(), trace, evidence });
         self.tell_change();
-        Ok(())
+        match closed {
+            // Somebody else saw the same end.
+            Ok(()) | Err(RunsError::Closed(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The newest runs, oldest of them first.

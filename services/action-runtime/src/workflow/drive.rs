@@ -173,7 +173,12 @@ async fn carry_out(
         output,
         spent_ms: clock.spent_ms(),
     };
-    if runtime.journal.with_key(&subject, submission.key())?.is_none() {
+    let known = runtime.journal.with_key(&subject, submission.key())?;
+    if known.as_ref().is_some_and(|known| known.view.request != submission.request) {
+        let end = Ending::NotTaken { text: "its idempotency key belongs to another action of the same subject".into() };
+        return Ok(Came::Event(ended(None, end, BTreeMap::new())));
+    }
+    if known.is_none() {
         if submission.wait_ms > 0 {
             tokio::select! {
                 () = sleep(Duration::from_millis(submission.wait_ms)) => {}
@@ -266,4 +271,73 @@ fn output(observed: Option<&Value>, asked: &[&str]) -> BTreeMap<String, Value> {
 
 fn kept(text: &str) -> String {
     text.chars().take(TEXT_KEPT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use aios_action::{ActionView, Request};
+    use aios_ids::{ActionId, ApprovalId, Digest};
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(state: State, interrupted: Option<Interrupted>) -> Entry {
+        let (request, _) = Request::parse(r#"{"type":"node.reboot"}"#).expect("a good request");
+        let view = ActionView {
+            id: ActionId::new(0, [0; 10]),
+            subject: "operator:ada".into(),
+            request,
+            digest: Digest::of(b""),
+            state,
+            rules: vec![],
+            epoch: "1".into(),
+            observed: None,
+            evidence: vec![],
+        };
+        Entry { view, boot: "one".into(), before: None, interrupted }
+    }
+
+    fn check(state: State, interrupted: Option<Interrupted>, expected: Option<Ending>) {
+        assert_eq!(ending(&entry(state.clone(), interrupted)), expected, "{state:?} {interrupted:?}");
+    }
+
+    #[test]
+    fn only_what_cannot_have_happened_comes_to_nothing() {
+        let text = || "x".to_owned();
+        let denied = |reason: &str| State::Denied { reason: reason.into(), text: text() };
+        let failed = || State::Failed { text: text() };
+        check(State::Succeeded, None, Some(Ending::Succeeded));
+        check(failed(), None, Some(Ending::Failed { text: text() }));
+        check(State::RolledBack { text: text() }, None, Some(Ending::RolledBack { text: text() }));
+        check(State::Cancelled, None, Some(Ending::Cancelled));
+        check(denied("NoMatchingPermit"), None, Some(Ending::Denied { reason: "NoMatchingPermit".into() }));
+        check(denied("Rejected"), None, Some(Ending::Denied { reason: "Rejected".into() }));
+        for away in AWAY {
+            check(denied(away), None, Some(Ending::Void { text: text() }));
+        }
+        let void = || Some(Ending::Void { text: "the action runtime ended".into() });
+        check(denied("Interrupted"), Some(Interrupted::BeforeEffect), void());
+        check(failed(), Some(Interrupted::BeforeEffect), void());
+        check(failed(), Some(Interrupted::WhileRunning), Some(Ending::Interrupted));
+        for goes_on in [
+            State::Proposed,
+            State::Waiting { approval: ApprovalId::new(0, [0; 10]) },
+            State::Allowed { approval: None },
+            State::Running,
+            State::Verifying,
+        ] {
+            check(goes_on, None, None);
+        }
+    }
+
+    #[test]
+    fn of_an_output_only_plain_parts_that_were_asked_for_are_kept() {
+        let observed = json!({"measured": {"size": 3, "sha256": "ab", "held": true, "list": [1], "half": 0.5},
+            "printed": "y".repeat(OUTPUT_KEPT + 1)});
+        let asked = ["/measured/size", "/measured/held", "/measured/list", "/measured/half", "/printed", "/nowhere"];
+        let kept = output(Some(&observed), &asked);
+        let expected = [("/measured/held", json!(true)), ("/measured/size", json!(3))];
+        assert_eq!(kept, expected.map(|(pointer, value)| (pointer.to_owned(), value)).into());
+        assert!(output(None, &asked).is_empty());
+    }
 }
