@@ -99,3 +99,40 @@ fn start_sources(log: &Arc<Log>, appends: &Appends, read: Read, boot: &str) -> R
     events::start(Arc::clone(log), appends.clone(), boot.to_owned())?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use aios_evidence::{Filter, Kind};
+    use aios_wire::evidence::RoomState;
+
+    use super::*;
+    use crate::boot::tests::system;
+    use crate::writer::now;
+
+    #[test]
+    fn a_log_that_waits_for_a_person_answers_and_takes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let partition = tempfile::tempfile().expect("a file");
+        partition.set_len(1 << 20).expect("extended");
+        let open = || open(folder.path(), || Ok([7; 96])).expect("readable");
+        for boot in ["one", "two"] {
+            let (log, opened, _) = open();
+            let ring = begin(&log, &system(boot), opened, Some(&partition)).expect("it goes on");
+            boot_state::place(&log, &partition, &ring).expect("placed");
+        }
+        partition.set_len(0).and_then(|()| partition.set_len(1 << 20)).expect("emptied");
+
+        let (log, opened, _) = open();
+        let why = begin(&log, &system("three"), opened, Some(&partition)).err().expect("not trusted");
+        assert!(why.contains("removed") && why.contains("accept-restored"), "{why}");
+        log.close(&why);
+        let draft =
+            Draft { kind: Kind::Login, action: String::new(), writer: "service:x".into(), payload: "{}".into() };
+        let refused = log.append(&[draft], &now("three")).pop().expect("one").expect_err("read-only");
+        assert!(refused.to_string().contains("accept-restored"), "{refused}");
+        assert_eq!(log.room().expect("told").state, RoomState::ReadOnly(why));
+        assert_eq!(log.query(&Filter::default()).expect("answered").len() as u64, log.size());
+        log.prove(0).expect("proved");
+        log.verify().expect("what is there is whole");
+    }
+}
