@@ -152,3 +152,31 @@ impl StepView {
         definition.steps.iter().enumerate().map(of).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aios_ids::{ActionId, ApprovalId};
+
+    use super::*;
+
+    #[test]
+    fn both_ends_of_the_socket_read_the_same() {
+        let (action, approval) = (ActionId::new(0, [0; 10]), ApprovalId::new(0, [0; 10]));
+        let failed = Outcome::Failed { step: "a".parse().expect("an id"), text: "why".into() };
+        let all = [
+            (Now::Running { action: None }, "running"),
+            (Now::Running { action: Some(action.clone()) }, "running"),
+            (Now::Approval { action, approval }, "approval"),
+            (Now::Question { question: "good?".into() }, "question"),
+            (Now::Suspended { why: "gone".into() }, "suspended"),
+            (Now::Ended(Outcome::Succeeded), "ended"),
+            (Now::Ended(failed), "ended"),
+            (Now::Ended(Outcome::Cancelled { by: "operator:ada".into() }), "ended"),
+        ];
+        for (now, word) in all {
+            let text = serde_json::to_string(&now).expect("it is JSON");
+            assert!(text.contains(&format!("\"now\":\"{word}\"")), "{text}");
+            assert_eq!(serde_json::from_str::<Now>(&text).expect("it reads back"), now);
+        }
+    }
+}
