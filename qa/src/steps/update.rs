@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Aios, policy, text};
+use super::{Aios, Status, policy, text};
 use crate::host::disk::Disk;
 use crate::host::web::Web;
 use crate::scenario::{Failure, Stage, ensure};
@@ -61,7 +61,15 @@ fn apply(aios: &mut Aios, stage: &Stage<'_>, version: &str, payload: Payload) ->
     let order = ReleaseOrder { version: version.into(), out: out.clone(), payload };
     (stage.context.make_release)(&order).map_err(Failure::Broken)?;
     let web = Web::serve(&out)?;
-    let (action, approval) = policy::waiting(aios, &format!("update apply {}", web.url()))?;
+    aios.ends("update check", Status::Failed)?;
+    aios.ok(&format!("settings set update.source {}", web.url()))?;
+    let offer = aios.json("update check")?;
+    ensure!(
+        offer["offer"]["version"] == version && offer["offer"]["refused"].is_null(),
+        "the offer of {version} is shown as {offer:#}"
+    );
+    let (action, approval) = policy::waiting(aios, "update apply")?;
+    aios.ok("settings set update.source ''")?;
     aios.approve(&approval)?;
     let watched = aios.machine.console.run(&format!("--json action watch {action}"), APPLY)?;
     let view = super::first_json(&watched.text).unwrap_or_default();

@@ -445,10 +445,12 @@ pub(crate) enum NetworkCommand {
 pub(crate) enum UpdateCommand {
     /// Which release runs and which is next
     Status,
+    /// What the source in the setting update.source offers
+    Check,
     /// Writes a newer release to the other slot
     Apply {
-        /// The release's folder
-        source: String,
+        /// The release's folder; the setting update.source when it is left out
+        source: Option<String>,
     },
 }
 

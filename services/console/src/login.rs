@@ -7,9 +7,14 @@ use std::time::Duration;
 use aios_daemon::proxy::Policy1Proxy;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
+use crate::greeting;
+
 /// Asks until PID 1 replaces this program with the session.
 pub(crate) fn run(terminal: &str) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(banner) = greeting::soon_of(greeting::ISSUE) {
+        println!("{banner}");
+    }
     let mut lines = io::stdin().lock();
     loop {
         let Some(name) = ask(&mut lines, "login: ")? else { return Ok(()) };

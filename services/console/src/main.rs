@@ -6,6 +6,7 @@
 
 mod complete;
 mod editor;
+mod greeting;
 mod keys;
 mod line;
 mod login;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aios_wire::init::{Afterwards, Origin, Reply, Request, SigningKeys};
 
 use crate::prompt::{self, Prompt};
-use crate::{line, marks};
+use crate::{greeting, line, marks};
 
 pub(crate) const PROGRAM: &str = "/usr/bin/aios";
 
@@ -110,6 +110,9 @@ fn greet() -> Option<Duration> {
         if system.origin == Origin::Live {
             println!("This is the live system: nothing is kept, and being here is all the proof of who you are.");
         }
+    }
+    if let Some(motd) = greeting::of(greeting::MOTD) {
+        println!("{motd}");
     }
     println!("'help' lists the commands, Tab completes; 'exit', 'reboot' and 'poweroff' work at any time.");
     patience

@@ -117,6 +117,7 @@ pub trait Settings1 {
 )]
 pub trait Updater1 {
     fn apply(&self, source: &str) -> zbus::Result<String>;
+    fn check(&self) -> zbus::Result<String>;
     fn status(&self) -> zbus::Result<String>;
 }
 

@@ -22,6 +22,7 @@ mod failure;
 mod identity;
 mod kernel_messages;
 mod kernel_settings;
+mod keyboard;
 mod last_words;
 mod lines;
 mod machine;

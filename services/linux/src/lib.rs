@@ -15,6 +15,7 @@ pub mod extent;
 mod filter;
 pub mod granted;
 pub mod inherited;
+pub mod keyboard;
 pub mod loopdev;
 pub mod notify;
 pub mod peer;

@@ -60,9 +60,10 @@ impl Settings1 {
 
 fn told(error: ChangeError) -> fdo::Error {
     match error {
-        ChangeError::Refused(_) | ChangeError::NotJson(_) | ChangeError::NoSuchZone { .. } => {
-            fdo::Error::InvalidArgs(error_chain(&error))
-        }
+        ChangeError::Refused(_)
+        | ChangeError::NotJson(_)
+        | ChangeError::NoSuchZone { .. }
+        | ChangeError::NoSuchLayout { .. } => fdo::Error::InvalidArgs(error_chain(&error)),
         ChangeError::Etc(_) | ChangeError::History(_) => fdo::Error::Failed(error_chain(&error)),
     }
 }

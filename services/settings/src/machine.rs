@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use aios_settings::keyboard::{Layout, NoLayout};
 use aios_settings::{SettingError, Settings};
 use aios_wire::settings::{SettingChanged, SettingsList, SettingsRolledBack};
 use serde_json::Value;
@@ -11,10 +12,14 @@ use crate::etc::{Etc, EtcError};
 use crate::history::{History, HistoryError};
 use crate::zone;
 
+/// Who lays the keyboard out. A layout that this release does not have is said there.
+pub(crate) type Keyboard = Box<dyn Fn(&str) + Send + Sync>;
+
 /// One machine's settings, shared by all connections.
 pub(crate) struct Machine {
     history: Mutex<History>,
     etc: Etc,
+    keyboard: Keyboard,
     generation: watch::Sender<u64>,
 }
 
@@ -27,6 +32,12 @@ pub(crate) enum ChangeError {
     NotJson(#[source] serde_json::Error),
     #[error("timezone cannot be \"{name}\": the time zone database does not have it{}", meant(near))]
     NoSuchZone { name: String, near: Vec<&'static str> },
+    #[error("keyboard cannot be \"{name}\"")]
+    NoSuchLayout {
+        name: String,
+        #[source]
+        source: NoLayout,
+    },
     #[error("the settings are unchanged")]
     Etc(#[from] EtcError),
     #[error("the settings are unchanged")]
@@ -39,10 +50,11 @@ fn meant(near: &[&str]) -> String {
 
 impl Machine {
     /// Puts the settings on disk in force.
-    pub(crate) fn start(history: History, etc: Etc) -> Result<Self, EtcError> {
+    pub(crate) fn start(history: History, etc: Etc, keyboard: Keyboard) -> Result<Self, EtcError> {
         etc.follow(history.settings())?;
+        keyboard(&history.settings().keyboard);
         let (generation, _) = watch::channel(history.generation());
-        Ok(Self { history: Mutex::new(history), etc, generation })
+        Ok(Self { history: Mutex::new(history), etc, keyboard, generation })
     }
 
     /// The settings in a sentence.
@@ -78,6 +90,11 @@ impl Machine {
         if zone::file(&changed.timezone).is_none() && key == "timezone" {
             return Err(ChangeError::NoSuchZone { near: zone::like(&changed.timezone), name: changed.timezone });
         }
+        if key == "keyboard"
+            && let Err(source) = changed.keyboard.parse::<Layout>()
+        {
+            return Err(ChangeError::NoSuchLayout { name: changed.keyboard, source });
+        }
         let generation = self.put_in_force(&mut history, changed)?;
         Ok(SettingChanged { key: key.to_owned(), old, new, generation })
     }
@@ -97,9 +114,14 @@ impl Machine {
             return Ok(history.generation());
         }
         let etc = self.etc.follow(&settings).map_err(ChangeError::from);
+        let layout = history.settings().keyboard.clone();
         let kept = etc.and_then(|()| Ok(history.advance(settings)?));
         match kept {
             Ok(generation) => {
+                // Last: it is no file, so nothing of a change that failed is left in it.
+                if history.settings().keyboard != layout {
+                    (self.keyboard)(&history.settings().keyboard);
+                }
                 self.generation.send_replace(generation);
                 let _ = aios_daemon::status(&format!("{}, generation {generation}", history.settings().hostname));
                 Ok(generation)
@@ -123,15 +145,36 @@ impl Machine {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::*;
 
     fn machine(folder: &Path) -> Machine {
+        machine_with(folder, Box::new(|_| {}))
+    }
+
+    fn machine_with(folder: &Path, keyboard: Keyboard) -> Machine {
         for name in ["etc", "state"] {
             fs::create_dir_all(folder.join(name)).expect("a folder");
         }
         let history = History::open(&folder.join("state")).expect("a history");
-        Machine::start(history, Etc::new(&folder.join("etc"), "1")).expect("it starts")
+        Machine::start(history, Etc::new(&folder.join("etc"), "1"), keyboard).expect("it starts")
+    }
+
+    #[test]
+    fn the_keyboard_is_laid_out_at_the_start_and_by_a_change_that_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let laid_out = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&laid_out);
+        let keyboard = Box::new(move |layout: &str| told.lock().expect("no panic").push(layout.to_owned()));
+        let machine = machine_with(folder.path(), keyboard);
+        let error = machine.set("keyboard", "\"xx\"").expect_err("no such layout");
+        assert!(aios_daemon::error_chain(&error).contains("it has us, gb, de"), "{error}");
+        machine.set("keyboard", "\"de\"").expect("a layout");
+        machine.set("hostname", "\"workshop\"").expect("a name");
+        fs::remove_dir_all(folder.path().join("state/generations")).expect("the disk is in the way");
+        machine.set("keyboard", "\"fr\"").expect_err("it cannot be kept");
+        assert_eq!(*laid_out.lock().expect("no panic"), ["us", "de"]);
     }
 
     #[test]

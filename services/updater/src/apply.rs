@@ -89,9 +89,7 @@ pub(crate) fn apply(
     mut say: impl FnMut(&str),
 ) -> Result<Applied, ApplyError> {
     // Everything that can be refused is refused before the first write.
-    let signature = source.read(release::SIGNATURE_NAME, 1024)?;
-    let signature = str::from_utf8(&signature).map_err(|_| ReleaseError::SignatureForm)?;
-    let release = Release::verify(&source.read(release::NAME, release::LIMIT as u64)?, signature, key)?;
+    let release = describe(source, key)?;
     let entry = |doing| move |source| ApplyError::Entry { doing, source };
     let names = target.entries.list().map_err(entry("list the boot entries"))?;
     let plan = plan_update(&running.version, &release.version, &release.min_from, &names)?;
@@ -131,6 +129,41 @@ pub(crate) fn apply(
         slot: slot.to_string(),
         entry: plan.add.to_string(),
     })
+}
+
+/// What a source offers to the running release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Offer {
+    /// The release that is there.
+    pub(crate) version: String,
+    /// Its root hash.
+    pub(crate) root: Digest,
+    /// Why it cannot be applied now; none when it can.
+    pub(crate) refused: Option<String>,
+}
+
+/// Looks at what a source offers. Nothing is written, and nothing but the signed description is fetched.
+pub(crate) fn look(
+    entries: &impl Entries,
+    source: &Source,
+    key: &ReleaseKey,
+    running: &Running,
+) -> Result<Offer, ApplyError> {
+    let release = describe(source, key)?;
+    let names = entries.list().map_err(|source| ApplyError::Entry { doing: "list the boot entries", source })?;
+    let refused = plan_update(&running.version, &release.version, &release.min_from, &names).err();
+    Ok(Offer {
+        version: release.version.to_string(),
+        root: release.root_hash,
+        refused: refused.map(|reason| reason.to_string()),
+    })
+}
+
+/// The description of a source's release, if the release key signed it.
+fn describe(source: &Source, key: &ReleaseKey) -> Result<Release, ApplyError> {
+    let signature = source.read(release::SIGNATURE_NAME, 1024)?;
+    let signature = str::from_utf8(&signature).map_err(|_| ReleaseError::SignatureForm)?;
+    Ok(Release::verify(&source.read(release::NAME, release::LIMIT as u64)?, signature, key)?)
 }
 
 #[cfg(test)]

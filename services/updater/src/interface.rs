@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use aios_daemon::proxy::Settings1Proxy;
 use aios_daemon::{Caller, error_chain};
 use aios_image::release::ReleaseKey;
+use aios_settings::{ReleaseSource, SourceError};
 use serde_json::json;
 use tokio::sync::Mutex;
 use zbus::fdo;
 
-use crate::apply::{self, Applied};
+use crate::apply::{self, Applied, Offer, Running};
 use crate::entries::Entries as _;
 use crate::machine::{self, Esp, MachineError};
 use crate::source::Source;
@@ -37,7 +39,9 @@ impl Updater1 {
     /// Applies the release of a source; answers with `{version, root, slot, entry}` when it is tried at the next start.
     async fn apply(&self, source: &str) -> fdo::Result<String> {
         self.caller.require("updater", "apply")?;
-        let source = Source::parse(source).map_err(|error| fdo::Error::InvalidArgs(error.to_string()))?;
+        let source: ReleaseSource =
+            source.parse().map_err(|error: SourceError| fdo::Error::InvalidArgs(error.to_string()))?;
+        let source = Source::of(source);
         let Ok(mut last) = self.shared.last.try_lock() else {
             return Err(fdo::Error::Failed("an update is being applied: wait for its end".to_owned()));
         };
@@ -51,6 +55,23 @@ impl Updater1 {
         let answer = json!(applied).to_string();
         *last = Some(applied);
         Ok(answer)
+    }
+
+    /// `{source, running, offer}`: what the source of the settings has. There is no other to be looked at, so that whoever
+    /// may ask this cannot have a privileged program call any server.
+    async fn check(&self) -> fdo::Result<String> {
+        self.caller.require("updater", "check")?;
+        let source = chosen_source().await?;
+        let Ok(_last) = self.shared.last.try_lock() else {
+            return Err(fdo::Error::Failed("an update is being applied: wait for its end".to_owned()));
+        };
+        let (key, from) = (self.shared.key, source.to_string());
+        let work = tokio::task::spawn_blocking(move || look_here(&Source::of(source), &key)).await;
+        let (running, offer) = match work {
+            Ok(result) => result.map_err(fdo::Error::Failed)?,
+            Err(_) => return Err(fdo::Error::Failed("looking was interrupted; ask again".to_owned())),
+        };
+        Ok(json!({"source": from, "running": running.version.to_string(), "offer": offer}).to_string())
     }
 
     /// `{running, slot, entries: [names], applied}`: the boot entries say what is on trial, spent or good.
@@ -79,6 +100,29 @@ impl Updater1 {
         });
         Ok(status.to_string())
     }
+}
+
+/// The source that the settings name.
+async fn chosen_source() -> fdo::Result<ReleaseSource> {
+    let unreachable = |error: zbus::Error| fdo::Error::Failed(format!("cannot ask for update.source: {error}"));
+    let connection = aios_daemon::connect("settings").await.map_err(unreachable)?;
+    let settings = Settings1Proxy::new(&connection).await.map_err(unreachable)?;
+    let value = settings.get("update.source").await.map_err(unreachable)?;
+    match serde_json::from_str::<String>(&value).unwrap_or_default().as_str() {
+        "" => Err(fdo::Error::Failed(
+            "no source of releases is set: 'aios settings set update.source http://ADDRESS/FOLDER' sets one".to_owned(),
+        )),
+        text => text.parse().map_err(|error: SourceError| fdo::Error::Failed(error.to_string())),
+    }
+}
+
+fn look_here(source: &Source, key: &ReleaseKey) -> Result<(Running, Offer), String> {
+    let told = |error: &dyn std::error::Error| error_chain(error);
+    let system = machine::system().map_err(|error| told(&error))?;
+    let running = machine::running(&system).map_err(|error| told(&error))?;
+    let esp = Esp::mount(machine::disk(&system).map_err(|error| told(&error))?).map_err(|error| told(&error))?;
+    let offer = apply::look(&esp.entries(), source, key, &running).map_err(|error| told(&error))?;
+    Ok((running, offer))
 }
 
 fn apply_here(source: &Source, key: &ReleaseKey) -> Result<Applied, String> {

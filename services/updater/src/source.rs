@@ -5,9 +5,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use aios_settings::ReleaseSource;
 
 /// How long a server may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,8 +25,6 @@ pub(crate) enum Source {
 /// A file of the release cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
-    #[error("'{}' is no source of releases: write http://ADDRESS[:PORT]/FOLDER with a numeric address, or the path of a folder", text.escape_default())]
-    Form { text: String },
     #[error("cannot open '{}'", path.display())]
     Open {
         path: PathBuf,
@@ -49,21 +48,12 @@ pub(crate) enum SourceError {
 }
 
 impl Source {
-    /// Reads the text form.
-    pub(crate) fn parse(text: &str) -> Result<Self, SourceError> {
-        let wrong = || SourceError::Form { text: text.chars().take(200).collect() };
-        if text.len() > 1024 || text.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
-            return Err(wrong());
-        }
-        if text.starts_with('/') {
-            return Ok(Self::Folder(PathBuf::from(text)));
-        }
-        let rest = text.strip_prefix("http://").ok_or_else(wrong)?;
-        // Names are not looked up: the programs are static, and the C library's resolver is not.
-        let host = rest.split('/').next().unwrap_or_default();
-        if host.parse::<SocketAddr>().is_err() && host.parse::<Ipv4Addr>().is_err() || rest.contains(['?', '#']) {
-            return Err(wrong());
-        }
+    /// Prepares fetching from there; nothing is fetched yet.
+    pub(crate) fn of(source: ReleaseSource) -> Self {
+        let base = match source {
+            ReleaseSource::Folder(path) => return Self::Folder(path),
+            ReleaseSource::Http(base) => base,
+        };
         let agent = ureq::Agent::config_builder()
             .proxy(None)
             // A server that points elsewhere could make this program talk to whatever listens there.
@@ -73,7 +63,7 @@ impl Source {
             .timeout_per_read(Some(PATIENCE))
             .build()
             .into();
-        Ok(Self::Http { base: format!("{}/", text.trim_end_matches('/')), agent })
+        Self::Http { base: format!("{}/", base.trim_end_matches('/')), agent }
     }
 
     /// The beginning of a file, as a stream of at most `limit` bytes.
@@ -105,30 +95,6 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn only_folders_and_plain_http_are_sources() {
-        for good in
-            ["/run/usb/release", "http://10.0.2.2:8000/release/", "http://[2001:db8::1]:80/x", "http://10.0.2.2"]
-        {
-            assert!(Source::parse(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "release",
-            "https://a/",
-            "file:///a",
-            "http://",
-            "http:///a",
-            "http://10.0.2.2/?b",
-            "http://a b/",
-            "http://releases.test",
-            "http://me@10.0.2.2/",
-        ] {
-            assert!(Source::parse(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_file_that_is_too_long_is_not_read_to_its_end() {
@@ -137,12 +103,5 @@ mod tests {
         let source = Source::Folder(folder.path().to_owned());
         assert!(source.read("f", 11).is_ok());
         assert!(matches!(source.read("f", 10), Err(SourceError::TooLong { .. })));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_a_source_or_refused(text in ".{0,60}") {
-            let _ = Source::parse(&text);
-        }
     }
 }

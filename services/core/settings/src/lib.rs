@@ -12,14 +12,17 @@ use serde_json::{Map, Value};
 
 mod address;
 mod inet;
+pub mod keyboard;
 mod links;
 pub mod migrate;
 mod server;
+mod source;
 
 pub use address::{AddressError, Subnet};
 pub use inet::{Destination, Inet, InetError};
 pub use links::{Clause, LinkMode, LinkName, Links, LinksError, Rank, Route, Which};
 pub use server::{ServerError, TimeServer};
+pub use source::{ReleaseSource, SourceError};
 
 /// Everything about the machine that a person may choose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,8 @@ pub struct Settings {
     pub network: Network,
     /// The text consoles.
     pub console: Console,
+    /// Newer releases of the system itself.
+    pub update: Update,
 }
 
 /// How the machine reaches others.
@@ -62,15 +67,25 @@ pub struct Console {
     pub banner: String,
 }
 
+/// Newer releases of the system itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Update {
+    /// Where they are looked for when nobody says where.
+    #[serde(with = "address::optional")]
+    pub source: Option<ReleaseSource>,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             hostname: "aios".into(),
             timezone: "UTC".into(),
             keyboard: "us".into(),
-            motd: "Programs propose, people decide. 'help' lists the commands.".into(),
+            motd: "Programs propose, people decide.".into(),
             network: Network::default(),
             console: Console::default(),
+            update: Update::default(),
         }
     }
 }
@@ -82,7 +97,7 @@ impl Default for Console {
 }
 
 /// Each key with the form of its value, in words that end "it must be …".
-pub const KEYS: [(&str, &str); 8] = [
+pub const KEYS: [(&str, &str); 9] = [
     ("console.banner", "a string of at most 512 characters without control characters, such as \"AIOS\""),
     ("hostname", "a string of 1 to 63 lower-case letters, digits and inner dashes, such as \"workshop\""),
     ("keyboard", "a string of 1 to 32 lower-case letters, digits, '-' and '_', such as \"us\""),
@@ -94,6 +109,7 @@ pub const KEYS: [(&str, &str); 8] = [
     ),
     ("network.time", "a string of at most 4 names or addresses with a space between, or \"\" for those of the lease"),
     ("timezone", "a string such as \"UTC\" or \"Europe/Berlin\""),
+    ("update.source", "a string such as \"http://192.0.2.7:8000/releases\" or \"/run/usb/release\", or \"\" for none"),
 ];
 
 /// Resolvers read no more than three name servers.
@@ -301,6 +317,9 @@ mod tests {
             ("network.dns", json!("192.0.2.53  192.0.2.54")),
             ("network.dns", json!("192.0.2.53\nsearch evil")),
             ("network.dns", json!("192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4")),
+            ("update.source", json!("https://releases.example/")),
+            ("update.source", json!("http://releases.example/")),
+            ("update.source", json!("releases")),
         ] {
             match Settings::default().with(key, &value) {
                 Err(error @ SettingError::Form { .. }) => {

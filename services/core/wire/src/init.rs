@@ -64,6 +64,11 @@ pub enum Request {
         /// Milliseconds since 1970.
         unix_ms: u64,
     },
+    /// Lays the console's keyboard out.
+    SetKeyboard {
+        /// The layout's name, such as `us`.
+        layout: String,
+    },
     /// Ends everything in order and then the machine.
     Shutdown {
         /// What comes after.
@@ -87,6 +92,7 @@ impl Request {
             Self::Restart { .. } => "restart",
             Self::OpenSession { .. } => "open-session",
             Self::SetClock { .. } => "set-clock",
+            Self::SetKeyboard { .. } => "set-keyboard",
             Self::Shutdown { .. } => "shutdown",
         }
     }

@@ -8,7 +8,7 @@ use aios_wire::logs::INIT;
 
 use super::Supervisor;
 use crate::clock::now_ms;
-use crate::told_time;
+use crate::{keyboard, told_time};
 
 /// What a caller gets.
 enum Answer {
@@ -78,6 +78,10 @@ impl Supervisor {
                 unit(&operator).and_then(|operator| self.open_session(operator, &terminal))
             }
             Request::SetClock { unix_ms } => match told_time::follow(unix_ms) {
+                Ok(()) => return Reply::Done,
+                Err(reason) => Err(reason),
+            },
+            Request::SetKeyboard { layout } => match keyboard::lay_out(&layout) {
                 Ok(()) => return Reply::Done,
                 Err(reason) => Err(reason),
             },

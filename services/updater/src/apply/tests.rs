@@ -218,6 +218,19 @@ fn what_must_be_refused_changes_nothing() {
 }
 
 #[test]
+fn looking_at_an_offer_writes_nothing_and_says_whether_it_can_be_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (target, running) = target(folder.path(), 0);
+    let looked = |source: &Source| look(&target.entries, source, &key(), &running);
+    let offer = looked(&release(folder.path(), "2", "1", &signing_key())).expect("signed");
+    assert_eq!((offer.version.as_str(), offer.root, offer.refused), ("2", tree_of("2").root(), None));
+    let old = looked(&release(folder.path(), "1", "1", &signing_key())).expect("signed");
+    assert!(old.refused.is_some_and(|reason| reason.contains("is not newer")), "it runs already");
+    let foreign = SigningKey::from_bytes(&[4; 32]);
+    looked(&release(folder.path(), "3", "1", &foreign)).expect_err("nothing that a stranger signed is told");
+}
+
+#[test]
 fn a_root_that_changes_on_its_way_is_never_started() {
     let folder = tempfile::tempdir().expect("a folder");
     let (target, running) = target(folder.path(), u32::MAX);
