@@ -53,6 +53,18 @@ done
 echo "judge: resident before $(resident) KiB"
 echo "judge: descriptors before $(descriptors) open"
 
+hoarded=0
+until [ "$hoarded" -ge 256 ]; do
+    $busybox sleep 1
+    read -r hoard < $tree/system/hoard/cgroup.procs
+    set -- /proc/"$hoard"/fd/*
+    hoarded=$#
+done
+echo "judge: hoarded $hoarded descriptors"
+opened=0
+: < /etc/hostname && opened=1
+echo "judge: opened besides $opened file"
+
 number=0
 while [ $number -lt 10000 ]; do
     ( : & )

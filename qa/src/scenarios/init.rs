@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use crate::host::probe_image::{self, Added};
 use crate::scenario::{Failure, Scenario, Set, Stage, ensure};
-use crate::steps::{Aios, list};
+use crate::steps::{Aios, Status, list};
 use crate::vm::{BOOT, DirectKernel, DirectStart, Login, Options};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario {
         name: "init-faults",
-        promise: "bombs, hogs and the deaf harm only themselves; a thousand starts and ten thousand orphans leave no trace",
+        promise: "bombs, hogs of memory and descriptors and the deaf harm only themselves; a thousand starts and ten thousand orphans leave no trace",
         set: Set::Long,
         boots: 1,
         show: faults,
@@ -28,7 +28,7 @@ pub(super) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "init-switches",
-        promise: "Ctrl-Alt-Del restarts the machine and the power button switches it off, both in order",
+        promise: "the keyboard has the layout that is set; Ctrl-Alt-Del restarts the machine and the power button ends it, in order",
         set: Set::Long,
         boots: 2,
         show: switches,
@@ -76,6 +76,7 @@ fn faults(stage: &Stage<'_>) -> Result<(), Failure> {
         &[
             ("bomb", "resources = { pids-max = 32 }", "bomb.sh"),
             ("hog", "resources = { memory-max-mib = 16 }\nrestart = { policy = \"on-failure\", budget = 2 }", "hog.sh"),
+            ("hoard", "resources = { descriptors-max = 256 }", "hoard.sh"),
             ("deaf", "stop-timeout-s = 1", "deaf.sh"),
             ("churn", "output = \"log\"\nrestart = { backoff-ms = 1, budget = 10000, window-s = 1 }", "churn.sh"),
             (
@@ -101,6 +102,8 @@ fn faults(stage: &Stage<'_>) -> Result<(), Failure> {
     ensure!(after <= before + 512, "PID 1 grew from {before} to {after} KiB");
     let (before, after) = (figure("judge: descriptors before")?, figure("judge: descriptors after")?);
     ensure!(after <= before + 2, "PID 1 had {before} descriptors and has {after}");
+    ensure!(figure("judge: hoarded")? == 256, "the hoard does not hold what it may, or holds more");
+    ensure!(figure("judge: opened besides")? == 1, "another program cannot open a file beside the hoard");
     ensure!(figure("judge: frozen after")? <= 1000, "a log that stands still freezes actions too late");
     let shown = aios.json("service list")?;
     for name in ["evidence-log", "policy-kernel", "launcher", "action-runtime", "verifier", "agent-door"] {
@@ -128,6 +131,7 @@ fn watchdog(stage: &Stage<'_>) -> Result<(), Failure> {
 fn switches(stage: &Stage<'_>) -> Result<(), Failure> {
     let options = image(stage, &[])?;
     let mut aios = Aios::boot(stage, "switches", options, Login::Already)?;
+    keyboard(&mut aios)?;
     aios.machine.press(&["ctrl", "alt", "delete"])?;
     aios.machine.wait_for_reset(BOOT)?;
     let rest = aios.machine.console.position();
@@ -136,6 +140,17 @@ fn switches(stage: &Stage<'_>) -> Result<(), Failure> {
     aios.machine.wait_for_power_off(BOOT)?;
     let said = aios.machine.console.said();
     ensure!(said.matches("init: all ended").count() == 2, "an end was not in order:\n{said}");
+    Ok(())
+}
+
+/// What is typed at the screen is what the layout says: two keys of a German keyboard stand in each other's place.
+fn keyboard(aios: &mut Aios) -> Result<(), Failure> {
+    aios.ends("settings set keyboard xx", Status::Failed)?;
+    for (layout, name) in [("de", "yz"), ("us", "zy")] {
+        aios.ok(&format!("settings set keyboard {layout}"))?;
+        aios.machine.type_on_keyboard("settings set hostname zy\n")?;
+        aios.until("settings list", "what was typed at the screen", BOOT, |settings| settings["hostname"] == name)?;
+    }
     Ok(())
 }
 

@@ -76,12 +76,28 @@ pub(crate) fn across_a_power_cut(aios: &mut Aios, round: u32) -> Result<(), Fail
     let (before, after) = (texts(&before).len(), texts(&after).len());
     ensure!(after >= before, "round {round}: {before} lines before the power cut, {after} after it");
     let boot = aios.json("boot")?;
+    ensure!(boot["previous"]["how"] == "power-lost", "the end of the boot before is told as {:#}", boot["previous"]);
+    let status = aios.ok("status")?;
+    ensure!(status.contains("the boot before lost its power"), "the status does not tell of it:\n{status}");
     ensure!(boot["boot"]["system_ms"].is_u64(), "the boot's times lack the ready system: {boot:#}");
     let earlier = list(&boot["earlier"])?.len();
     ensure!(earlier >= round as usize, "round {round}: {earlier} earlier boots are on record");
     println!(
         "  round {round}: {after} lines of PID 1 before the cut, all readable after it; {earlier} earlier boots on record"
     );
+    Ok(())
+}
+
+/// A machine that was ended in order knows it, by the log's last record of that boot.
+pub(crate) fn across_an_end_in_order(aios: &mut Aios) -> Result<(), Failure> {
+    aios.machine.console.prompt(BOOT)?;
+    aios.machine.console.type_line("reboot")?;
+    aios.enter_again(BOOT)?;
+    let previous = aios.json("boot")?["previous"].clone();
+    ensure!(previous["how"] == "clean", "the end of the boot before is told as {previous:#}");
+    let ends = aios.json("evidence query --kind end")?;
+    ensure!(list(&ends)?.len() == 1, "one end in order is on record, and no other: {ends:#}");
+    aios.ok("evidence verify")?;
     Ok(())
 }
 

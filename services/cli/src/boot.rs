@@ -6,6 +6,7 @@ use aios_wire::logs::{BootReport, Boots, Slow};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::previous;
 use crate::show::{Format, read, table};
 
 pub(crate) async fn run(format: Format) -> Result<(), Failure> {
@@ -14,15 +15,36 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
     };
     // Without the earlier boots this one is shown all the same.
     let boots = boots().await.unwrap_or_default();
-    let slow = boots.slow.filter(|_| boots.boots.last().is_some_and(|last| last.boot_id == report.boot_id));
+    let slow = slow_of(&boots, &report.boot_id);
+    let previous = previous::ask(&report.boot_id).await.ok().flatten();
     let shown = json!({
         "boot": report,
         "total_ms": report.total_ms(),
         "earlier": boots.boots.iter().filter(|boot| boot.boot_id != report.boot_id).collect::<Vec<_>>(),
         "slow": slow,
+        "previous": previous,
     });
-    format.print(&shown, |_| people(&report, &boots, slow));
+    format.print(&shown, |_| {
+        people(&report, &boots, slow);
+        if let Some(previous) = &previous {
+            println!("the boot before {}", previous.told());
+        }
+    });
     Ok(())
+}
+
+/// Whether this boot took much longer than usual, once it is on record.
+pub(crate) async fn slow(boot_id: &str) -> Option<Slow> {
+    slow_of(&boots().await.ok()?, boot_id)
+}
+
+fn slow_of(boots: &Boots, boot_id: &str) -> Option<Slow> {
+    boots.slow.filter(|_| boots.boots.last().is_some_and(|last| last.boot_id == boot_id))
+}
+
+/// The same in words.
+pub(crate) fn slow_text(slow: Slow) -> String {
+    format!("this boot took {} ms; usual are {} ms", slow.took_ms, slow.usual_ms)
 }
 
 async fn boots() -> Result<Boots, Failure> {
@@ -50,7 +72,7 @@ fn people(report: &BootReport, boots: &Boots, slow: Option<Slow>) {
         println!("earlier boots, newest first: {} ms", totals.join(", "));
     }
     if let Some(slow) = slow {
-        println!("! this boot took {} ms; usual are {} ms", slow.took_ms, slow.usual_ms);
+        println!("! {}", slow_text(slow));
     }
 }
 
@@ -71,6 +93,14 @@ fn parts(report: &BootReport) -> [(&'static str, Option<u64>); 7] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_this_boot_is_called_slow() {
+        let slow = Some(Slow { took_ms: 9_000, usual_ms: 3_000 });
+        let boots = Boots { boots: vec![BootReport { boot_id: "b".into(), ..BootReport::default() }], slow };
+        assert_eq!(slow_of(&boots, "b").map(slow_text).as_deref(), Some("this boot took 9000 ms; usual are 3000 ms"));
+        assert_eq!(slow_of(&boots, "c"), None, "the record is of the boot before");
+    }
 
     #[test]
     fn the_parts_of_a_boot_are_its_whole() {

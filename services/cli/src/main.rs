@@ -14,6 +14,7 @@ mod logs;
 mod network;
 mod object;
 mod policy;
+mod previous;
 mod sentence;
 mod service;
 mod settings;

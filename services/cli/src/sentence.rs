@@ -44,6 +44,7 @@ pub(crate) fn sentence(record: &Record) -> String {
             format!("{} {}", field("type"), text(record.payload.get("result").and_then(|r| r.get("state"))))
         }
         Kind::Login => format!("{}: {}", field("operator"), field("result")),
+        Kind::End => format!("the machine ends in order: {}", field("asked")),
         Kind::Restored => restored(record),
         Kind::Workflow => workflow(record),
         Kind::Session => session(record),

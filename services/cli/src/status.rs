@@ -6,8 +6,9 @@ use aios_wire::policy::{Approval, ApprovalState, PolicyView};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::previous::How;
 use crate::show::{Format, harmless, read};
-use crate::{evidence, network, policy, service, settings};
+use crate::{boot, evidence, network, policy, previous, service, settings};
 
 pub(crate) async fn run(format: Format) -> Result<(), Failure> {
     let system = system()?;
@@ -22,6 +23,8 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
     let hostname = hostname().await;
     let memory = memory_used();
     let network = network::status();
+    let slow = boot::slow(&system.boot_id).await;
+    let previous = previous::ask(&system.boot_id).await.ok().flatten();
     let shown = json!({
         "system": system,
         "hostname": hostname.as_ref().ok(),
@@ -30,6 +33,8 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         "evidence": evidence.as_ref().ok(),
         "network": network.as_ref().ok(),
         "memory_used_mib": memory,
+        "slow": slow,
+        "previous": previous,
     });
     format.print(&shown, |_| {
         let or_why = |line: Result<String, Failure>| line.unwrap_or_else(|failure| failure.to_string());
@@ -61,6 +66,12 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         }
         for name in &system.degraded {
             println!("  ! the machine is degraded: the restarts of {name} are spent; 'aios service history {name}'");
+        }
+        if let Some(previous) = previous.iter().find(|previous| previous.how != How::Clean) {
+            println!("  ! the boot before {}; 'aios service logs --boot -1'", previous.told());
+        }
+        if let Some(slow) = slow {
+            println!("  ! {}: 'aios boot'", boot::slow_text(slow));
         }
         for line in network.iter().flat_map(|network| &network.attention) {
             println!("  ! {}", harmless(line));

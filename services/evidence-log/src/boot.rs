@@ -1,20 +1,18 @@
 //! The first record of each boot: what was started, from where, and under which key the log is signed.
 
 use aios_daemon::init::{AskError, ask};
-use aios_evidence::{Filter, Kind, Record};
+use aios_evidence::Kind;
 use aios_wire::init::{Reply, Request, System};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::boot_state::Outside;
+use crate::ending;
 use crate::log::{AppendRefused, Draft, Log};
 use crate::read::QueryError;
 use crate::writer::now;
 
 /// Who the log's own records are from.
 pub(crate) const SELF: &str = "service:evidence-log";
-
-/// Among so many of a boot's last events its end is found: each unit says that it stopped.
-const ENDING: usize = 200;
 
 /// The boot was not begun in the log.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +52,7 @@ pub(crate) fn begin(log: &Log, system: &System, cut: u64, outside: &Outside) -> 
     let before = log.newest(Kind::Boot)?;
     if before.as_ref().is_none_or(|record| record.boot != system.boot_id) {
         let previous_end = match before {
-            Some(before) => end_of(log, &before)?,
+            Some(before) => ending::of(log, &before)?,
             None => "none before".to_owned(),
         };
         let payload = json!({
@@ -85,23 +83,9 @@ pub(crate) fn begin(log: &Log, system: &System, cut: u64, outside: &Outside) -> 
     Ok(())
 }
 
-/// How the boot of this record ended: PID 1 says that it ends the machine before it does, so silence is a loss of power, a
-/// panic or a reset.
-fn end_of(log: &Log, boot: &Record) -> Result<String, QueryError> {
-    let after = Filter { kind: Some(Kind::UnitEvent), limit: Some(ENDING), ..Filter::default() };
-    // The first such event says who asked for it.
-    for line in &log.query(&after)? {
-        let Ok(event) = Record::decode(line.as_bytes()) else { continue };
-        let field = |name: &str| event.payload.get(name).and_then(Value::as_str).unwrap_or_default();
-        if event.boot == boot.boot && field("what") == "shutdown" {
-            return Ok(format!("clean: {}", field("detail")));
-        }
-    }
-    Ok("unclean: nobody ended it".to_owned())
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use aios_evidence::{Filter, Record};
     use aios_wire::init::{BootTimes, FirmwareKeys, Measured, Origin, SigningKeys};
 
     use super::*;
@@ -140,31 +124,5 @@ pub(crate) mod tests {
         assert!(!lines.iter().any(|line| line.contains("withheld")), "the schema knows all of it: {lines:?}");
         // The verifier asks for the key in the first record, and that is this one.
         assert_eq!(log.verify().expect("sound").boots, 2);
-    }
-
-    #[test]
-    fn a_boot_knows_how_the_one_before_ended() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (log, ..) = open(folder.path(), || Ok([7; 96])).expect("a new log");
-        let end = |boot: &str| {
-            begin(&log, &system(boot), 0, &Outside::None).expect("begun");
-            let record = log.newest(Kind::Boot).expect("read").expect("begun");
-            record.payload["previous_end"].as_str().expect("a text").to_owned()
-        };
-        assert_eq!(end("one"), "none before");
-        assert_eq!(end("two"), "unclean: nobody ended it");
-        let events =
-            [("shutdown", "Reboot, asked by operator:ada"), ("shutdown", "ending all units"), ("stopped", "network")]
-                .map(|(what, detail)| Draft {
-                    kind: Kind::UnitEvent,
-                    action: String::new(),
-                    writer: SELF.to_owned(),
-                    payload: json!({"what": what, "detail": detail}).to_string(),
-                });
-        for answer in log.append(&events, &now("two")) {
-            answer.expect("written");
-        }
-        assert_eq!(end("three"), "clean: Reboot, asked by operator:ada");
-        assert_eq!(end("four"), "unclean: nobody ended it", "the end of an earlier boot is not this one's");
     }
 }

@@ -64,7 +64,8 @@ pub(crate) fn look(log: &Log, partition: Option<&dyn Bytes>) -> Result<(Outside,
     }
 }
 
-fn read(partition: &dyn Bytes) -> io::Result<Vec<u8>> {
+/// The ring's bytes.
+pub(crate) fn read(partition: &dyn Bytes) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; PLACE * PLACES as usize];
     crate::medium::read_exact(partition, 0, &mut bytes)?;
     Ok(bytes)

@@ -10,6 +10,7 @@ mod boot_state;
 mod denials;
 mod derived;
 mod door;
+mod ending;
 mod events;
 mod index;
 mod keeper;
@@ -51,22 +52,30 @@ pub async fn run() -> Result<(), Fatal> {
         Ok(ring) => {
             let appends = writer::start(Arc::clone(&log), system.boot_id.clone())?;
             start_sources(&log, &appends, read, &system.boot_id)?;
-            if let Some(partition) = partition {
-                boot_state::start(Arc::clone(&log), partition, ring)?;
+            if let Some(partition) = &partition {
+                boot_state::start(Arc::clone(&log), Arc::clone(partition), ring)?;
             }
             appends
         }
         Err(why) => {
             log.close(&why);
-            writer::start(Arc::clone(&log), system.boot_id)?
+            writer::start(Arc::clone(&log), system.boot_id.clone())?
         }
     };
     aios_daemon::ready()?;
+    let boot = system.boot_id;
+    let mut request = ending::request()?;
+    let (served_log, served_appends) = (Arc::clone(&log), appends.clone());
     let served = aios_daemon::serve("/org/aios/Evidence1", move |caller| {
-        door::Door::new(caller, Arc::clone(&log), appends.clone())
+        door::Door::new(caller, Arc::clone(&served_log), served_appends.clone())
     });
-    let Err(error) = served.await;
-    Err(error.into())
+    tokio::select! {
+        Err(error) = served => Err(error.into()),
+        _ = request.recv() => {
+            let end = move || ending::end(&log, &appends, &boot, partition.as_deref());
+            tokio::task::spawn_blocking(end).await.map_err(|error| Fatal::new("the log's end was not written", &error))
+        }
+    }
 }
 
 /// Compares the log with what is kept of it outside and begins the boot in it; an error says why it may only be read, and

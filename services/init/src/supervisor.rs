@@ -5,6 +5,8 @@
 
 mod children;
 mod ending;
+#[cfg(test)]
+mod faults;
 mod verbs;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -44,6 +46,8 @@ use ending::Ending;
 
 /// A service that talks without end does not keep the loop from anything else.
 const MESSAGES_A_TURN: usize = 64;
+/// After so long a freeze that failed is tried again.
+const FREEZE_AGAIN_MS: u64 = 20;
 /// So many of a failing service's last lines are shown on the consoles.
 const SHOWN_LINES: usize = 5;
 
@@ -67,6 +71,8 @@ pub(crate) struct Supervisor {
     notify: NotifySocket,
     control: Control,
     care: Care,
+    /// What the kernel did not do when it was to freeze or thaw actions.
+    freezing: Option<Frozen>,
     leaving: Vec<Leaving>,
     shutdown: Option<Ending>,
 }
@@ -117,6 +123,7 @@ impl Supervisor {
             sessions: Sessions { template: session, opened: 0, waiting: BTreeMap::new() },
             ring: Ring::default(),
             care,
+            freezing: None,
             leaving: Vec::new(),
             shutdown: None,
         };
@@ -144,6 +151,9 @@ impl Supervisor {
             self.serve_callers();
             self.tell_of_measuring();
             self.happened(Event::Tick);
+            if let Some(frozen) = self.freezing {
+                self.set_frozen(frozen, "it is tried again");
+            }
             self.end_in_time();
         }
     }
@@ -202,8 +212,9 @@ impl Supervisor {
             self.graph.next_deadline(),
             self.control.next_deadline(),
             self.outputs.next_deadline(),
-            self.shutdown.as_ref().map(|ending| ending.deadline),
+            self.shutdown.as_ref().map(|ending| ending.next_look(now_ms())),
             Some(self.care.next_deadline()),
+            self.freezing.map(|_| now_ms() + FREEZE_AGAIN_MS),
             self.next_look_at_leaving(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
@@ -276,9 +287,14 @@ impl Supervisor {
         }
     }
 
+    /// What fails is tried again: actions must not go on without the log, nor stand still for ever beside it.
     fn set_frozen(&mut self, frozen: Frozen, reason: &str) {
+        let before = self.freezing.take();
         if let Err(error) = cgroups::set_frozen(frozen) {
-            say_everywhere(&format!("init: actions cannot be frozen or thawed ({reason}): {error}"));
+            if before != Some(frozen) {
+                say_everywhere(&format!("init: actions cannot be frozen or thawed ({reason}): {error}"));
+            }
+            self.freezing = Some(frozen);
         }
     }
 
