@@ -7,6 +7,7 @@ pub(crate) mod figures;
 pub mod guest;
 pub mod initramfs;
 pub mod iso;
+pub mod made_calls;
 pub mod nix_cache;
 pub mod probe_image;
 pub mod web;

@@ -8,7 +8,7 @@ use crate::vm::Login;
 pub(super) const ALL: &[Scenario] = &[
     Scenario {
         name: "confinement",
-        promise: "every process is confined as its unit says, scores at most 2.0, and nothing gets out of any profile",
+        promise: "every process is confined as its unit says, scores at most 2.0, and nothing gets out of any profile; no call is listed in vain",
         set: Set::Ci,
         boots: 1,
         show: confined,
@@ -22,15 +22,16 @@ pub(super) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "log-power-cut",
-        promise: "after a loss of power the boot before is readable to its last second, and its times are kept",
+        promise: "after a loss of power the boot before is readable to its last second; the next one knows how it ended",
         set: Set::Long,
-        boots: 3,
+        boots: 4,
         show: power_cut,
     },
 ];
 
 fn confined(stage: &Stage<'_>) -> Result<(), Failure> {
     let shipped = confinement::shipped(stage.context)?;
+    confinement::none_is_unused(stage.context, &shipped)?;
     let added = confinement::added(stage.context, &shipped)?;
     let options = probe_image::with(stage.context, &stage.folder, &added)?;
     let mut aios = Aios::boot(stage, "confined", options, Login::Already)?;
@@ -56,5 +57,6 @@ fn power_cut(stage: &Stage<'_>) -> Result<(), Failure> {
     for round in 1..=2 {
         logs::across_a_power_cut(&mut aios, round)?;
     }
+    logs::across_an_end_in_order(&mut aios)?;
     aios.power_off()
 }

@@ -1,6 +1,7 @@
 //! How every process of the running image is confined, by the kernel's word, and what a program gets away with that runs
 //! in the profile of each unit.
 
+mod calls;
 mod exposure;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use aios_units::Unit;
 use aios_units::unit::{Kind, Network, Own, Paths};
 use serde_json::Value;
 
+pub(crate) use self::calls::none_is_unused;
 use self::exposure::{Process, open, parse, score};
 use super::actions::LEAST_TRIES;
 use super::{Aios, list, text};

@@ -113,6 +113,11 @@ impl CallFilter {
     }
 }
 
+/// The numbers of the calls that a list names, whatever their conditions.
+pub fn listed(list: &str) -> Result<Vec<u32>, CallListError> {
+    Ok(read(list)?.into_keys().collect())
+}
+
 /// The calls of a list with the conditions of each.
 fn read(list: &str) -> Result<Allowed, CallListError> {
     let mut allowed = Allowed::new();
