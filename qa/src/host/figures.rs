@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::guest::{Guest, libraries};
+use super::guest::Guest;
 use crate::scenario::{Failure, Stage};
 use crate::vm::{Echo, Machine, Options};
 
@@ -72,14 +72,8 @@ impl Launching {
         guest.copy(Path::new(super::guest::BUSYBOX), LAUNCHED)?;
         guest.copy(&stage.context.program("aios-probe"), "/usr/lib/aios/aios-probe")?;
         guest.copy(&figures, "/bin/launch-figures")?;
-        let mut libraries = libraries(&figures)?;
         for (from, at) in others.iter().flat_map(|other| &other.files) {
             guest.copy(from, at)?;
-        }
-        libraries.sort();
-        libraries.dedup();
-        for library in &libraries {
-            guest.copy(library, &library.to_string_lossy())?;
         }
         let options = Options {
             direct: Some(guest.finish(&stage.context.kernel, &stage.folder)?),
@@ -138,5 +132,6 @@ fn build(stage: &Stage<'_>) -> Result<PathBuf, Failure> {
         Ok(status) => return Err(Failure::broken(format!("{EXAMPLE} does not compile ({status})"))),
         Err(error) => return Err(Failure::broken(format!("cannot start cargo: {error}"))),
     }
-    Ok(stage.context.workspace.join("target/release/examples").join(EXAMPLE))
+    // Static, as everything that is built for the image.
+    Ok(stage.context.programs.join("examples").join(EXAMPLE))
 }
