@@ -1,4 +1,4 @@
-//! The launcher's code with every layer, in a guest that has our kernel and nothing else of ours: what launches cost and
+//! The launcher's code with every layer, in a guest that has a kernel and nothing else of ours: what launches cost and
 //! leave, beside other sandboxes that are started by the same program.
 
 use std::collections::BTreeMap;
@@ -49,8 +49,8 @@ pub(crate) struct Launching {
 }
 
 impl Launching {
-    /// Starts it with these other sandboxes.
-    pub(crate) fn start(stage: &Stage<'_>, others: &[Other]) -> Result<Self, Failure> {
+    /// Starts it on this kernel with these other sandboxes.
+    pub(crate) fn start(stage: &Stage<'_>, kernel: &Path, others: &[Other]) -> Result<Self, Failure> {
         let figures = build(stage)?;
         let mut guest = Guest::new()?;
         for path in [
@@ -76,7 +76,7 @@ impl Launching {
             guest.copy(from, at)?;
         }
         let options = Options {
-            direct: Some(guest.finish(&stage.context.kernel, &stage.folder)?),
+            direct: Some(guest.finish(kernel, &stage.folder)?),
             no_net: true,
             timeout: 1800,
             ..Options::default()
@@ -120,7 +120,7 @@ impl Launching {
 
 /// The launcher's figures alone.
 pub(crate) fn launched(stage: &Stage<'_>, rounds: u32) -> Result<Figures, Failure> {
-    Launching::start(stage, &[])?.ours(rounds)
+    Launching::start(stage, &stage.context.kernel, &[])?.ours(rounds)
 }
 
 fn build(stage: &Stage<'_>) -> Result<PathBuf, Failure> {
