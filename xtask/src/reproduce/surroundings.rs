@@ -274,7 +274,8 @@ mod tests {
         let first = std::env::split_paths(&programs).next().expect("a folder");
         assert_eq!(first.join("rustc"), strange.compiler().expect("a compiler"));
         let colon = Surroundings { date: Date::NextYear, ..Surroundings::strange(Path::new("/no:where")) };
-        let error = colon.programs().expect_err("no path can hold it").to_string();
-        assert!(error.contains("/no:where") && error.contains("--place"), "{error}");
+        let error = colon.programs().expect_err("no path can hold it");
+        assert!(error.to_string().contains("/no:where"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--place")), "{error}");
     }
 }
