@@ -40,6 +40,8 @@ pub struct Context {
     pub make_standalone: Box<dyn Fn() -> Result<PathBuf, String>>,
     /// Makes an installed disk as an image file.
     pub make_disk: DiskMaker,
+    /// Packs and signs a policy from sources of (file name, text).
+    pub make_bundle: BundleMaker,
 }
 
 /// A minimal Debian. It says `console ready` and the seconds since its kernel's start when it would ask for a login.
@@ -55,6 +57,9 @@ pub struct Debian {
 
 /// Fills a folder with an update repository.
 pub type ReleaseMaker = Box<dyn Fn(&ReleaseOrder) -> Result<(), String>>;
+
+/// Packs and signs a policy.
+pub type BundleMaker = Box<dyn Fn(&[(String, String)]) -> Result<Vec<u8>, String>>;
 
 /// Writes an image of an installed disk.
 pub type DiskMaker = Box<dyn Fn(&DiskOrder) -> Result<(), String>>;

@@ -9,6 +9,7 @@ mod installed;
 mod live;
 mod machines;
 mod network;
+mod policy;
 mod sandbox;
 mod service;
 mod spine;
@@ -26,6 +27,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         .chain(init::ALL)
         .chain(machines::ALL)
         .chain(network::ALL)
+        .chain(policy::ALL)
         .chain(sandbox::ALL)
         .chain(service::ALL)
         .chain(tamper::ALL)

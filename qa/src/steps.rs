@@ -6,6 +6,7 @@
 pub(crate) mod actions;
 pub(crate) mod agent;
 pub(crate) mod budgets;
+pub(crate) mod bundles;
 pub(crate) mod confinement;
 pub(crate) mod denials;
 pub(crate) mod evidence;

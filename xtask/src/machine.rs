@@ -13,7 +13,7 @@ use crate::keys::Keys;
 use crate::output::Draft;
 use crate::programs::Programs;
 use crate::system::{Order, Start, System};
-use crate::{disk, firmware, format, kernel, peers, project, release, uki};
+use crate::{disk, firmware, format, kernel, peers, policy, project, release, uki};
 
 /// Boots the live ISO, or what the options name.
 pub(crate) fn vm(mut options: Options) -> Result<()> {
@@ -102,6 +102,9 @@ fn context() -> Result<Context> {
             Cache::open().and_then(|cache| peers::container_runtime(&cache)).map_err(|e| e.to_string())
         }),
         make_debian: Box::new(|| Cache::open().and_then(|cache| peers::debian(&cache)).map_err(|e| e.to_string())),
+        make_bundle: Box::new(|sources| {
+            Keys::open().and_then(|keys| policy::pack(&keys, sources)).map_err(|error| error.to_string())
+        }),
         make_disk: Box::new(|order| make_disk(order).map_err(|error| error.to_string())),
         make_standalone: Box::new(|| make_standalone().map_err(|error| error.to_string())),
     })

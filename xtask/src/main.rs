@@ -25,6 +25,7 @@ mod manifest;
 mod output;
 mod pcr;
 mod peers;
+mod policy;
 mod programs;
 mod progress;
 mod project;
@@ -135,6 +136,11 @@ enum Command {
         #[command(subcommand)]
         command: Option<keys::Command>,
     },
+    /// Makes and checks policy bundles.
+    Policy {
+        #[command(subcommand)]
+        command: policy::Command,
+    },
     /// Shows, checks, builds the kernel.
     Kernel {
         #[command(subcommand)]
@@ -193,6 +199,7 @@ fn run(args: Args) -> Result<()> {
         }
         Command::Reproduce(options) => reproduce::run(&options),
         Command::Keys { command } => keys::run(command),
+        Command::Policy { command } => policy::run(&command),
         Command::Kernel { command } => kernel::run(command, &Cache::open()?),
         Command::Tidy { write } => tidy::run(if write { tidy::Graph::Write } else { tidy::Graph::Compare }),
     }
@@ -219,6 +226,7 @@ impl Command {
             | Self::Disk(_)
             | Self::Release { .. }
             | Self::Keys { .. }
+            | Self::Policy { .. }
             | Self::Kernel { .. } => Need::Build,
             Self::Iso { judge: true, .. }
             | Self::Run { .. }

@@ -14,8 +14,8 @@ use crate::files_list::{self, FilesList, Made, Staged};
 use crate::kernel::{self, Kernel};
 use crate::keys::{Keys, Name};
 use crate::pcr;
+use crate::policy;
 use crate::programs::Programs;
-use crate::project;
 use crate::root::{self, Root};
 use crate::shim::{self, Shim};
 use crate::uki;
@@ -181,7 +181,7 @@ impl System {
 /// What lists call `made`.
 fn made(cache: &Cache, keys: &Keys, version: &str) -> Result<Made> {
     let mut made = Made::new();
-    made.insert("policy-bundle", policy_bundle(keys)?);
+    made.insert("policy-bundle", policy::of_image(keys)?);
     made.insert("os-release", uki::os_release(version, keys.purpose()).into_bytes());
     for (name, key) in [("release-key", Name::Release), ("policy-key", Name::Policy)] {
         let path = keys.public(key);
@@ -198,17 +198,4 @@ fn data_template(cache: &Cache) -> Result<Vec<u8>> {
         .map_err(|source| Error::library("the data partition's file system cannot be made", source))?;
     cache::remove_tree(&scratch)?;
     Ok(template)
-}
-
-/// The signed policy of `rootfs/policy`.
-fn policy_bundle(keys: &Keys) -> Result<Vec<u8>> {
-    let mut sources = Vec::new();
-    for name in project::list("rootfs/policy")? {
-        let text = project::read(&format!("rootfs/policy/{name}"))?;
-        sources.push((name, text));
-    }
-    let sources = sources.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-    let key = keys.ed25519(Name::Policy)?;
-    aios_policy::pack_signed_by(sources, key.as_bytes(), |bytes| Ok(keys.sign_ed25519(Name::Policy, bytes)?))
-        .map_err(|source| Error::library("rootfs/policy is no policy", source))
 }

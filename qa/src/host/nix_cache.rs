@@ -100,6 +100,24 @@ impl NixCache {
     }
 }
 
+impl NixCache {
+    /// Adds a path with these files of (name, content); gives it.
+    pub fn add_files(&self, name: &str, files: &[(&str, Vec<u8>)]) -> Result<String, Failure> {
+        let nix = Nix { home: self.folder.with_file_name("nix") };
+        let folder = nix.home.join(name);
+        fs::create_dir_all(&folder).map_err(Failure::file("make", &folder))?;
+        for (file, content) in files {
+            let path = folder.join(file);
+            fs::write(&path, content).map_err(Failure::file("write", &path))?;
+        }
+        let store = nix.home.join("root").display().to_string();
+        let added = nix.run("nix-store", &["--store", &store, "--add", &folder.to_string_lossy()])?;
+        let path = added.trim().to_owned();
+        nix.copy(&self.folder, &path)?;
+        Ok(path)
+    }
+}
+
 struct Nix {
     /// Nix keeps everything it writes below here.
     home: PathBuf,
@@ -161,5 +179,7 @@ mod tests {
         assert_ne!(cache.key, cache.wrong_key);
         let ballast = cache.add_ballast(1).expect("Nix");
         assert!(ballast.ends_with("-ballast-1"), "{ballast}");
+        let files = cache.add_files("notes", &[("one", b"1".to_vec())]).expect("Nix");
+        assert!(files.starts_with("/nix/store/") && files.ends_with("-notes"), "{files}");
     }
 }

@@ -72,6 +72,19 @@ pub(crate) fn start(stage: &Stage<'_>, disk: &Disk, name: &str) -> Result<Aios, 
     Ok(aios)
 }
 
+/// Starts the disk alone, with enforced signatures, and logs in as this person.
+pub(crate) fn start_as(
+    stage: &Stage<'_>,
+    disk: &Disk,
+    name: &str,
+    operator: &str,
+    pass_phrase: &str,
+) -> Result<Aios, Failure> {
+    let options =
+        Options { disk: vec![disk.path.clone()], secure_boot: SecureBoot::On, timeout: 1500, ..Options::default() };
+    Aios::boot(stage, name, options, Login::As { name: operator.into(), pass_phrase: pass_phrase.into() })
+}
+
 /// Starts the disk alone on this hardware and logs in.
 pub(crate) fn start_on(stage: &Stage<'_>, disk: &Disk, name: &str, hardware: Options) -> Result<Aios, Failure> {
     let options = Options { disk: vec![disk.path.clone()], ..hardware };

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use aios_action::Envelope;
 use aios_daemon::init::{self, AskError};
-use aios_daemon::proxy::{Objects1Proxy, Settings1Proxy, Updater1Proxy};
+use aios_daemon::proxy::{Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy};
 use aios_wire::init::{Afterwards, Reply, Request};
 use serde_json::{Value, json};
 
@@ -39,6 +39,9 @@ pub(crate) fn make(resource: OwnedFd, envelope: &Envelope) -> Result<Value, Call
         "service.restart" => ask(resource, &Request::Restart { name: text("name") }),
         "agent.run" => ask(resource, &Request::Start { name: text("name") }),
         "update.apply" => update(resource, &text("source")),
+        "policy.load" => load_policy(resource, &text("digest"), envelope.id.as_str()),
+        "user.add" => change_people(resource, PeopleChange::Add, &text("name"), envelope.id.as_str()),
+        "user.passphrase" => change_people(resource, PeopleChange::PassPhrase, &text("name"), envelope.id.as_str()),
         "node.reboot" => ask(resource, &Request::Shutdown { then: Afterwards::Reboot }),
         "settings.set" => set(resource, &text("key"), parameters.get("value").unwrap_or(&Value::Null)),
         "object.put" => put(resource, &text("name"), text("content").as_bytes()),
@@ -77,6 +80,30 @@ fn update(resource: OwnedFd, source: &str) -> Result<Value, CallError> {
     on_connection(resource, async |connection| {
         let answer = Updater1Proxy::new(&connection).await?.apply(source).await?;
         Ok(serde_json::from_str(&answer)?)
+    })
+}
+
+fn load_policy(resource: OwnedFd, digest: &str, action: &str) -> Result<Value, CallError> {
+    on_connection(resource, async |connection| {
+        let answer: Value = serde_json::from_str(&Policy1Proxy::new(&connection).await?.load(digest, action).await?)?;
+        Ok(json!({"epoch": answer["epoch"]}))
+    })
+}
+
+/// What becomes of an operator.
+enum PeopleChange {
+    Add,
+    PassPhrase,
+}
+
+fn change_people(resource: OwnedFd, change: PeopleChange, name: &str, action: &str) -> Result<Value, CallError> {
+    on_connection(resource, async |connection| {
+        let policy = Policy1Proxy::new(&connection).await?;
+        match change {
+            PeopleChange::Add => policy.add_operator(name, action).await?,
+            PeopleChange::PassPhrase => policy.change_pass_phrase(name, action).await?,
+        }
+        Ok(json!({"operator": name}))
     })
 }
 

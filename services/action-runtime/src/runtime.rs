@@ -313,10 +313,10 @@ async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: Approval
         ApprovalState::Consumed { .. } => {
             denied("ApprovalSpent", "the approval was used before; submit it again".into())
         }
-        ApprovalState::Expired | ApprovalState::Waiting => denied(
-            "ApprovalExpired",
-            "the request for approval belongs to another boot or policy; submit it again".into(),
-        ),
+        ApprovalState::Expired { why } => {
+            denied("ApprovalExpired", format!("the request for approval is void, because {why}; submit it again"))
+        }
+        ApprovalState::Waiting => denied("ApprovalExpired", "nobody has said anything; submit it again".into()),
     };
     if event != Event::Approved {
         return perform::finish(&runtime, &id, event).await;

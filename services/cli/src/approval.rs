@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use aios_daemon::proxy::Policy1Proxy;
-use aios_identity::SessionStrength;
+use aios_identity::{Peer, SessionStrength};
 use aios_wire::policy::{Approval, ApprovalState};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
@@ -41,12 +41,15 @@ pub(crate) async fn run(command: ApprovalCommand, format: Format) -> Result<(), 
                 print(&approval);
             }
             let pass_phrase = match status::session_strength() {
-                Some(SessionStrength::PassPhrase) => ask_pass_phrase()?,
+                Some(SessionStrength::PassPhrase) => ask_hidden("pass phrase: ")?,
                 _ => String::new(),
             };
             policy().await?.approve(&id, &pass_phrase).await?;
-            format.print(&find(&id).await?, |_| {
-                println!("approved; the action runs now: 'aios action watch {}'", approval.action);
+            format.print(&find(&id).await?, |after| match &after.state {
+                ApprovalState::Waiting => {
+                    println!("you said yes; it needs {}, and {} said so", after.wanted, names(&after.yes));
+                }
+                _ => println!("approved; the action runs now: 'aios action watch {}'", approval.action),
             });
             Ok(())
         }
@@ -69,6 +72,13 @@ fn print(approval: &Approval) {
         if approval.reversible { "can be undone" } else { "cannot be undone" }
     );
     println!("  digest     {}", approval.digest);
+    println!("  needs      {}", approval.wanted);
+    if !approval.yes.is_empty() {
+        println!("  yes from   {}", names(&approval.yes));
+    }
+    for line in &approval.shows {
+        println!("  ! {}", harmless(line));
+    }
     if !approval.reason.is_empty() {
         println!("  they say   \"{}\"", harmless(&approval.reason));
     }
@@ -80,8 +90,12 @@ fn state_text(state: &ApprovalState) -> String {
         ApprovalState::Granted { by, .. } => format!("granted by {by}"),
         ApprovalState::Rejected { by, .. } => format!("rejected by {by}"),
         ApprovalState::Consumed { .. } => "consumed".into(),
-        ApprovalState::Expired => "expired".into(),
+        ApprovalState::Expired { why } => format!("expired: {why}"),
     }
+}
+
+fn names(people: &[Peer]) -> String {
+    people.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Every request of this machine, as the policy kernel tells.
@@ -89,18 +103,18 @@ pub(crate) async fn all() -> Result<Vec<Approval>, Failure> {
     read("policy-kernel", &policy().await?.approvals().await?)
 }
 
-async fn find(id: &str) -> Result<Approval, Failure> {
+pub(crate) async fn find(id: &str) -> Result<Approval, Failure> {
     all().await?.into_iter().find(|approval| approval.id.as_str() == id).ok_or_else(|| {
         Failure::failed(format!("there is no request '{}'", id.escape_default())).hint("aios approval list")
     })
 }
 
-/// Asks for the pass phrase without showing it; a program may write it to standard input instead.
-fn ask_pass_phrase() -> Result<String, Failure> {
+/// Asks for a pass phrase without showing it; a program may write it to standard input instead.
+pub(crate) fn ask_hidden(question: &str) -> Result<String, Failure> {
     let cannot = |error: std::io::Error| Failure::failed(format!("cannot ask for the pass phrase: {error}"));
     let stdin = std::io::stdin();
     let terminal = if stdin.is_terminal() { tcgetattr(&stdin).ok() } else { None };
-    print!("pass phrase: ");
+    print!("{question}");
     std::io::stdout().flush().map_err(cannot)?;
     if let Some(modes) = &terminal {
         let mut hidden = modes.clone();

@@ -62,6 +62,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// The people who can log in
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
     /// The log of what happened, and its proofs
     Evidence {
         #[command(subcommand)]
@@ -242,6 +247,18 @@ pub(crate) enum ApprovalCommand {
 pub(crate) enum PolicyCommand {
     /// The rules in force
     Show,
+    /// What a bundle would change; nothing is kept
+    Check {
+        /// The bundle, as 'cargo xtask policy' makes it
+        bundle: PathBuf,
+    },
+    /// Puts a bundle in force, once a person has approved what it changes
+    Load {
+        /// The bundle
+        bundle: PathBuf,
+    },
+    /// The policy's own test cases, run now
+    Test,
     /// What would be decided for you, and which rules would decide it; nothing runs
     Explain {
         /// The type, such as service.restart; left out with --file
@@ -254,6 +271,19 @@ pub(crate) enum PolicyCommand {
         #[arg(short, long)]
         file: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Everybody who can log in
+    List,
+    /// Lets one more person log in; asks for their pass phrase, and for yours
+    Add {
+        /// The person's name
+        name: String,
+    },
+    /// Changes your own pass phrase; asks for the old one and the new one
+    Passwd,
 }
 
 #[derive(Debug, Subcommand)]

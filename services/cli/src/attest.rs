@@ -194,6 +194,7 @@ mod tests {
             digest: Digest::of(b""),
             subject: Peer::Agent { name: "x".into() },
             evidence: None,
+            wanted: None,
         }
     }
 

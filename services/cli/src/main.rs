@@ -22,6 +22,7 @@ mod show;
 mod status;
 mod store;
 mod update;
+mod user;
 mod when;
 mod workflow;
 
@@ -59,6 +60,7 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Workflow { command } => workflow::run(command, format).await,
             Command::Approval { command } => approval::run(command, format).await,
             Command::Policy { command } => policy::run(command, format).await,
+            Command::User { command } => user::run(command, format).await,
             Command::Evidence { command } => evidence::run(command, format).await,
             Command::Attest { action } => attest::run(&action, format).await,
             Command::Agent { command } => agent::run(command, format).await,

@@ -1,17 +1,23 @@
 //! `aios policy …`: the rules, and why they decide what they decide.
 
+use std::io::{IsTerminal, Read};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use aios_action::Envelope;
 use aios_daemon::proxy::Policy1Proxy;
 use aios_ids::ActionId;
-use aios_wire::policy::{Decision, PolicyView, Verdict};
+use aios_wire::policy::{BundleReport, CaseReport, Decision, PolicyOrigin, PolicyView, Verdict};
+use serde_json::Value;
 use zbus::Fd;
 
 use crate::action;
 use crate::args::PolicyCommand;
 use crate::failure::Failure;
 use crate::show::{Format, harmless, read};
+
+/// No bundle is longer, and what is longer is not sent.
+const BUNDLE_LIMIT: u64 = 1024 * 1024;
 
 pub(crate) async fn run(command: PolicyCommand, format: Format) -> Result<(), Failure> {
     let policy = connect().await?;
@@ -21,9 +27,57 @@ pub(crate) async fn run(command: PolicyCommand, format: Format) -> Result<(), Fa
             format.print(&shown, |shown| {
                 println!("policy epoch {}", shown.epoch);
                 println!("signed by    {}", if shown.signer.is_empty() { "nobody" } else { &shown.signer });
+                println!(
+                    "from         {}",
+                    match shown.origin {
+                        PolicyOrigin::Image => "the image",
+                        PolicyOrigin::Loaded => "a bundle that an operator loaded",
+                    }
+                );
+                if !shown.note.is_empty() {
+                    println!("! {}", harmless(&shown.note));
+                }
                 println!("\n{}", shown.text.trim_end());
             });
             Ok(())
+        }
+        PolicyCommand::Check { bundle } => {
+            let report: BundleReport = read("policy-kernel", &policy.check(&read_bundle(&bundle)?).await?)?;
+            format.print(&report, print_report);
+            match report.refused {
+                None => Ok(()),
+                Some(why) => Err(Failure::failed(format!("it cannot be loaded: {}", harmless(&why)))),
+            }
+        }
+        PolicyCommand::Load { bundle } => {
+            let report: BundleReport = read("policy-kernel", &policy.offer(&read_bundle(&bundle)?).await?)?;
+            if format == Format::People {
+                print_report(&report);
+            }
+            action::submit("policy.load", [("digest", Value::from(report.digest.to_string()))], format).await
+        }
+        PolicyCommand::Test => {
+            let cases: Vec<CaseReport> = read("policy-kernel", &policy.test().await?)?;
+            let wrong = cases.iter().filter(|case| case.wrong.is_some()).count();
+            format.print(&cases, |cases| {
+                for case in cases {
+                    println!(
+                        "{}  {}: {}",
+                        if case.wrong.is_none() { "ok " } else { "BAD" },
+                        harmless(&case.asks),
+                        case.expected
+                    );
+                    if let Some(why) = &case.wrong {
+                        println!("     {}", harmless(why));
+                    }
+                }
+                println!("{} cases, {wrong} come out otherwise", cases.len());
+            });
+            match (cases.len(), wrong) {
+                (0, _) => Err(Failure::failed("no policy is in force").hint("aios policy show")),
+                (_, 0) => Ok(()),
+                _ => Err(Failure::failed(format!("{wrong} cases come out otherwise than they say"))),
+            }
         }
         PolicyCommand::Explain { action_type, parameters, file } => {
             let request = action::request(action_type.as_deref(), &parameters, file.as_deref())?;
@@ -42,13 +96,55 @@ pub(crate) async fn run(command: PolicyCommand, format: Format) -> Result<(), Fa
     }
 }
 
-fn print(decision: &Decision) {
-    let answer = match decision.verdict {
-        Verdict::Allowed => "allowed",
-        Verdict::NeedsApproval { .. } => "allowed once a person approves",
-        Verdict::Denied => "denied",
+/// A bundle's bytes; a little more than there may be, so that whoever checks it can say that it is too long.
+fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            return Err(Failure::usage("a terminal does not pass on lines as long as a bundle's; name a file"));
+        }
+        std::io::stdin().lock().take(BUNDLE_LIMIT + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(BUNDLE_LIMIT + 1).read_to_end(&mut bytes))
     };
-    println!("{} may ask for this: {answer}", decision.subject);
+    read.map_err(|error| {
+        Failure::failed(format!("cannot read {}: {error}", path.display())).hint(
+            "a session sees /aios/store, /aios/groups and /root; 'aios store add' brings a bundle in a store path",
+        )
+    })?;
+    Ok(bytes)
+}
+
+fn print_report(report: &BundleReport) {
+    println!("policy epoch {}, {} rules, {} cases hold", report.epoch, report.rules, report.cases);
+    println!("  bundle     {}", report.digest);
+    println!("  signed by  {}", report.signer);
+    println!("  instead of {}", report.instead_of);
+    if !report.widens_agents.is_empty() {
+        println!("  AGENTS GET MORE:");
+    }
+    for line in &report.widens_agents {
+        println!("    {}", harmless(line));
+    }
+    let heading = match (report.widens_agents.is_empty(), report.changes.is_empty()) {
+        (true, true) => "no answer changes for anybody",
+        (true, false) => "agents get nothing new; what changes:",
+        (false, true) => "nothing else changes",
+        (false, false) => "what else changes:",
+    };
+    println!("  {heading}");
+    for line in &report.changes {
+        println!("    {}", harmless(line));
+    }
+}
+
+fn print(decision: &Decision) {
+    let answer = match (&decision.verdict, decision.wanted) {
+        (Verdict::Allowed, _) => "yes, at once".to_owned(),
+        (Verdict::NeedsApproval { .. }, wanted) => format!("yes, once approved by {}", wanted.unwrap_or_default()),
+        (Verdict::Denied, _) => "no".to_owned(),
+    };
+    println!("may {} do this? {answer}", decision.subject);
     println!("  why    {} ({})", harmless(&decision.text), decision.reason);
     println!("  rules  {}", if decision.rules.is_empty() { "none".to_owned() } else { decision.rules.join(", ") });
     println!("  epoch  {}", decision.epoch);

@@ -45,6 +45,16 @@ pub(crate) fn sentence(record: &Record) -> String {
         }
         Kind::Login => format!("{}: {}", field("operator"), field("result")),
         Kind::End => format!("the machine ends in order: {}", field("asked")),
+        Kind::PolicyLoaded => format!(
+            "policy {} took the place of {}; {} approved it",
+            field("epoch"),
+            field("instead_of"),
+            subject_of(record, "by")
+        ),
+        Kind::Operator if field("what") == "added" => {
+            format!("{} let {} log in", subject_of(record, "by"), field("name"))
+        }
+        Kind::Operator => format!("{} changed the pass phrase of {}", subject_of(record, "by"), field("name")),
         Kind::Restored => restored(record),
         Kind::Workflow => workflow(record),
         Kind::Session => session(record),
@@ -211,6 +221,13 @@ pub(crate) mod tests {
 
     #[test]
     fn what_a_writer_says_cannot_move_the_cursor() {
+        let ada = json!({"kind": "operator", "name": "ada", "strength": "pass-phrase"});
+        check(
+            Kind::PolicyLoaded,
+            json!({"epoch": "2-ab", "instead_of": "1-cd", "by": ada}),
+            "policy 2-ab took the place of 1-cd; operator:ada approved it",
+        );
+        check(Kind::Operator, json!({"name": "bob", "what": "added", "by": ada}), "operator:ada let bob log in");
         check(Kind::Login, json!({"operator": "a\u{1b}[2Jb", "result": "refused"}), "a\u{fffd}[2Jb: refused");
     }
 }

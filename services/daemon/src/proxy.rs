@@ -38,6 +38,14 @@ pub trait Policy1 {
     fn consume(&self, approval: &str, digest: &str, epoch: &str, action: &str) -> zbus::Result<String>;
     fn withdraw(&self, approval: &str) -> zbus::Result<()>;
     fn login(&self, name: &str, pass_phrase: &str, terminal: &str) -> zbus::Result<()>;
+    fn check(&self, bundle: &[u8]) -> zbus::Result<String>;
+    fn offer(&self, bundle: &[u8]) -> zbus::Result<String>;
+    fn load(&self, digest: &str, action: &str) -> zbus::Result<String>;
+    fn test(&self) -> zbus::Result<String>;
+    fn people(&self) -> zbus::Result<String>;
+    fn offer_pass_phrase(&self, name: &str, pass_phrase: &str) -> zbus::Result<()>;
+    fn add_operator(&self, name: &str, action: &str) -> zbus::Result<()>;
+    fn change_pass_phrase(&self, name: &str, action: &str) -> zbus::Result<()>;
     fn show(&self) -> zbus::Result<String>;
 }
 

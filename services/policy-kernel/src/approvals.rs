@@ -22,6 +22,10 @@ const KEPT: usize = 256;
 /// How many requests of one subject may wait: a flood must not hide the one that matters.
 const WAITING_LIMIT: usize = 16;
 
+/// How many requests an agent may make in an hour, answered or not: people stop reading what comes all the time.
+const HOURLY_LIMIT: usize = 40;
+const HOUR_MS: u64 = 3_600_000;
+
 /// A page cache fit for a few hundred rows.
 const CACHE_BYTES: usize = 1024 * 1024;
 
@@ -46,6 +50,10 @@ pub(crate) enum ApprovalsError {
     Unknown(String),
     #[error("TooManyWaiting: {WAITING_LIMIT} requests of {0} wait for a person already; answer some first")]
     TooMany(String),
+    #[error(
+        "TooManyAsked: {0} has asked people {HOURLY_LIMIT} times within the hour; it has to do what it may do alone, or wait"
+    )]
+    TooOften(String),
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
@@ -66,22 +74,30 @@ storage_errors!(DatabaseError, TransactionError, TableError, StorageError, Commi
 type Result<T> = std::result::Result<T, ApprovalsError>;
 
 impl Approvals {
-    /// Opens the table and ends what belongs to an earlier boot or policy.
-    pub(crate) fn open(path: &Path, boot: &str, epoch: &str) -> Result<Self> {
+    /// Opens the table. Nothing has ended before [`Approvals::sweep`] was told which policy decides.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let approvals = Self(Database::builder().set_cache_size(CACHE_BYTES).create(path)?);
-        approvals.sweep(Now { boot, epoch })?;
+        let transaction = approvals.begin()?;
+        transaction.open_table(APPROVALS)?;
+        transaction.open_table(BY_ACTION)?;
+        transaction.commit()?;
         Ok(approvals)
     }
 
-    fn sweep(&self, now: Now<'_>) -> Result<()> {
+    /// Ends what belongs to an earlier boot or another policy and what is too old; says whether there was anything.
+    pub(crate) fn sweep(&self, now: Now<'_>) -> Result<Occurrence> {
+        let rows = self.all()?;
+        if rows.len() <= KEPT && !rows.iter().any(|row| approval::ended(row, now).is_some()) {
+            return Ok(Occurrence::Again);
+        }
         let transaction = self.begin()?;
         {
             let mut rows = transaction.open_table(APPROVALS)?;
             let mut by_action = transaction.open_table(BY_ACTION)?;
             let mut ended = Vec::new();
             for mut row in all(&rows)? {
-                if approval::has_ended(&row, now) {
-                    row.state = ApprovalState::Expired;
+                if let Some(why) = approval::ended(&row, now) {
+                    row.state = ApprovalState::Expired { why };
                     rows.insert(row.id.as_str(), json(&row).as_str())?;
                 }
                 if !matches!(row.state, ApprovalState::Waiting | ApprovalState::Granted { .. }) {
@@ -93,7 +109,8 @@ impl Approvals {
                 by_action.remove(row.action.as_str())?;
             }
         }
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        Ok(Occurrence::First)
     }
 
     /// Keeps a new request.
@@ -119,11 +136,10 @@ impl Approvals {
         let result = {
             let mut rows = transaction.open_table(APPROVALS)?;
             let before = row(rows.get(id.as_str())?.map(|row| row.value().to_owned()), id)?;
-            let state = approval::after(&before, change, now)?;
-            if state == before.state {
+            let after = approval::after(&before, change, now)?;
+            if after == before {
                 (before, Occurrence::Again)
             } else {
-                let after = Approval { state, ..before };
                 rows.insert(id.as_str(), json(&after).as_str())?;
                 (after, Occurrence::First)
             }
@@ -138,9 +154,9 @@ impl Approvals {
     /// What `change` would make of the approval; nothing changes.
     pub(crate) fn preview(&self, id: &ApprovalId, change: &Change, now: Now<'_>) -> Result<(Approval, Occurrence)> {
         let before = self.get(id)?;
-        let state = approval::after(&before, change, now)?;
-        let occurrence = if state == before.state { Occurrence::Again } else { Occurrence::First };
-        Ok((Approval { state, ..before }, occurrence))
+        let after = approval::after(&before, change, now)?;
+        let occurrence = if after == before { Occurrence::Again } else { Occurrence::First };
+        Ok((after, occurrence))
     }
 
     /// One approval.
@@ -192,10 +208,17 @@ fn json(approval: &Approval) -> String {
 
 fn must_have_room(approvals: &[Approval], new: &Approval) -> Result<()> {
     let waits = |kept: &&Approval| kept.state == ApprovalState::Waiting && kept.subject == new.subject;
-    if approvals.iter().filter(waits).count() < WAITING_LIMIT {
-        return Ok(());
+    if approvals.iter().filter(waits).count() >= WAITING_LIMIT {
+        return Err(ApprovalsError::TooMany(new.subject.to_string()));
     }
-    Err(ApprovalsError::TooMany(new.subject.to_string()))
+    let recent = |kept: &&Approval| {
+        let since = new.asked.up_ms.saturating_sub(kept.asked.up_ms);
+        kept.subject == new.subject && kept.asked.boot == new.asked.boot && since < HOUR_MS
+    };
+    if new.subject.is_ai() && approvals.iter().filter(recent).count() >= HOURLY_LIMIT {
+        return Err(ApprovalsError::TooOften(new.subject.to_string()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -207,10 +230,11 @@ mod tests {
     use aios_identity::{Peer, SessionStrength};
     use aios_ids::Digest;
     use aios_policy::approval::Use;
+    use aios_wire::policy::{Ended, Times, Wanted, Whom};
 
     use super::*;
 
-    const NOW: Now<'static> = Now { boot: "boot-1", epoch: "1-a" };
+    const NOW: Now<'static> = Now { boot: "boot-1", epoch: "1-a", up_ms: 60_000, wall_ms: 1_800_000_000_000 };
 
     struct Disk(tempfile::TempDir);
 
@@ -224,7 +248,9 @@ mod tests {
         }
 
         fn boot(&self, now: Now<'_>) -> Approvals {
-            Approvals::open(&self.path(), now.boot, now.epoch).expect("the table opens")
+            let approvals = Approvals::open(&self.path()).expect("the table opens");
+            approvals.sweep(now).expect("swept");
+            approvals
         }
     }
 
@@ -240,12 +266,21 @@ mod tests {
             reason: String::new(),
             risk: "medium".into(),
             reversible: false,
+            shows: Vec::new(),
+            wanted: Wanted::default(),
+            yes: Vec::new(),
+            asked: NOW.moment(),
+            times: Times::default(),
             state: ApprovalState::Waiting,
         }
     }
 
     fn grant() -> Change {
-        Change::Grant { by: Peer::Operator { name: "ada".into(), strength: SessionStrength::PassPhrase } }
+        granted_by("ada")
+    }
+
+    fn granted_by(name: &str) -> Change {
+        Change::Grant { by: Peer::Operator { name: name.into(), strength: SessionStrength::PassPhrase } }
     }
 
     fn consume(approval: &Approval) -> Change {
@@ -265,12 +300,12 @@ mod tests {
         let next = Now { boot: "boot-2", ..NOW };
         let approvals = disk.boot(next);
         assert_eq!(approvals.get(&one.id).expect("kept").state, ApprovalState::Waiting);
-        assert_eq!(approvals.get(&two.id).expect("kept").state, ApprovalState::Expired);
+        assert_eq!(approvals.get(&two.id).expect("kept").state, ApprovalState::Expired { why: Ended::Boot });
         assert!(approvals.change(&two.id, &consume(&two), next).is_err());
         drop(approvals);
 
         let approvals = disk.boot(Now { epoch: "2-b", ..next });
-        assert_eq!(approvals.get(&one.id).expect("kept").state, ApprovalState::Expired, "its policy is gone");
+        assert_eq!(approvals.get(&one.id).expect("kept").state, ApprovalState::Expired { why: Ended::Policy });
     }
 
     /// Every commit is a place where the power can fail: what was committed is there, what was not is not.
@@ -295,7 +330,7 @@ mod tests {
         let approvals = disk.boot(NOW);
         assert!(matches!(approvals.get(&one.id), Err(ApprovalsError::Unknown(_))));
         approvals.add(&one).expect("added");
-        cut_off(&approvals, ApprovalState::Expired);
+        cut_off(&approvals, ApprovalState::Expired { why: Ended::Time });
         copy_as_after_a_power_cut(&disk, approvals);
         let approvals = disk.boot(NOW);
         assert_eq!(approvals.get(&one.id).expect("kept").state, ApprovalState::Waiting);
@@ -363,6 +398,70 @@ mod tests {
         assert_eq!(through, 1);
     }
 
+    /// Two people, each saying yes 32 times at once: it is granted once, by both.
+    #[test]
+    fn of_sixty_four_voices_of_two_people_each_person_counts_once() {
+        let disk = Disk::new();
+        let approvals = disk.boot(NOW);
+        let one = Approval { wanted: Wanted { persons: 2, whom: Whom::Anybody }, ..waiting(1) };
+        approvals.add(&one).expect("added");
+        let (counted, line) = (AtomicUsize::new(0), Barrier::new(64));
+        std::thread::scope(|scope| {
+            for voice in 0..64 {
+                let (approvals, one, counted, line) = (&approvals, &one, &counted, &line);
+                scope.spawn(move || {
+                    line.wait();
+                    let yes = granted_by(if voice % 2 == 0 { "ada" } else { "bob" });
+                    counted.fetch_add(usize::from(approvals.change(&one.id, &yes, NOW).is_ok()), Ordering::SeqCst);
+                });
+            }
+        });
+        assert_eq!(counted.into_inner(), 2);
+        let kept = approvals.get(&one.id).expect("kept");
+        assert!(matches!(kept.state, ApprovalState::Granted { .. }), "{kept:?}");
+        assert_ne!(kept.yes[0], kept.yes[1]);
+    }
+
+    #[test]
+    fn what_is_too_old_ends_by_itself_and_says_why() {
+        let disk = Disk::new();
+        let approvals = disk.boot(NOW);
+        approvals.add(&waiting(1)).expect("added");
+        assert_eq!(approvals.sweep(NOW).expect("swept"), Occurrence::Again);
+        let tomorrow = Now { up_ms: NOW.up_ms + 24 * HOUR_MS, ..NOW };
+        assert_eq!(approvals.sweep(tomorrow).expect("swept"), Occurrence::First);
+        assert_eq!(approvals.get(&waiting(1).id).expect("kept").state, ApprovalState::Expired { why: Ended::Time });
+    }
+
+    #[test]
+    fn an_agent_that_asks_all_the_time_has_to_wait_and_a_person_has_not() {
+        let disk = Disk::new();
+        let approvals = disk.boot(NOW);
+        let asked = |number: u8, subject: &Peer, up_ms: u64| {
+            let asked = Now { up_ms, ..NOW }.moment();
+            let new = Approval { subject: subject.clone(), asked, ..waiting(number) };
+            let added = approvals.add(&new);
+            if added.is_ok() {
+                let no = Change::Reject {
+                    by: Peer::Operator { name: "ada".into(), strength: SessionStrength::Presence },
+                    reason: String::new(),
+                };
+                approvals.change(&new.id, &no, NOW).expect("a person says no");
+            }
+            added
+        };
+        let agent = Peer::Agent { name: "helper".into() };
+        let person = Peer::Operator { name: "ada".into(), strength: SessionStrength::PassPhrase };
+        let limit = u8::try_from(HOURLY_LIMIT).expect("small");
+        for number in 0..limit {
+            asked(number, &agent, NOW.up_ms).expect("within the hour's share");
+            asked(100 + number, &person, NOW.up_ms).expect("a person");
+        }
+        assert!(matches!(asked(50, &agent, NOW.up_ms + 1), Err(ApprovalsError::TooOften(_))));
+        asked(200, &person, NOW.up_ms + 1).expect("a person");
+        asked(50, &agent, NOW.up_ms + HOUR_MS).expect("an hour later");
+    }
+
     #[test]
     fn a_flood_of_requests_is_cut_off_for_its_subject_only() {
         let disk = Disk::new();
@@ -388,6 +487,7 @@ mod tests {
         let numbered = |number: u64| Approval {
             id: ApprovalId::new(number, [0; 10]),
             action: ActionId::new(number, [0; 10]),
+            subject: Peer::Operator { name: "ada".into(), strength: SessionStrength::Presence },
             ..waiting(1)
         };
         approvals.add(&numbered(0)).expect("added");

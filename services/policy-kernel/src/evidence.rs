@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aios_daemon::proxy::Evidence1Proxy;
 use aios_wire::evidence::{Room, RoomState};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use zbus::fdo;
 
@@ -24,6 +24,18 @@ pub(crate) enum EvidenceError {
         #[source]
         source: zbus::Error,
     },
+    #[error("the evidence log did not tell the newest record of kind '{kind}'")]
+    Query {
+        kind: &'static str,
+        #[source]
+        source: zbus::Error,
+    },
+    #[error("what the evidence log told of kind '{kind}' cannot be read")]
+    Answer {
+        kind: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("the evidence log did not answer for {} seconds", PATIENCE.as_secs())]
     Silent,
 }
@@ -35,10 +47,37 @@ impl Evidence {
 
     /// Appends one record and returns its index.
     pub(crate) async fn append(&self, kind: &'static str, action: &str, payload: &Value) -> Result<u64, EvidenceError> {
+        let (action, payload) = (action.to_owned(), payload.to_string());
+        let question = |log: Evidence1Proxy<'static>| {
+            let (action, payload) = (action.clone(), payload.clone());
+            async move { log.append(kind, &action, &payload).await }
+        };
+        let result = self.ask(question).await?;
+        result.map_err(|source| EvidenceError::Append { kind, source })
+    }
+
+    /// The payload of the newest record of a kind, if there is one.
+    pub(crate) async fn newest(&self, kind: &'static str) -> Result<Option<Value>, EvidenceError> {
+        let filter = json!({"kind": kind, "limit": 1}).to_string();
+        let question = |log: Evidence1Proxy<'static>| {
+            let filter = filter.clone();
+            async move { log.query(&filter).await }
+        };
+        let records = self.ask(question).await?;
+        let records = records.map_err(|source| EvidenceError::Query { kind, source })?;
+        let records: Vec<Value> =
+            serde_json::from_str(&records).map_err(|source| EvidenceError::Answer { kind, source })?;
+        Ok(records.into_iter().next_back().map(|mut record| record["payload"].take()))
+    }
+
+    /// Asks the log, on a new connection if the old one was lost. At worst a record is there twice.
+    async fn ask<T, Answer: Future<Output = zbus::Result<T>>>(
+        &self,
+        question: impl Fn(Evidence1Proxy<'static>) -> Answer,
+    ) -> Result<zbus::Result<T>, EvidenceError> {
         let mut kept = self.0.lock().await;
-        let result = tokio::time::timeout(PATIENCE, append_on(&mut kept, kind, action, &payload.to_string())).await;
-        match result {
-            Ok(result) => result.map_err(|source| EvidenceError::Append { kind, source }),
+        match tokio::time::timeout(PATIENCE, ask_on(&mut kept, question)).await {
+            Ok(result) => Ok(result),
             // Whether the record was written is unknown, and an answer may still come: the connection is not used again.
             Err(_) => {
                 *kept = None;
@@ -51,15 +90,8 @@ impl Evidence {
 impl Evidence {
     /// Why the log takes no records at all, if it says so itself: one that is silent or full does not.
     pub(crate) async fn read_only(&self) -> Option<String> {
-        let mut kept = self.0.lock().await;
-        let room = tokio::time::timeout(PATIENCE, async {
-            let log = match kept.as_ref() {
-                Some(log) => log,
-                None => kept.insert(Evidence1Proxy::new(&aios_daemon::connect("evidence-log").await?).await?),
-            };
-            log.room().await
-        });
-        let room: Room = serde_json::from_str(&room.await.ok()?.ok()?).ok()?;
+        let room = self.ask(|log: Evidence1Proxy<'static>| async move { log.room().await }).await;
+        let room: Room = serde_json::from_str(&room.ok()?.ok()?).ok()?;
         match room.state {
             RoomState::ReadOnly(why) => Some(why),
             RoomState::Ample | RoomState::NearEnd | RoomState::Full => None,
@@ -67,23 +99,21 @@ impl Evidence {
     }
 }
 
-async fn append_on(
+async fn ask_on<T, Answer: Future<Output = zbus::Result<T>>>(
     kept: &mut Option<Evidence1Proxy<'static>>,
-    kind: &str,
-    action: &str,
-    payload: &str,
-) -> zbus::Result<u64> {
-    if let Some(log) = kept.as_ref() {
-        match log.append(kind, action, payload).await {
-            Ok(index) => return Ok(index),
+    question: impl Fn(Evidence1Proxy<'static>) -> Answer,
+) -> zbus::Result<T> {
+    if let Some(log) = kept.clone() {
+        match question(log).await {
+            Ok(answer) => return Ok(answer),
             Err(error) if is_refusal(&error) => return Err(error),
-            // The log was restarted since: once more on a new connection. At worst a record is there twice.
+            // The log was restarted since.
             Err(_) => *kept = None,
         }
     }
     let connection = aios_daemon::connect("evidence-log").await?;
     let log = kept.insert(Evidence1Proxy::new(&connection).await?);
-    log.append(kind, action, payload).await
+    question(log.clone()).await
 }
 
 /// Whether the log itself answered, in one of the ways our services do.

@@ -97,6 +97,54 @@ impl Policy1 {
         self.kernel.log_in(name, pass_phrase, terminal).await.map_err(told)
     }
 
+    /// What a bundle would do in the place of the policy in force. Nothing is kept.
+    async fn check(&self, bundle: Vec<u8>) -> fdo::Result<String> {
+        self.require("check")?;
+        json(self.kernel.check(bundle).await)
+    }
+
+    /// The same, and the bundle can be named by an action `policy.load`.
+    async fn offer(&self, bundle: Vec<u8>) -> fdo::Result<String> {
+        self.require("offer")?;
+        json(self.kernel.offer(bundle).await)
+    }
+
+    /// Puts an offered bundle in force, for the action of this id.
+    async fn load(&self, digest: &str, action: &str) -> fdo::Result<String> {
+        self.require("load")?;
+        json(self.kernel.load(digest, action).await)
+    }
+
+    /// What comes of the test cases of the policy in force.
+    async fn test(&self) -> fdo::Result<String> {
+        self.require("test")?;
+        json(Ok(self.kernel.test()))
+    }
+
+    /// Who can log in.
+    async fn people(&self) -> fdo::Result<String> {
+        self.require("people")?;
+        json(self.kernel.people(&self.caller.peer))
+    }
+
+    /// Keeps the hash of a pass phrase for an action of this caller that names the person.
+    async fn offer_pass_phrase(&self, name: &str, pass_phrase: &str) -> fdo::Result<()> {
+        self.require("offer-pass-phrase")?;
+        self.kernel.offer_pass_phrase(&self.caller.peer, name, pass_phrase).await.map_err(told)
+    }
+
+    /// Lets one more person log in, for the action of this id.
+    async fn add_operator(&self, name: &str, action: &str) -> fdo::Result<()> {
+        self.require("add-operator")?;
+        self.kernel.add_operator(name, action).await.map_err(told)
+    }
+
+    /// Changes a person's pass phrase, for the action of this id.
+    async fn change_pass_phrase(&self, name: &str, action: &str) -> fdo::Result<()> {
+        self.require("change-pass-phrase")?;
+        self.kernel.change_pass_phrase(name, action).await.map_err(told)
+    }
+
     /// The policy that decides now.
     async fn show(&self) -> fdo::Result<String> {
         self.require("show")?;
@@ -119,9 +167,15 @@ fn told(error: KernelError) -> fdo::Error {
     let text = error_chain(&error);
     match error {
         KernelError::Input { .. } | KernelError::Envelope(_) | KernelError::Form(_) => fdo::Error::InvalidArgs(text),
-        KernelError::Blocked(_) | KernelError::Login(_) => fdo::Error::AccessDenied(text),
-        KernelError::Approvals(_) | KernelError::Evidence(_) | KernelError::Session(_) | KernelError::Random(_) => {
-            fdo::Error::Failed(text)
-        }
+        KernelError::Blocked(_) | KernelError::Login(_) | KernelError::NotApproved(_) => fdo::Error::AccessDenied(text),
+        KernelError::Approvals(_)
+        | KernelError::Evidence(_)
+        | KernelError::Session(_)
+        | KernelError::Random(_)
+        | KernelError::People(_)
+        | KernelError::Bundle(_)
+        | KernelError::NotNewer(_)
+        | KernelError::Keep(_)
+        | KernelError::NotOffered(_) => fdo::Error::Failed(text),
     }
 }

@@ -1,12 +1,16 @@
 //! The policy kernel's work: each step is checked, recorded, then made. A crash between the record and the step leaves
 //! a record of something that did not happen, never something that happened without a record.
 
+mod bundles;
+mod people;
+
 use std::time::{Duration, SystemTime};
 
 use aios_action::canonical::{self, StrictError};
 use aios_action::{Envelope, Reversal};
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::{ActionId, ApprovalId, Digest, IdError};
+use aios_policy::NotNewer;
 use aios_policy::approval::{self, Change, Now, Refusal, Use};
 use aios_wire::init::Request;
 use aios_wire::policy::{Approval, ApprovalState, Decision, PolicyView, Verdict};
@@ -16,7 +20,8 @@ use tokio::sync::{Mutex, watch};
 use crate::approvals::{Approvals, ApprovalsError, Occurrence};
 use crate::evidence::{Evidence, EvidenceError};
 use crate::login::{Login, LoginError};
-use crate::policy::Policy;
+use crate::offers::Offers;
+use crate::policy::{InForce, KeepError, Policy};
 
 /// What an agent's attempt to approve costs it: a flood of attempts must not fill the log.
 const AFTER_AN_ATTEMPT: Duration = Duration::from_secs(1);
@@ -24,9 +29,17 @@ const AFTER_AN_ATTEMPT: Duration = Duration::from_secs(1);
 /// The longest reason of a rejection.
 const REASON_LIMIT: usize = 1024;
 
+/// How often approvals are looked at whose time may be over.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// What time it is: milliseconds since the boot, sleep included, and since 1970 by the clock.
+pub(crate) type Clock = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
+
 /// Everything that answers callers.
 pub(crate) struct Kernel {
-    policy: Policy,
+    policy: InForce,
+    offers: Offers,
+    clock: Clock,
     approvals: Approvals,
     evidence: Evidence,
     login: Login,
@@ -55,7 +68,19 @@ pub(crate) enum KernelError {
     )]
     Evidence(#[from] EvidenceError),
     #[error("no session")]
-    Login(#[from] LoginError),
+    Login(#[source] LoginError),
+    #[error(transparent)]
+    People(#[from] LoginError),
+    #[error("BundleUnusable: the bundle cannot be loaded: {0}")]
+    Bundle(String),
+    #[error(transparent)]
+    NotNewer(#[from] NotNewer),
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    #[error("NotOffered: {0}")]
+    NotOffered(String),
+    #[error("NotApproved: {0} was not approved by a person just now, under this policy and in this boot")]
+    NotApproved(ActionId),
     #[error("the session cannot be started")]
     Session(#[from] aios_daemon::init::AskError),
     #[error("the kernel gave no random numbers")]
@@ -71,9 +96,18 @@ impl From<IdError> for KernelError {
 type Result<T> = std::result::Result<T, KernelError>;
 
 impl Kernel {
-    pub(crate) fn new(policy: Policy, approvals: Approvals, evidence: Evidence, login: Login, boot: String) -> Self {
+    pub(crate) fn new(
+        policy: InForce,
+        approvals: Approvals,
+        evidence: Evidence,
+        login: Login,
+        boot: String,
+        clock: Clock,
+    ) -> Self {
         Self {
             policy,
+            offers: Offers::default(),
+            clock,
             approvals,
             evidence,
             login,
@@ -86,7 +120,7 @@ impl Kernel {
 
     /// The policy for people.
     pub(crate) fn policy(&self) -> PolicyView {
-        self.policy.view()
+        self.policy.now().view()
     }
 
     /// The decision without a record; it can have no approval. Who only wants to know may leave the subject empty: it is
@@ -96,16 +130,25 @@ impl Kernel {
         if envelope.subject.is_empty() {
             envelope.subject = subject.to_string();
         }
-        Ok(aios_policy::decide(self.policy.bundle(), &envelope, subject))
+        Ok(said(&self.policy.now(), &envelope, subject))
     }
 
     /// The decision, recorded before it is told. What cannot be recorded is denied.
     pub(crate) async fn decide(&self, envelope: &str, subject: Peer) -> Result<Decision> {
         let envelope = read_envelope(envelope)?;
-        let decision = aios_policy::decide(self.policy.bundle(), &envelope, &subject);
+        self.settle().await;
         let _turn = self.turn.lock().await;
+        let policy = self.policy.now();
+        let decision = said(&policy, &envelope, &subject);
         let (decision, new) = match decision.verdict {
-            Verdict::NeedsApproval { .. } => self.with_approval(decision, &envelope)?,
+            Verdict::NeedsApproval { .. } => match self.what_to_show(&envelope, &subject) {
+                Ok(shows) => self.with_approval(decision, &envelope, &policy, shows)?,
+                Err(error) => {
+                    let text = aios_daemon::error_chain(&error);
+                    let code = text.split_once(": ").map_or("NotPossible", |(code, _)| code).to_owned();
+                    (denied(decision, &code, text), None)
+                }
+            },
             Verdict::Allowed | Verdict::Denied => (decision, None),
         };
         let recorded = self.record(&decision, &envelope, new.as_ref()).await;
@@ -125,8 +168,29 @@ impl Kernel {
         }
     }
 
+    /// What a person has to know before saying yes to a change of who decides, or why it cannot be done at all.
+    fn what_to_show(&self, envelope: &Envelope, subject: &Peer) -> Result<Vec<String>> {
+        let parameter = |name: &str| {
+            let value = envelope.request.parameters.get(name).and_then(|value| value.as_str());
+            value.unwrap_or_default().to_owned()
+        };
+        match envelope.request.action_type.as_str() {
+            "policy.load" => self.what_a_load_changes(&parameter("digest")),
+            "user.add" | "user.passphrase" => {
+                self.what_a_person_gets(&envelope.request.action_type, &parameter("name"), subject)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Finds the request for approval that this action has, or makes one.
-    fn with_approval(&self, decision: Decision, envelope: &Envelope) -> Result<(Decision, Option<Approval>)> {
+    fn with_approval(
+        &self,
+        decision: Decision,
+        envelope: &Envelope,
+        policy: &Policy,
+        shows: Vec<String>,
+    ) -> Result<(Decision, Option<Approval>)> {
         let asks = |id: &ApprovalId, decision: Decision| Decision {
             verdict: Verdict::NeedsApproval { approval: Some(id.clone()) },
             ..decision
@@ -140,13 +204,18 @@ impl Kernel {
                 let text = format!("{by} said no: '{}'", reason.escape_default());
                 Ok((denied(decision, "RejectedByPerson", text), None))
             }
-            Some(known) if known.state != ApprovalState::Expired => Ok((asks(&known.id, decision), None)),
+            Some(known) if approval::ended(&known, self.at(policy)).is_none() && !has_expired(&known) => {
+                Ok((asks(&known.id, decision), None))
+            }
             Some(_) | None => {
-                let new = self.new_approval(&decision, envelope)?;
+                let new = self.new_approval(&decision, envelope, policy, shows)?;
                 match self.approvals.has_room(&new) {
                     Ok(()) => Ok((asks(&new.id, decision), Some(new))),
                     Err(error @ ApprovalsError::TooMany(_)) => {
                         Ok((denied(decision, "TooManyWaiting", error.to_string()), None))
+                    }
+                    Err(error @ ApprovalsError::TooOften(_)) => {
+                        Ok((denied(decision, "TooManyAsked", error.to_string()), None))
                     }
                     Err(error) => Err(error.into()),
                 }
@@ -154,7 +223,13 @@ impl Kernel {
         }
     }
 
-    fn new_approval(&self, decision: &Decision, envelope: &Envelope) -> Result<Approval> {
+    fn new_approval(
+        &self,
+        decision: &Decision,
+        envelope: &Envelope,
+        policy: &Policy,
+        shows: Vec<String>,
+    ) -> Result<Approval> {
         let entry = aios_action::find(&envelope.request.action_type);
         Ok(Approval {
             id: new_approval_id()?,
@@ -167,6 +242,11 @@ impl Kernel {
             reason: envelope.request.reason.clone(),
             risk: entry.map_or("high", |entry| entry.risk().word()).to_owned(),
             reversible: entry.is_some_and(|entry| entry.reversal == Reversal::RestoresBefore),
+            shows,
+            wanted: decision.wanted.unwrap_or_default(),
+            yes: Vec::new(),
+            asked: self.at(policy).moment(),
+            times: policy.bundle().map(aios_policy::Bundle::times).unwrap_or_default(),
             state: ApprovalState::Waiting,
         })
     }
@@ -222,8 +302,9 @@ impl Kernel {
     pub(crate) async fn approve(&self, id: &str, by: &Peer, pass_phrase: &str) -> Result<()> {
         let id = id.parse()?;
         let change = Change::Grant { by: by.clone() };
+        self.settle().await;
         // A request that cannot be granted should not cost the person a pass phrase.
-        self.approvals.preview(&id, &change, self.now())?;
+        self.approvals.preview(&id, &change, self.at(&self.policy.now()))?;
         self.confirm(by, pass_phrase).await?;
         self.answer("approval-granted", &id, &change, by).await
     }
@@ -241,7 +322,7 @@ impl Kernel {
     /// The action was cancelled. The runtime records that with who did it, so there is no record of its own here.
     pub(crate) async fn withdraw(&self, id: &str) -> Result<()> {
         let _turn = self.turn.lock().await;
-        self.approvals.change(&id.parse()?, &Change::Withdraw, self.now())?;
+        self.approvals.change(&id.parse()?, &Change::Withdraw, self.at(&self.policy.now()))?;
         self.tell_change();
         Ok(())
     }
@@ -253,12 +334,13 @@ impl Kernel {
             let payload = json!({"operator": name, "for": "approval", "result": "refused", "text": error.to_string()});
             self.evidence.append("login", "", &payload).await?;
         }
-        Ok(result?)
+        result.map_err(KernelError::Login)
     }
 
     async fn answer(&self, kind: &'static str, id: &ApprovalId, change: &Change, by: &Peer) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let (approval, _) = self.approvals.preview(id, change, self.now())?;
+        let policy = self.policy.now();
+        let (approval, _) = self.approvals.preview(id, change, self.at(&policy))?;
         let payload = json!({
             "approval": id,
             "digest": approval.digest,
@@ -270,7 +352,7 @@ impl Kernel {
             "state": approval.state,
         });
         self.evidence.append(kind, approval.action.as_str(), &payload).await?;
-        self.approvals.change(id, change, self.now())?;
+        self.approvals.change(id, change, self.at(&policy))?;
         self.tell_change();
         Ok(())
     }
@@ -293,8 +375,10 @@ impl Kernel {
         let id: ApprovalId = id.parse()?;
         let wanted = Use { digest: digest.parse()?, epoch: epoch.to_owned(), action: action.parse()? };
         let change = Change::Consume(wanted);
+        self.settle().await;
         let _turn = self.turn.lock().await;
-        let (mut approval, occurrence) = self.approvals.preview(&id, &change, self.now())?;
+        let policy = self.policy.now();
+        let (mut approval, occurrence) = self.approvals.preview(&id, &change, self.at(&policy))?;
         if occurrence == Occurrence::First {
             let payload = json!({
                 "approval": id,
@@ -303,7 +387,7 @@ impl Kernel {
                 "state": approval.state,
             });
             self.evidence.append("approval-consumed", approval.action.as_str(), &payload).await?;
-            (approval, _) = self.approvals.change(&id, &change, self.now())?;
+            (approval, _) = self.approvals.change(&id, &change, self.at(&policy))?;
             self.tell_change();
         }
         match approval.state {
@@ -325,14 +409,44 @@ impl Kernel {
             let Some(why) = self.evidence.read_only().await else { return Err(refused.into()) };
             eprintln!("a login of {} on {terminal} was {said} without a record: {why}", operator.unwrap_or("nobody"));
         }
-        result?;
+        result.map_err(KernelError::Login)?;
         let request = Request::OpenSession { operator: name.to_owned(), terminal: terminal.to_owned() };
         aios_daemon::init::ask(&request)?;
         Ok(())
     }
 
-    fn now(&self) -> Now<'_> {
-        Now { boot: &self.boot, epoch: self.policy.epoch() }
+    /// Ends approvals whose time is over, for as long as the program runs.
+    pub(crate) async fn watch_the_time(&self) {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            self.settle().await;
+            if let Err(error) = self.end_what_is_over().await {
+                eprintln!("approvals cannot be looked through: {}", aios_daemon::error_chain(&error));
+            }
+        }
+    }
+
+    pub(crate) async fn end_what_is_over(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        // Before it is known which policy decides, every epoch looks like another one.
+        if self.policy.is_settled() {
+            self.sweep(&self.policy.now())?;
+        }
+        Ok(())
+    }
+
+    /// Who holds the turn calls this.
+    fn sweep(&self, policy: &Policy) -> Result<()> {
+        if self.approvals.sweep(self.at(policy))? == Occurrence::First {
+            self.tell_change();
+        }
+        Ok(())
+    }
+
+    /// This moment under a policy.
+    fn at<'a>(&'a self, policy: &'a Policy) -> Now<'a> {
+        let (up_ms, wall_ms) = (self.clock)();
+        Now { boot: &self.boot, epoch: policy.epoch(), up_ms, wall_ms }
     }
 
     fn tell_change(&self) {
@@ -345,8 +459,21 @@ fn read_envelope(text: &str) -> Result<Envelope> {
     serde_json::from_value(canonical::parse(text)?).map_err(KernelError::Form)
 }
 
+/// What the policy in force says.
+fn said(policy: &Policy, envelope: &Envelope, subject: &Peer) -> Decision {
+    let decision = aios_policy::decide(policy.bundle(), envelope, subject);
+    match policy {
+        Policy::Behind { missing, .. } => aios_policy::narrowed(decision, missing),
+        Policy::Loaded(..) | Policy::None(_) => decision,
+    }
+}
+
+fn has_expired(approval: &Approval) -> bool {
+    matches!(approval.state, ApprovalState::Expired { .. })
+}
+
 fn denied(decision: Decision, reason: &str, text: String) -> Decision {
-    Decision { verdict: Verdict::Denied, reason: reason.to_owned(), text, ..decision }
+    Decision { verdict: Verdict::Denied, reason: reason.to_owned(), text, wanted: None, ..decision }
 }
 
 fn new_approval_id() -> Result<ApprovalId> {

@@ -1,14 +1,20 @@
-//! Checking a person's pass phrase. One at a time, and each failure takes two seconds: guessing is slow, and ten logins
-//! at once do not take ten times the memory of one hash.
+//! Who can log in: checking a person's pass phrase, and keeping the list. One check or hash at a time, and each failure
+//! takes two seconds: guessing is slow, and ten logins at once do not take ten times the memory of one hash.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aios_policy::operators::{Operators, OperatorsError};
+use aios_ids::UnitName;
+use aios_policy::operators::{self, HashError, Operators, OperatorsError, SALT_LENGTH};
+use aios_store::{ReplaceError, replace};
 use tokio::sync::Mutex;
 
 /// What a wrong guess costs at least.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(2);
+
+/// The list is for the policy kernel alone.
+const MODE: u32 = 0o600;
 
 /// The list of operators and the turn at it.
 pub(crate) struct Login {
@@ -26,7 +32,7 @@ pub(crate) enum LoginError {
     Read {
         path: String,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     #[error("cannot use {path}")]
     List {
@@ -36,6 +42,14 @@ pub(crate) enum LoginError {
     },
     #[error("the check of the pass phrase was broken off")]
     BrokenOff,
+    #[error("the pass phrase cannot be taken")]
+    Hash(#[from] HashError),
+    #[error("the kernel gave no random numbers")]
+    Random(#[from] getrandom::Error),
+    #[error(transparent)]
+    Change(OperatorsError),
+    #[error("the list of operators was not changed")]
+    Write(#[from] ReplaceError),
 }
 
 impl Login {
@@ -63,6 +77,41 @@ impl Login {
             tokio::time::sleep(AFTER_A_FAILURE).await;
         }
         result
+    }
+
+    /// What to keep of a new pass phrase.
+    pub(crate) async fn hash(&self, pass_phrase: &str) -> Result<String, LoginError> {
+        let _turn = self.turn.lock().await;
+        let mut salt = [0; SALT_LENGTH];
+        getrandom::fill(&mut salt)?;
+        let pass_phrase = pass_phrase.to_owned();
+        let hashed = tokio::task::spawn_blocking(move || operators::hash(&pass_phrase, &salt)).await;
+        Ok(hashed.map_err(|_| LoginError::BrokenOff)??)
+    }
+
+    /// Everybody who can log in. A live medium has no list, and nobody has to log in there.
+    pub(crate) fn people(&self) -> Result<Operators, LoginError> {
+        match self.read() {
+            Err(LoginError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(Operators::default())
+            }
+            list => list,
+        }
+    }
+
+    /// The list with one more person, not kept yet.
+    pub(crate) fn with(&self, name: &UnitName, argon2id: &str) -> Result<Operators, LoginError> {
+        self.people()?.with(name, argon2id.to_owned()).map_err(LoginError::Change)
+    }
+
+    /// The list with another pass phrase of one person, not kept yet.
+    pub(crate) fn changed(&self, name: &UnitName, argon2id: &str) -> Result<Operators, LoginError> {
+        self.people()?.changed(name, argon2id.to_owned()).map_err(LoginError::Change)
+    }
+
+    /// Makes a list the one that counts, durably, whole or not at all.
+    pub(crate) fn keep(&self, list: &Operators) -> Result<(), LoginError> {
+        Ok(replace(&self.list, list.to_json().as_bytes(), MODE)?)
     }
 
     async fn check_now(&self, name: String, pass_phrase: String) -> Result<(), LoginError> {

@@ -19,6 +19,8 @@ pub(crate) enum Snapshot {
     Unit { starts: u32 },
     /// Which boot it was.
     Boot { id: String },
+    /// How often a person's pass phrase had been changed; nothing when nobody of that name could log in.
+    Operator { changes: Option<u32> },
     /// The post-condition is about the state afterwards alone.
     Nothing,
 }
@@ -75,6 +77,10 @@ pub(crate) async fn before(envelope: &Envelope) -> Result<Snapshot, LookError> {
     match envelope.request.action_type.as_str() {
         "service.restart" | "agent.run" => starts(text(envelope, "name")),
         "node.reboot" => Ok(Snapshot::Boot { id: look::boot()? }),
+        "user.add" | "user.passphrase" => {
+            let changes = look::operator(text(envelope, "name")).await?.map(|operator| operator.changes);
+            Ok(Snapshot::Operator { changes })
+        }
         _ => Ok(Snapshot::Nothing),
     }
 }
@@ -113,6 +119,17 @@ pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judg
                     (false, _) => format!("{path} does not hold what was signed: {}", verified.text),
                 },
             }
+        }
+        "policy.load" => {
+            let view = look::policy().await?;
+            let held = view.digest.is_some_and(|digest| digest.to_string() == text(envelope, "digest"));
+            let observed = json!({"epoch": view.epoch, "bundle": view.digest});
+            Judgement { held, observed, text: format!("policy {} decides", view.epoch) }
+        }
+        "user.add" | "user.passphrase" => {
+            let name = text(envelope, "name");
+            let now = look::operator(name).await?.map(|operator| operator.changes);
+            person(name, &before.snapshot, now)
         }
         "task.run" => ran(&before.ran),
         "node.reboot" => rebooted(&before.snapshot, look::boot()?),
@@ -187,6 +204,20 @@ fn content(wanted: Digest, found: Option<Digest>, what: &str) -> Judgement {
     Judgement { held: found == Some(wanted), observed: json!({"sha256": found}), text }
 }
 
+/// A person who could not log in before is there, or one who could has had one more change.
+fn person(name: &str, before: &Snapshot, now: Option<u32>) -> Judgement {
+    let (held, text) = match (before, now) {
+        (Snapshot::Operator { changes: None }, Some(_)) => (true, format!("'{name}' can log in")),
+        (Snapshot::Operator { changes: Some(before) }, Some(now)) if now == before.saturating_add(1) => {
+            (true, format!("the pass phrase of '{name}' was changed"))
+        }
+        (Snapshot::Operator { .. }, Some(_)) => (false, format!("the pass phrase of '{name}' is as it was")),
+        (Snapshot::Operator { .. }, None) => (false, format!("nobody named '{name}' can log in")),
+        _ => (false, format!("nobody looked at '{name}' before")),
+    };
+    Judgement { held, observed: json!({"changes": now}), text }
+}
+
 fn ran(ran: &Ran) -> Judgement {
     let ending = ran.ending.as_deref().unwrap_or("nobody knows how it ended");
     Judgement {
@@ -259,6 +290,14 @@ mod tests {
         assert!(rebooted(&boot, "two".into()).held);
         assert!(!rebooted(&boot, "one".into()).held);
         assert!(!rebooted(&Snapshot::Nothing, "two".into()).held);
+    }
+
+    #[test]
+    fn a_person_is_added_or_changed_once_more() {
+        let held = |before, now| person("ada", &Snapshot::Operator { changes: before }, now).held;
+        assert!(held(None, Some(0)) && held(Some(0), Some(1)) && held(Some(7), Some(8)));
+        assert!(!held(None, None) && !held(Some(1), Some(1)) && !held(Some(1), Some(3)) && !held(Some(1), None));
+        assert!(!person("ada", &Snapshot::Nothing, Some(1)).held);
     }
 
     #[test]

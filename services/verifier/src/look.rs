@@ -7,11 +7,12 @@ use std::path::Path;
 
 use aios_action::GRANTED_FOLDER;
 use aios_daemon::init::AskError;
-use aios_daemon::proxy::{Objects1Proxy, Settings1Proxy, Updater1Proxy};
+use aios_daemon::proxy::{Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy};
 use aios_ids::Digest;
 use aios_slots::{UkiName, Version, loader_choice};
 use aios_wire::init::{Reply, Request, Service};
 use aios_wire::objects::StoreVerified;
+use aios_wire::policy::{OperatorView, People, PolicyView};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -58,6 +59,27 @@ pub(crate) fn boot() -> Result<String, LookError> {
         Reply::Status(system) => Ok(system.boot_id),
         _ => Err(LookError::OtherAnswer),
     }
+}
+
+/// The policy in force.
+pub(crate) async fn policy() -> Result<PolicyView, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("policy-kernel").await?;
+        Policy1Proxy::new(&connection).await?.show().await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "policy-kernel", source })?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// What the policy kernel says of an operator; nothing when it knows none of that name.
+pub(crate) async fn operator(name: &str) -> Result<Option<OperatorView>, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("policy-kernel").await?;
+        Policy1Proxy::new(&connection).await?.people().await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "policy-kernel", source })?;
+    let people: People = serde_json::from_str(&text)?;
+    Ok(people.operators.into_iter().find(|operator| operator.name == name))
 }
 
 /// A setting's value.

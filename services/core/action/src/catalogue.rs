@@ -5,6 +5,7 @@
 mod files;
 mod machine;
 mod objects;
+mod people;
 mod services;
 mod settings;
 mod software;
@@ -58,6 +59,10 @@ pub enum Right {
     Power,
     /// Replace the system itself.
     System,
+    /// Change who can log in.
+    Identity,
+    /// Change what is permitted.
+    Policy,
 }
 
 /// How much harm an action can do at worst.
@@ -124,6 +129,9 @@ pub const CATALOGUE: &[ActionType] = &[
     software::TASK_RUN,
     software::AGENT_RUN,
     software::UPDATE_APPLY,
+    people::POLICY_LOAD,
+    people::USER_ADD,
+    people::USER_PASSPHRASE,
 ];
 
 /// The type with this name.
@@ -137,7 +145,7 @@ impl ActionType {
         let worst = |right: &Right| match right {
             Right::Objects | Right::Files => Risk::Low,
             Right::Execute | Right::Agents | Right::Services | Right::Settings => Risk::Medium,
-            Right::Software | Right::Power | Right::System => Risk::High,
+            Right::Software | Right::Power | Right::System | Right::Identity | Right::Policy => Risk::High,
         };
         self.rights.iter().map(worst).max().unwrap_or(Risk::High)
     }

@@ -54,6 +54,8 @@ pub enum Kind {
     PublicKey,
     /// Up to 32 words of at most 256 bytes.
     Words,
+    /// A SHA-256 in hexadecimal.
+    Digest,
 }
 
 /// A parameter is missing, unknown or not what its type says.
@@ -108,6 +110,7 @@ impl Kind {
             Self::Url => "http://host[:port][/path] of at most 512 characters".into(),
             Self::PublicKey => "a Nix public key, name:base64".into(),
             Self::Words => "at most 32 words of at most 256 bytes each".into(),
+            Self::Digest => "a SHA-256: 64 lower-case hexadecimal digits".into(),
         }
     }
 
@@ -154,6 +157,7 @@ impl Kind {
                     && text.split_once(':').is_some_and(|(name, key)| !name.is_empty() && !key.is_empty())
                     && text.bytes().all(|b| b.is_ascii_graphic())
             }
+            Self::Digest => text.parse::<aios_ids::Digest>().is_ok(),
             Self::Value | Self::Words => false,
         }
     }
@@ -268,6 +272,8 @@ mod tests {
             &["/nix/store/short-x", "/etc/passwd", &format!("{path}/bin"), &format!("{path}/")],
         );
         check(Kind::StoreProgram, &[&format!("{path}/bin/hello")], &[path, &format!("{path}/../x"), "/bin/sh"]);
+        let digest = "ab".repeat(32);
+        check(Kind::Digest, &[&digest], &["", "ab", &digest.to_uppercase(), &digest[1..], &format!("{digest}a")]);
         check(Kind::Value, &["text"], &["with\u{1b}escape", "bidi \u{202e} text"]);
     }
 

@@ -114,6 +114,14 @@ kinds! {
     Login = "login", 1002, Forever, [
         "operator": Text, "for": Text, "terminal": Text, "result": Text, "text": Text,
     ];
+    /// Another policy is in force: this record is the moment in which it came into force.
+    PolicyLoaded = "policy-loaded", 1020, Forever, [
+        "epoch": Epoch, "bundle": Text, "signer": Text, "instead_of": Text, "by": Subject, "approval": Text,
+    ];
+    /// Somebody can log in from now on, or with another pass phrase.
+    Operator = "operator", 1021, Forever, [
+        "name": Text, "what": Text, "uid": Whole, "by": Subject, "approval": Text,
+    ];
     /// An action is about to have an effect.
     Intent = "intent", 116, Forever, [
         "type": Text, "subject": Subject, "parameters": Parameters, "digest": Digest, "epoch": Epoch, "rules": Json,

@@ -5,9 +5,10 @@
 //! as it says. What is open can be asked; nothing else can.
 
 use aios_ids::Digest;
+use aios_wire::policy::{CaseReport, Times};
 use serde::{Deserialize, Serialize};
 
-use crate::cases::{self, About, Case, CaseError};
+use crate::cases::{self, About, Approvals, Case, CaseError};
 use crate::request::SCHEMA;
 use crate::rules::{RuleError, Rules};
 use crate::seal::{self, SealError, SigningError};
@@ -18,12 +19,50 @@ const FORMAT: &str = "aios.policy.v1";
 /// The file of the epoch and the test cases among the sources.
 const ABOUT_FILE: &str = "bundle.toml";
 
+/// How many digits of the digest an epoch has.
+const DIGITS: usize = 12;
+
 /// A policy that can be asked.
 pub struct Bundle {
-    epoch: String,
+    epoch: Epoch,
+    digest: Digest,
     signer: String,
+    times: Times,
     files: Vec<RuleFile>,
+    cases: Vec<Case>,
     rules: Rules,
+}
+
+/// What a policy is named by: its number, which orders policies, and digits of its digest, which tell two apart that were
+/// given the same number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epoch {
+    number: u64,
+    text: String,
+}
+
+impl Epoch {
+    fn of(number: u64, digest: Digest) -> Self {
+        Self { number, text: format!("{number}-{}", &digest.to_string()[..DIGITS]) }
+    }
+
+    /// Reads what [`Epoch::as_str`] gives.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (number, digits) = text.split_once('-')?;
+        let good = digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let epoch = Self { number: number.parse().ok()?, text: text.to_owned() };
+        (good && epoch.text == format!("{}-{digits}", epoch.number)).then_some(epoch)
+    }
+
+    /// The policy's number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The whole, as records and approvals have it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -33,6 +72,8 @@ struct Content {
     epoch: u64,
     schema: Digest,
     rules: Vec<RuleFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    approvals: Option<Approvals>,
     cases: Vec<Case>,
 }
 
@@ -98,14 +139,14 @@ pub fn pack_signed_by<'a>(
             other => return Err(BundleError::Source(other.into())),
         }
     }
-    let Some(About { epoch, cases }) = about else { return Err(BundleError::Empty) };
+    let Some(About { epoch, approvals, cases }) = about else { return Err(BundleError::Empty) };
     if rules.is_empty() || cases.is_empty() {
         return Err(BundleError::Empty);
     }
     // The order in which a folder was read must not change the file.
     rules.sort_by(|a, b| a.name.cmp(&b.name));
     let schema = Digest::of(SCHEMA.as_bytes());
-    let content = Content { format: FORMAT.into(), epoch, schema, rules, cases };
+    let content = Content { format: FORMAT.into(), epoch, schema, rules, approvals, cases };
     let content = serde_json::to_string(&content).expect("the content has only text keys");
     let bytes = seal::seal(&content, key, sign).map_err(BundleError::Signing)?;
     Bundle::open(&bytes, key)?;
@@ -124,17 +165,48 @@ impl Bundle {
             return Err(BundleError::Schema);
         }
         let rules = Rules::compile(content.rules.iter().map(|file| (file.name.as_str(), file.text.as_str())))?;
-        // The number orders bundles; the digits tell two apart that were given the same number.
-        let digest = Digest::of(bytes).to_string();
-        let epoch = format!("{}-{}", content.epoch, &digest[..12]);
-        let bundle = Self { epoch, signer: seal::hex(key), files: content.rules, rules };
-        cases::run(&bundle, &content.cases)?;
+        let digest = Digest::of(bytes);
+        let bundle = Self {
+            epoch: Epoch::of(content.epoch, digest),
+            digest,
+            signer: seal::hex(key),
+            times: content.approvals.map_or_else(|| Ok(Times::default()), Approvals::times)?,
+            files: content.rules,
+            cases: content.cases,
+            rules,
+        };
+        cases::run(&bundle, &bundle.cases)?;
         Ok(bundle)
     }
 
     /// What approvals and records name this policy by.
     pub fn epoch(&self) -> &str {
+        self.epoch.as_str()
+    }
+
+    /// The same with its number.
+    pub fn exact_epoch(&self) -> &Epoch {
         &self.epoch
+    }
+
+    /// The SHA-256 of the file.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// How long requests for approval are good for.
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
+    /// What comes of each of its own test cases.
+    pub fn test(&self) -> Vec<CaseReport> {
+        cases::report(self, &self.cases)
+    }
+
+    /// How many rules and test cases it has.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.rules.count(), self.cases.len())
     }
 
     /// The key that signed it, in hexadecimal.

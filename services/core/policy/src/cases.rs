@@ -4,7 +4,7 @@
 use aios_action::{Constraints, Envelope, Request};
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::ActionId;
-use aios_wire::policy::Verdict;
+use aios_wire::policy::{CaseReport, Times, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -13,6 +13,9 @@ use crate::decide::decide;
 
 /// More than this is not a small list any more.
 const CASE_LIMIT: usize = 500;
+
+/// Thirty days: who has not said by then has forgotten.
+const MINUTES_LIMIT: u32 = 30 * 24 * 60;
 
 /// One case.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,12 +44,37 @@ enum Expected {
     Denied,
 }
 
+/// How long requests for approval are good for, as `bundle.toml` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Approvals {
+    /// How many minutes one waits for people.
+    waits_min: u32,
+    /// How many minutes a granted one can be used.
+    lasts_min: u32,
+}
+
+impl Approvals {
+    /// The times, if they are sensible.
+    pub(crate) fn times(self) -> Result<Times, CaseError> {
+        for minutes in [self.waits_min, self.lasts_min] {
+            if !(1..=MINUTES_LIMIT).contains(&minutes) {
+                return Err(CaseError::Minutes(minutes));
+            }
+        }
+        Ok(Times { waits_ms: u64::from(self.waits_min) * 60_000, lasts_ms: u64::from(self.lasts_min) * 60_000 })
+    }
+}
+
 /// What `bundle.toml` says beside the rules.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct About {
     /// The policy's number; it grows with each change.
     pub(crate) epoch: u64,
+    /// How long approvals are good for; a day and an hour without it.
+    #[serde(default)]
+    pub(crate) approvals: Option<Approvals>,
     /// What the policy must say.
     #[serde(rename = "case")]
     pub(crate) cases: Vec<Case>,
@@ -61,6 +89,9 @@ pub enum CaseError {
     /// Too many.
     #[error("there are {0} cases; at most {CASE_LIMIT} are taken")]
     Count(usize),
+    /// An approval that is good for nothing, or nearly for ever.
+    #[error("an approval cannot be good for {0} minutes; say 1 to {MINUTES_LIMIT}")]
+    Minutes(u32),
     /// A subject that cannot be.
     #[error("case {number}: '{who}' is no subject: write operator:NAME, agent:NAME or service:NAME")]
     Who {
@@ -96,6 +127,16 @@ pub(crate) fn run(bundle: &Bundle, cases: &[Case]) -> Result<(), CaseError> {
         return Err(CaseError::Count(cases.len()));
     }
     cases.iter().zip(1..).try_for_each(|(case, number)| run_one(bundle, case, number))
+}
+
+/// What comes of each case.
+pub(crate) fn report(bundle: &Bundle, cases: &[Case]) -> Vec<CaseReport> {
+    let of = |(case, number): (&Case, usize)| CaseReport {
+        asks: format!("{} asks for {} {}", case.who, case.action_type, Value::Object(case.parameters.clone())),
+        expected: format!("{:?} {}", case.expect, case.reason.as_deref().unwrap_or("")).trim_end().to_lowercase(),
+        wrong: run_one(bundle, case, number).err().map(|error| error.to_string()),
+    };
+    cases.iter().zip(1..).map(of).collect()
 }
 
 fn run_one(bundle: &Bundle, case: &Case, number: usize) -> Result<(), CaseError> {

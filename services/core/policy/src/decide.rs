@@ -5,11 +5,12 @@
 //! 3. no compiled-in deny applies;
 //! 4. a policy is loaded;
 //! 5. its rules: a rule that cannot be evaluated denies, a forbid wins, a permit permits, a permit that wants a person
-//!    wins over a plain one, and what no rule speaks of is denied.
+//!    wins over a plain one, and what no rule speaks of is denied;
+//! 6. what changes who decides wants a person in any case.
 
 use aios_action::{Envelope, EnvelopeError};
 use aios_identity::Peer;
-use aios_wire::policy::{Decision, Verdict};
+use aios_wire::policy::{Decision, Verdict, Wanted};
 
 use crate::bundle::Bundle;
 use crate::deny;
@@ -19,10 +20,13 @@ use crate::rules::Answer;
 /// The epoch of a machine without a policy.
 const NO_EPOCH: &str = "none";
 
+/// Action types that change who decides. No rules let one happen without a person who says yes to this very action.
+const ALWAYS_APPROVED: [&str; 3] = ["policy.load", "user.add", "user.passphrase"];
+
 /// Whether `subject` may do what `envelope` says. The decision carries no approval and no evidence index: nothing has
 /// been recorded yet.
 pub fn decide(bundle: Option<&Bundle>, envelope: &Envelope, subject: &Peer) -> Decision {
-    let Said { verdict, code, text, rules } = say(bundle, envelope, subject);
+    let Said { verdict, code, text, rules, wanted } = say(bundle, envelope, subject);
     Decision {
         verdict,
         reason: code.to_owned(),
@@ -32,7 +36,22 @@ pub fn decide(bundle: Option<&Bundle>, envelope: &Envelope, subject: &Peer) -> D
         digest: envelope.digest(),
         subject: subject.clone(),
         evidence: None,
+        wanted,
     }
+}
+
+/// What is left of a decision on a machine that knows of a newer policy than the one that decided: people are served, so
+/// that they can load it, and nobody else is, because the newer one may have taken something away.
+pub fn narrowed(decision: Decision, missing: &str) -> Decision {
+    if decision.verdict == Verdict::Denied || matches!(decision.subject, Peer::Operator { .. }) {
+        return decision;
+    }
+    let text = format!(
+        "{} asks for something that this machine's newest policy may deny: {missing}; until an operator has loaded it \
+         again, only people are served",
+        decision.subject
+    );
+    Decision { verdict: Verdict::Denied, reason: "PolicyBehind".into(), text, wanted: None, ..decision }
 }
 
 struct Said {
@@ -40,10 +59,11 @@ struct Said {
     code: &'static str,
     text: String,
     rules: Vec<String>,
+    wanted: Option<Wanted>,
 }
 
 fn denied(code: &'static str, text: String, rules: Vec<String>) -> Said {
-    Said { verdict: Verdict::Denied, code, text, rules }
+    Said { verdict: Verdict::Denied, code, text, rules, wanted: None }
 }
 
 fn say(bundle: Option<&Bundle>, envelope: &Envelope, subject: &Peer) -> Said {
@@ -81,17 +101,14 @@ fn say(bundle: Option<&Bundle>, envelope: &Envelope, subject: &Peer) -> Said {
         }
     };
     match rules.ask(&question) {
+        Answer::Permitted(rules) if ALWAYS_APPROVED.contains(&envelope.request.action_type.as_str()) => {
+            once_approved(&asked, rules, Wanted::default())
+        }
         Answer::Permitted(rules) => {
             let text = format!("{asked}; {} permits it", named(&rules));
-            Said { verdict: Verdict::Allowed, code: "PermittedByRule", text, rules }
+            Said { verdict: Verdict::Allowed, code: "PermittedByRule", text, rules, wanted: None }
         }
-        Answer::PermittedOnceApproved(rules) => {
-            let text = format!(
-                "{asked}; {} permits it once a person has approved it: 'aios approval list' shows what waits",
-                named(&rules)
-            );
-            Said { verdict: Verdict::NeedsApproval { approval: None }, code: "ApprovalRequired", text, rules }
-        }
+        Answer::PermittedOnceApproved(rules, wanted) => once_approved(&asked, rules, wanted),
         Answer::Forbidden(rules, says) => {
             let why = says.map_or_else(String::new, |says| format!(": {says}"));
             denied("ForbiddenByRule", format!("{asked}, but {} forbids it{why}", named(&rules)), rules)
@@ -109,11 +126,23 @@ fn say(bundle: Option<&Bundle>, envelope: &Envelope, subject: &Peer) -> Said {
     }
 }
 
+fn once_approved(asked: &str, rules: Vec<String>, wanted: Wanted) -> Said {
+    let have = if wanted.persons == 1 { "has" } else { "have" };
+    let text = format!(
+        "{asked}; {} permits it once {wanted} {have} approved it: 'aios approval list' shows what waits",
+        named(&rules)
+    );
+    let verdict = Verdict::NeedsApproval { approval: None };
+    Said { verdict, code: "ApprovalRequired", text, rules, wanted: Some(wanted) }
+}
+
 /// The action with what it is about, short enough for a sentence.
 fn asked_for(envelope: &Envelope) -> String {
     let request = &envelope.request;
     let parameters = &request.parameters;
-    let about = ["name", "key", "path", "program", "source"].into_iter().find_map(|key| parameters.get(key)?.as_str());
+    let about = ["name", "key", "path", "program", "source", "digest"]
+        .into_iter()
+        .find_map(|key| parameters.get(key)?.as_str());
     match about {
         Some(about) => format!("{} on '{}'", request.action_type, about.escape_default()),
         None => request.action_type.clone(),

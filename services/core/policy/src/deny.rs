@@ -34,6 +34,27 @@ const DENIES: &[Deny] = &[
         },
     },
     Deny {
+        id: "hd.ai_policy",
+        code: "PolicyChangeByPersonOnly",
+        says: "only an operator changes the policy: nobody else takes part in saying what is permitted",
+        applies: |subject, envelope| !is_person(subject) && envelope.request.action_type.starts_with("policy."),
+    },
+    Deny {
+        id: "hd.ai_identity",
+        code: "IdentityChangeByPersonOnly",
+        says: "only an operator changes who can log in, and with what",
+        applies: |subject, envelope| !is_person(subject) && envelope.request.action_type.starts_with("user."),
+    },
+    Deny {
+        id: "hd.foreign_pass_phrase",
+        code: "ForeignPassPhrase",
+        says: "everybody changes only the pass phrase of their own; who has lost theirs is added under another name",
+        applies: |subject, envelope| {
+            let own = matches!(subject, Peer::Operator { name, .. } if *name == text(envelope, "name"));
+            envelope.request.action_type == "user.passphrase" && !own
+        },
+    },
+    Deny {
         id: "hd.disable_policy_kernel",
         code: "PolicyKernelProtected",
         says: "no action stops or restarts the policy kernel, because without it nothing is decided; PID 1 restarts it \
@@ -72,6 +93,10 @@ const DENIES: &[Deny] = &[
     },
 ];
 
+fn is_person(subject: &Peer) -> bool {
+    matches!(subject, Peer::Operator { .. })
+}
+
 /// Every verb on a service counts, those that the catalogue does not have yet too.
 fn is_service(envelope: &Envelope, name: &str) -> bool {
     envelope.request.action_type.starts_with("service.") && text(envelope, "name") == name
@@ -89,6 +114,7 @@ fn stays_below(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use aios_action::{Constraints, Request};
+    use aios_identity::SessionStrength;
     use aios_ids::ActionId;
     use serde_json::{Value, json};
 
@@ -112,10 +138,20 @@ mod tests {
     fn the_table_holds_without_the_catalogue() {
         let agent = Peer::Agent { name: "helper".into() };
         let service = Peer::Service { name: "agent-door".into() };
+        let ada = Peer::Operator { name: "ada".into(), strength: SessionStrength::PassPhrase };
         for (subject, action_type, parameters, expected) in [
             (&agent, "store.add", json!({}), Some("AIInstallInitiationBlocked")),
             (&agent, "update.apply", json!({}), Some("AIInstallInitiationBlocked")),
             (&service, "store.add", json!({}), None),
+            (&agent, "policy.load", json!({}), Some("PolicyChangeByPersonOnly")),
+            (&service, "policy.override", json!({}), Some("PolicyChangeByPersonOnly")),
+            (&ada, "policy.load", json!({}), None),
+            (&agent, "user.add", json!({"name": "eve"}), Some("IdentityChangeByPersonOnly")),
+            (&service, "user.passphrase", json!({"name": "ada"}), Some("IdentityChangeByPersonOnly")),
+            (&ada, "user.add", json!({"name": "eve"}), None),
+            (&ada, "user.passphrase", json!({"name": "ada"}), None),
+            (&ada, "user.passphrase", json!({"name": "bob"}), Some("ForeignPassPhrase")),
+            (&ada, "user.passphrase", json!({}), Some("ForeignPassPhrase")),
             (&service, "service.restart", json!({"name": "policy-kernel"}), Some("PolicyKernelProtected")),
             (&service, "service.stop", json!({"name": "policy-kernel"}), Some("PolicyKernelProtected")),
             (&agent, "service.stop", json!({"name": "evidence-log"}), Some("EvidenceLogProtected")),

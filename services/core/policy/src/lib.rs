@@ -9,16 +9,20 @@
 pub mod approval;
 mod bundle;
 mod cases;
+mod compare;
 mod decide;
 mod deny;
+mod follow;
 pub mod operators;
 mod request;
 mod rules;
 mod scope;
 mod seal;
 
-pub use bundle::{Bundle, BundleError, pack, pack_signed_by};
+pub use bundle::{Bundle, BundleError, Epoch, pack, pack_signed_by};
 pub use cases::CaseError;
-pub use decide::decide;
+pub use compare::{Comparison, TooDifferent, compare};
+pub use decide::{decide, narrowed};
+pub use follow::{Choice, NotNewer, choose, may_follow};
 pub use rules::RuleError;
-pub use seal::{SealError, SigningError, public_key, read_key};
+pub use seal::{SIZE_LIMIT, SealError, SigningError, public_key, read_key};

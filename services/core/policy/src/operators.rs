@@ -35,6 +35,9 @@ pub struct Operator {
     pub uid: u32,
     /// What [`hash`] made of the pass phrase.
     pub argon2id: String,
+    /// How often the pass phrase was changed since.
+    #[serde(default)]
+    pub changes: u32,
 }
 
 /// Everybody who can log in.
@@ -53,6 +56,15 @@ pub enum OperatorsError {
     /// A name or a user id twice.
     #[error("operator '{0}' or the user id is listed twice")]
     Twice(UnitName),
+    /// Somebody who is listed already.
+    #[error("OperatorExists: '{0}' can log in already; 'aios user list' shows everybody")]
+    Exists(UnitName),
+    /// Nobody of this name.
+    #[error("OperatorUnknown: there is no operator '{0}' on this machine; 'aios user list' shows everybody")]
+    Unknown(UnitName),
+    /// No user id is left.
+    #[error("every user id from {FIRST_UID} to {} is taken", AFTER_LAST_UID - 1)]
+    Full,
     /// A user id that belongs to services or agents.
     #[error("operator '{name}' has the user id {uid}; operators have {FIRST_UID} to {}", AFTER_LAST_UID - 1)]
     Uid {
@@ -108,6 +120,36 @@ impl Operators {
             read_hash(&person.argon2id).ok_or_else(|| OperatorsError::Hash(person.name.clone()))?;
         }
         Ok(Self(people))
+    }
+
+    /// Everybody.
+    pub fn all(&self) -> &[Operator] {
+        &self.0
+    }
+
+    /// The list with one more person. User ids are never given twice while their highest is listed.
+    pub fn with(&self, name: &UnitName, argon2id: String) -> Result<Self, OperatorsError> {
+        if self.0.iter().any(|person| person.name == *name) {
+            return Err(OperatorsError::Exists(name.clone()));
+        }
+        // The first number is that of a live medium's operator.
+        let uid = self.0.iter().map(|person| person.uid + 1).max().unwrap_or(FIRST_UID + 1);
+        if uid >= AFTER_LAST_UID {
+            return Err(OperatorsError::Full);
+        }
+        let mut people = self.0.clone();
+        people.push(Operator { name: name.clone(), uid, argon2id, changes: 0 });
+        Self::new(people)
+    }
+
+    /// The list with another pass phrase of one person.
+    pub fn changed(&self, name: &UnitName, argon2id: String) -> Result<Self, OperatorsError> {
+        let mut people = self.0.clone();
+        let person = people.iter_mut().find(|person| person.name == *name);
+        let person = person.ok_or_else(|| OperatorsError::Unknown(name.clone()))?;
+        person.argon2id = argon2id;
+        person.changes = person.changes.saturating_add(1);
+        Self::new(people)
     }
 
     /// The text that [`Operators::parse`] reads.
@@ -166,7 +208,28 @@ mod tests {
             name: "ada".parse().expect("a name"),
             uid: 1001,
             argon2id: hash("correct horse", &[7; SALT_LENGTH]).expect("hashed"),
+            changes: 0,
         }
+    }
+
+    #[test]
+    fn people_are_added_once_and_change_only_their_own_line() {
+        let bob: UnitName = "bob".parse().expect("a name");
+        let other = || hash("battery staple", &[8; SALT_LENGTH]).expect("hashed");
+        let list = Operators::new(vec![ada()]).expect("a good list").with(&bob, other()).expect("room");
+        assert_eq!(list.all()[1].uid, 1002);
+        assert_eq!(list.verify("bob", "battery staple").map(|o| o.changes), Some(0));
+        assert!(matches!(list.with(&bob, other()), Err(OperatorsError::Exists(_))));
+        let list = list.changed(&ada().name, other()).expect("listed");
+        assert_eq!(list.verify("ada", "correct horse"), None);
+        assert_eq!(list.verify("ada", "battery staple").map(|o| (o.uid, o.changes)), Some((1001, 1)));
+        assert!(matches!(list.changed(&"eve".parse().expect("a name"), other()), Err(OperatorsError::Unknown(_))));
+        let full = Operators::new(vec![Operator { uid: 1999, ..ada() }]).expect("a good list");
+        assert!(matches!(full.with(&bob, other()), Err(OperatorsError::Full)));
+        assert!(list.with(&"eve".parse().expect("a name"), "weak".into()).is_err());
+        // A list from before changes were counted reads on.
+        let old = list.to_json().replace(",\n    \"changes\": 1", "").replace(",\n    \"changes\": 0", "");
+        assert!(!old.contains("changes") && Operators::parse(old.as_bytes()).is_ok());
     }
 
     #[test]

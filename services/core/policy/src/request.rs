@@ -50,10 +50,9 @@ pub(crate) fn question(schema: &Schema, envelope: &Envelope, subject: &Peer) -> 
         .above
         .iter()
         .map(|above| Entity::new_no_attrs(above.clone(), HashSet::new()))
-        .chain([
-            Entity::new_no_attrs(principal.clone(), HashSet::new()),
-            Entity::new_no_attrs(thing.uid, thing.above.iter().cloned().collect()),
-        ])
+        .chain([Entity::new_no_attrs(principal.clone(), HashSet::new())])
+        // Who asks about themselves stands there once.
+        .chain((resource != principal).then(|| Entity::new_no_attrs(thing.uid, thing.above.iter().cloned().collect())))
         .collect::<Vec<_>>();
     let entities = Entities::from_entities(entities, Some(schema)).map_err(|error| does_not_fit(Box::new(error)))?;
     let request = Request::new(principal, action, resource, Context::empty(), Some(schema))
@@ -83,6 +82,8 @@ fn thing(envelope: &Envelope) -> Result<Thing, QuestionError> {
         "task.run" => program(parameter("program")?),
         "agent.run" => alone("AgentManifest", parameter("name")?),
         "update.apply" => alone("Release", parameter("source")?),
+        "policy.load" => alone("PolicyBundle", parameter("digest")?),
+        "user.add" | "user.passphrase" => alone("Operator", parameter("name")?),
         other => return Err(QuestionError::Type(other.to_owned())),
     })
 }

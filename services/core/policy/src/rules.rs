@@ -1,21 +1,28 @@
 //! The rules of a bundle, compiled once: Cedar text, checked against the schema, with our annotations read.
 //!
-//! Annotations: `@id("name")` is required and unique; `@approval("person")` on a permit; `@says("…")` on a forbid. Any
-//! other annotation is an error, so that a misspelt one cannot turn an approval into a plain permit.
+//! Annotations: `@id("name")` is required and unique; `@approval("person")` on a permit, or who else has to say yes;
+//! `@says("…")` on a forbid. Any other annotation is an error, so that a misspelt one cannot turn an approval into a plain
+//! permit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+
+use aios_wire::policy::{Wanted, Whom};
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Decision, Effect, ParseErrors, Policy, PolicyId, PolicySet, Schema, ValidationMode,
-    Validator,
+    AuthorizationError, Authorizer, Decision, Effect, EntityUid, ParseErrors, Policy, PolicyId, PolicySet, Schema,
+    ValidationMode, Validator,
 };
 use miette::Diagnostic;
 
 use crate::request::{self, Question};
 use crate::scope::Scopes;
 
-/// More than this in one bundle is a mistake: each rule is looked at for each decision.
-const RULE_LIMIT: usize = 500;
+/// More than this in one bundle is refused. A decision does not get dearer with rules about other things; what grows is
+/// the time to open a bundle and the memory for it, and with this many both are still a fraction of what a machine has.
+const RULE_LIMIT: usize = 5000;
+
+/// The most people that a rule can want: more are not found on one machine.
+const PERSONS_LIMIT: u8 = 9;
 
 /// Rules that can be asked.
 pub(crate) struct Rules {
@@ -27,15 +34,8 @@ pub(crate) struct Rules {
 
 /// What our annotations say of one rule.
 struct Note {
-    approval: Approval,
+    wanted: Option<Wanted>,
     says: Option<String>,
-}
-
-/// Whether a permit is enough.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Approval {
-    NotNeeded,
-    Person,
 }
 
 /// What the rules say to one question.
@@ -43,8 +43,8 @@ enum Approval {
 pub(crate) enum Answer {
     /// These rules permit it.
     Permitted(Vec<String>),
-    /// These rules permit it once a person has approved it.
-    PermittedOnceApproved(Vec<String>),
+    /// These rules permit it once so many people have approved it.
+    PermittedOnceApproved(Vec<String>, Wanted),
     /// These rules forbid it, with what the first says to people.
     Forbidden(Vec<String>, Option<String>),
     /// No rule speaks of it.
@@ -82,7 +82,10 @@ pub enum RuleError {
     #[error("two rules have the id '{0}'; decisions name rules by id, so change one")]
     Twice(String),
     /// An annotation that means nothing here.
-    #[error("rule '{rule}' has @{key}(\"{value}\"); known are @id, @approval(\"person\") on permit, @says on forbid")]
+    #[error(
+        "rule '{rule}' has @{key}(\"{value}\"); known are @id, @says on forbid, and on permit @approval(\"person\"), \
+         \"another person\", \"2 persons\", \"2 other persons\""
+    )]
     Annotation {
         /// The rule.
         rule: String,
@@ -141,47 +144,89 @@ impl Rules {
         &self.schema
     }
 
+    /// How many rules there are.
+    pub(crate) fn count(&self) -> usize {
+        self.notes.len()
+    }
+
+    /// Everything that a rule names. Requests have no attributes and no context, so two things that no rule names are the
+    /// same to all of them.
+    pub(crate) fn named(&self) -> BTreeSet<EntityUid> {
+        self.scopes.all().policies().flat_map(Policy::entity_literals).collect()
+    }
+
     /// Asks the rules that can apply.
     pub(crate) fn ask(&self, question: &Question) -> Answer {
-        self.ask_these(self.scopes.of(&question.request), question)
+        self.ask_these(&self.scopes.of(&question.request), question)
     }
 
     /// Asks all rules, which has the same answer.
     #[cfg(test)]
     pub(crate) fn ask_all(&self, question: &Question) -> Answer {
-        self.ask_these(self.scopes.all(), question)
+        self.ask_these(&[self.scopes.all()], question)
     }
 
-    fn ask_these(&self, rules: &PolicySet, question: &Question) -> Answer {
-        let response = self.authorizer.is_authorized(&question.request, rules, &question.entities);
-        // Cedar skips a rule that fails; a skipped forbid would widen what is allowed.
-        let broken = sorted(response.diagnostics().errors().map(|error| match error {
-            AuthorizationError::PolicyEvaluationError(error) => error.policy_id().to_string(),
-        }));
+    /// Asks several sets of rules, which has the same answer as one set of all of them: what is satisfied and what fails is
+    /// a matter of each rule alone.
+    fn ask_these(&self, sets: &[&PolicySet], question: &Question) -> Answer {
+        let (mut broken, mut forbids, mut permits) = (Vec::new(), Vec::new(), Vec::new());
+        for set in sets {
+            let response = self.authorizer.is_authorized(&question.request, set, &question.entities);
+            // Cedar skips a rule that fails; a skipped forbid would widen what is allowed.
+            broken.extend(response.diagnostics().errors().map(|error| match error {
+                AuthorizationError::PolicyEvaluationError(error) => error.policy_id().to_string(),
+            }));
+            let satisfied = response.diagnostics().reason().map(ToString::to_string);
+            match response.decision() {
+                Decision::Deny => forbids.extend(satisfied),
+                Decision::Allow => permits.extend(satisfied),
+            }
+        }
+        for ids in [&mut broken, &mut forbids, &mut permits] {
+            ids.sort();
+        }
         if !broken.is_empty() {
             return Answer::Broken(broken);
         }
-        let rules = sorted(response.diagnostics().reason().map(ToString::to_string));
-        let notes = || rules.iter().filter_map(|id| self.notes.get(id));
-        match response.decision() {
-            Decision::Deny if rules.is_empty() => Answer::NotMentioned,
-            Decision::Deny => {
-                let says = notes().find_map(|note| note.says.clone());
-                Answer::Forbidden(rules, says)
-            }
-            // One permit that wants a person is enough: a second, plain permit must not take the person away.
-            Decision::Allow if notes().any(|note| note.approval == Approval::Person) => {
-                Answer::PermittedOnceApproved(rules)
-            }
-            Decision::Allow => Answer::Permitted(rules),
+        if !forbids.is_empty() {
+            let says = forbids.iter().filter_map(|id| self.notes.get(id)).find_map(|note| note.says.clone());
+            return Answer::Forbidden(forbids, says);
+        }
+        if permits.is_empty() {
+            return Answer::NotMentioned;
+        }
+        // One permit that wants people is enough: a second, plain permit must not take them away.
+        let wanted = permits.iter().filter_map(|id| self.notes.get(id)?.wanted).reduce(strictest);
+        match wanted {
+            Some(wanted) => Answer::PermittedOnceApproved(permits, wanted),
+            None => Answer::Permitted(permits),
         }
     }
 }
 
-fn sorted(ids: impl Iterator<Item = String>) -> Vec<String> {
-    let mut ids: Vec<_> = ids.collect();
-    ids.sort();
-    ids
+/// What satisfies both.
+fn strictest(one: Wanted, other: Wanted) -> Wanted {
+    let whom = if one.whom == Whom::Others { one.whom } else { other.whom };
+    Wanted { persons: one.persons.max(other.persons), whom }
+}
+
+/// Who has to say yes, in the words of `@approval`.
+fn wanted(text: &str) -> Option<Wanted> {
+    let (persons, whom) = match text {
+        "person" => (1, Whom::Anybody),
+        "another person" => (1, Whom::Others),
+        _ => {
+            let (count, people) = text.split_once(' ')?;
+            let whom = match people {
+                "persons" => Whom::Anybody,
+                "other persons" => Whom::Others,
+                _ => return None,
+            };
+            let persons = (2..=PERSONS_LIMIT).find(|number| number.to_string() == count)?;
+            (persons, whom)
+        }
+    };
+    Some(Wanted { persons, whom })
 }
 
 fn rule_id(file: &str, rule: &Policy) -> Result<String, RuleError> {
@@ -193,11 +238,11 @@ fn rule_id(file: &str, rule: &Policy) -> Result<String, RuleError> {
 }
 
 fn note(id: &str, rule: &Policy) -> Result<Note, RuleError> {
-    let mut note = Note { approval: Approval::NotNeeded, says: None };
+    let mut note = Note { wanted: None, says: None };
     for (key, value) in rule.annotations() {
         match (key, value, rule.effect()) {
             ("id", _, _) => {}
-            ("approval", "person", Effect::Permit) => note.approval = Approval::Person,
+            ("approval", text, Effect::Permit) if wanted(text).is_some() => note.wanted = wanted(text),
             ("says", text, Effect::Forbid) if !text.is_empty() => note.says = Some(text.to_owned()),
             _ => {
                 return Err(RuleError::Annotation {

@@ -7,7 +7,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 /// The largest bundle that is read.
-pub(crate) const SIZE_LIMIT: usize = 1024 * 1024;
+pub const SIZE_LIMIT: usize = 1024 * 1024;
 
 /// What is signed begins with this, so that no signature made for something else counts here.
 const CONTEXT: &[u8] = b"aios policy bundle v1\n";

@@ -1,10 +1,13 @@
 //! The steps in their order, over the real D-Bus, against a log that can be told to refuse.
 
+mod bundles;
 mod decisions;
+mod people;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aios_action::{Constraints, Request as ActionRequest};
 use aios_policy::operators::{self, Operator, Operators};
@@ -50,6 +53,18 @@ impl Log {
 
 #[zbus::interface(name = "org.aios.Evidence1")]
 impl Log {
+    /// The newest of a kind, as the real log answers a limit of one.
+    fn query(&self, filter: &str) -> zbus::fdo::Result<String> {
+        let filter: Value = serde_json::from_str(filter).expect("JSON");
+        let log = self.kept();
+        if log.refused.contains(&"query") {
+            return Err(zbus::fdo::Error::Failed("the log does not open".into()));
+        }
+        let newest = log.records.iter().rev().find(|(kind, _)| filter["kind"] == kind.as_str());
+        let found: Vec<_> = newest.map(|(_, payload)| json!({ "payload": payload })).into_iter().collect();
+        Ok(serde_json::to_string(&found).expect("JSON"))
+    }
+
     fn append(&self, kind: &str, _action: &str, payload: &str) -> zbus::fdo::Result<u64> {
         let mut log = self.kept();
         if log.refused.contains(&kind) {
@@ -65,46 +80,88 @@ impl Log {
     }
 }
 
-/// A kernel with the shipped policy on its own disk and log.
+/// A kernel with the shipped policy on its own disk and log, and with a clock that the test moves.
 struct Machine {
     kernel: Arc<Kernel>,
     log: Log,
     folder: tempfile::TempDir,
+    up_ms: Arc<AtomicU64>,
+    wall_ms: Arc<AtomicU64>,
     _log_end: zbus::Connection,
 }
 
 impl Machine {
     async fn start() -> Self {
-        Self::start_on(tempfile::tempdir().expect("a folder"), "boot-1").await
+        Self::start_with(Ok(shipped())).await
     }
 
-    async fn start_on(folder: tempfile::TempDir, boot: &str) -> Self {
-        Self::build(folder, boot, Policy::Loaded(Box::new(shipped()))).await
+    async fn start_with(image: std::result::Result<Bundle, String>) -> Self {
+        Self::build(tempfile::tempdir().expect("a folder"), Log::default(), "boot-1", image).await
     }
 
-    async fn start_with(policy: Policy) -> Self {
-        Self::build(tempfile::tempdir().expect("a folder"), "boot-1", policy).await
+    /// The same disk and log with a new process, as after a crash or a restart.
+    async fn restarted(self, boot: &str) -> Self {
+        self.restarted_with(boot, Ok(shipped())).await
     }
 
-    async fn build(folder: tempfile::TempDir, boot: &str, policy: Policy) -> Self {
-        let log = Log::default();
+    async fn restarted_with(self, boot: &str, image: std::result::Result<Bundle, String>) -> Self {
+        let Self { kernel, folder, log, .. } = self;
+        drop(kernel);
+        Self::build(folder, log, boot, image).await
+    }
+
+    async fn build(
+        folder: tempfile::TempDir,
+        log: Log,
+        boot: &str,
+        image: std::result::Result<Bundle, String>,
+    ) -> Self {
         let (near, far) = std::os::unix::net::UnixStream::pair().expect("a pair");
         let guid = zbus::Guid::generate();
         let far = Builder::unix_stream(far).server(guid).p2p().serve_at("/org/aios/Evidence1", log.clone()).build();
         let near = Builder::unix_stream(near).p2p().build();
         let (log_end, near) = tokio::try_join!(far, near).expect("they greet each other");
-        let approvals =
-            Approvals::open(&folder.path().join("approvals.redb"), boot, policy.epoch()).expect("the table opens");
+        let approvals = Approvals::open(&folder.path().join("approvals.redb")).expect("the table opens");
         let login = Login::new(folder.path().join("operators.json"));
-        let kernel = Kernel::new(policy, approvals, Evidence::over(&near).await, login, boot.into());
-        Self { kernel: Arc::new(kernel), log, folder, _log_end: log_end }
+        let policy = InForce::of_test(image, public_key(&SEED), folder.path().join("bundles"));
+        let (up_ms, wall_ms) = (Arc::new(AtomicU64::new(60_000)), Arc::new(AtomicU64::new(1_800_000_000_000)));
+        let clock = {
+            let (up_ms, wall_ms) = (Arc::clone(&up_ms), Arc::clone(&wall_ms));
+            Box::new(move || (up_ms.load(Ordering::SeqCst), wall_ms.load(Ordering::SeqCst)))
+        };
+        let kernel = Kernel::new(policy, approvals, Evidence::over(&near).await, login, boot.into(), clock);
+        let kernel = Arc::new(kernel);
+        kernel.settle().await;
+        Self { kernel, log, folder, up_ms, wall_ms, _log_end: log_end }
     }
 
-    /// A person who can log in.
-    fn has_ada(&self) {
+    fn pass(&self, ms: u64) {
+        self.up_ms.fetch_add(ms, Ordering::SeqCst);
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Lets 'ada' log in with 'correct horse'.
+    fn with_ada(&self) {
         let argon2id = operators::hash("correct horse", &[1; 16]).expect("hashed");
-        let list = Operators::new(vec![Operator { name: "ada".parse().expect("a name"), uid: 1001, argon2id }]);
-        std::fs::write(self.folder.path().join("operators.json"), list.expect("a list").to_json()).expect("written");
+        let ada = Operator { name: "ada".parse().expect("a name"), uid: 1001, argon2id, changes: 0 };
+        let list = Operators::new(vec![ada]).expect("a list");
+        std::fs::write(self.folder.path().join("operators.json"), list.to_json()).expect("written");
+    }
+
+    /// Asks for an action that needs a person, and gives its request.
+    async fn requested(&self, by: &Peer, number: u64, action_type: &str, parameters: Value) -> (Envelope, ApprovalId) {
+        let envelope = envelope(by, number, action_type, parameters);
+        let decision = self.kernel.decide(&envelope.canonical(), by.clone()).await.expect("a decision");
+        let Verdict::NeedsApproval { approval: Some(id) } = decision.verdict else { panic!("{decision:?}") };
+        (envelope, id)
+    }
+
+    /// The same, approved by who sits at the machine and used, as the runtime does right before the adapter.
+    async fn ready(&self, by: &Peer, number: u64, action_type: &str, parameters: Value) -> Envelope {
+        let (envelope, id) = self.requested(by, number, action_type, parameters).await;
+        self.kernel.approve(id.as_str(), &live(), "").await.expect("a person says yes");
+        self.consume(&envelope, &id).await.expect("granted");
+        envelope
     }
 
     async fn asked(&self, subject: &Peer, number: u64, action_type: &str, parameters: Value) -> Decision {
@@ -114,10 +171,7 @@ impl Machine {
 
     /// An agent's request that waits for a person.
     async fn waiting(&self) -> (Envelope, ApprovalId) {
-        let envelope = envelope(&agent(), 1, "service.restart", json!({"name": "network"}));
-        let decision = self.kernel.decide(&envelope.canonical(), agent()).await.expect("a decision");
-        let Verdict::NeedsApproval { approval: Some(id) } = decision.verdict else { panic!("{decision:?}") };
-        (envelope, id)
+        self.requested(&agent(), 1, "service.restart", json!({"name": "network"})).await
     }
 
     async fn consume(&self, envelope: &Envelope, id: &ApprovalId) -> Result<Digest> {
@@ -127,12 +181,21 @@ impl Machine {
 }
 
 fn shipped() -> Bundle {
+    Bundle::open(&packed(&[], 1), &public_key(&SEED)).expect("opens")
+}
+
+/// The shipped rules with more rules, under another epoch, signed by the key of the tests.
+fn packed(more: &[(&str, &str)], epoch: u64) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rootfs/policy");
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("in the repository");
-    let names = ["operators.cedar", "agents.cedar", "bundle.toml"];
-    let sources: Vec<_> = names.into_iter().map(|name| (name, read(name))).collect();
-    let bytes = pack(sources.iter().map(|(name, text)| (*name, text.as_str())), &SEED).expect("packs");
-    Bundle::open(&bytes, &public_key(&SEED)).expect("opens")
+    let about = read("bundle.toml").replacen("epoch = 1\n", &format!("epoch = {epoch}\n"), 1);
+    let mut sources = vec![
+        ("operators.cedar", read("operators.cedar")),
+        ("agents.cedar", read("agents.cedar")),
+        ("bundle.toml", about),
+    ];
+    sources.extend(more.iter().map(|(name, text)| (*name, (*text).to_owned())));
+    pack(sources.iter().map(|(name, text)| (*name, text.as_str())), &SEED).expect("packs")
 }
 
 fn envelope(subject: &Peer, number: u64, action_type: &str, parameters: Value) -> Envelope {
@@ -241,9 +304,7 @@ async fn a_grant_dies_with_its_boot_and_asking_again_makes_a_new_request() {
     let machine = Machine::start().await;
     let (envelope, id) = machine.waiting().await;
     machine.kernel.approve(id.as_str(), &live(), "").await.expect("granted");
-    let Machine { kernel, folder, .. } = machine;
-    drop(kernel);
-    let machine = Machine::start_on(folder, "boot-2").await;
+    let machine = machine.restarted("boot-2").await;
     assert!(machine.consume(&envelope, &id).await.is_err());
     let (_, new) = machine.waiting().await;
     assert_ne!(new, id);
@@ -277,8 +338,7 @@ async fn an_agent_that_tries_to_approve_is_refused_and_recorded() {
 #[tokio::test]
 async fn a_session_with_a_pass_phrase_proves_it_again_to_approve() {
     let machine = Machine::start().await;
-    machine.has_ada();
-
+    machine.with_ada();
     let (_, id) = machine.waiting().await;
     assert!(machine.kernel.approve(id.as_str(), &ada(), "").await.is_err());
     assert_eq!(machine.log.last()["result"], "refused");
@@ -294,7 +354,7 @@ async fn a_session_with_a_pass_phrase_proves_it_again_to_approve() {
 #[tokio::test]
 async fn a_login_that_fails_is_recorded_without_what_was_typed() {
     let machine = Machine::start().await;
-    machine.has_ada();
+    machine.with_ada();
     // Also what could be a name: a pass phrase is often a word.
     for typed_in_the_wrong_place in ["Correct Horse!", "horse"] {
         machine.kernel.log_in(typed_in_the_wrong_place, "", "ttyS0").await.expect_err("nobody");
@@ -315,7 +375,7 @@ async fn a_login_that_fails_is_recorded_without_what_was_typed() {
 #[tokio::test]
 async fn without_a_record_a_person_gets_in_only_to_a_log_that_is_read_only() {
     let machine = Machine::start().await;
-    machine.has_ada();
+    machine.with_ada();
     machine.log.refuse(&["login"]);
     let error = machine.kernel.log_in("ada", "correct horse", "ttyS0").await.expect_err("no record");
     assert!(matches!(error, KernelError::Evidence(_)), "{error}");
@@ -325,4 +385,60 @@ async fn without_a_record_a_person_gets_in_only_to_a_log_that_is_read_only() {
     // The next step is PID 1's, which is not there.
     let error = machine.kernel.log_in("ada", "correct horse", "ttyS0").await.expect_err("no PID 1");
     assert!(matches!(error, KernelError::Session(_)), "{error}");
+}
+
+#[tokio::test]
+async fn time_ends_a_request_and_no_clock_brings_it_back() {
+    const HOUR: u64 = 3_600_000;
+    let machine = Machine::start().await;
+    let (_, id) = machine.waiting().await;
+    let waits = tokio::spawn({
+        let (kernel, id) = (Arc::clone(&machine.kernel), id.clone());
+        async move { kernel.await_approval(id.as_str()).await }
+    });
+    // The clock is set a year ahead and a year back: nothing happens.
+    for wall_ms in [1_800_000_000_000 + 8760 * HOUR, 1_800_000_000_000 - 8760 * HOUR] {
+        machine.wall_ms.store(wall_ms, Ordering::SeqCst);
+        machine.kernel.end_what_is_over().await.expect("looked through");
+        assert_eq!(machine.kernel.approvals().expect("read")[0].state, ApprovalState::Waiting);
+    }
+    machine.pass(24 * HOUR);
+    let late = machine.kernel.approve(id.as_str(), &live(), "").await.expect_err("a day later");
+    assert!(late.to_string().starts_with("ApprovalExpired"), "{late}");
+    machine.kernel.end_what_is_over().await.expect("looked through");
+    let ended = waits.await.expect("no panic").expect("an approval");
+    assert_eq!(ended.state, ApprovalState::Expired { why: aios_wire::policy::Ended::Time });
+    machine.wall_ms.store(0, Ordering::SeqCst);
+    assert!(machine.kernel.approve(id.as_str(), &live(), "").await.is_err());
+    // The same action asked again is a new request.
+    let (envelope, new) = machine.waiting().await;
+    assert_ne!(new, id);
+    machine.kernel.approve(new.as_str(), &live(), "").await.expect("in time");
+    machine.pass(HOUR);
+    assert!(machine.consume(&envelope, &new).await.is_err(), "granted an hour ago");
+}
+
+#[tokio::test]
+async fn two_persons_means_two_and_another_person_is_not_who_asks() {
+    let rules = "@id(\"two-for-agents\") @approval(\"2 persons\")\n\
+                 permit (principal is Agent, action == Action::\"service.restart\", resource);\n\
+                 @id(\"another-for-power\") @approval(\"another person\")\n\
+                 permit (principal is Operator, action == Action::\"node.reboot\", resource);\n";
+    let image = Bundle::open(&packed(&[("more.cedar", rules)], 1), &public_key(&SEED)).expect("opens");
+    let machine = Machine::start_with(Ok(image)).await;
+    let (envelope, id) = machine.waiting().await;
+    machine.kernel.approve(id.as_str(), &live(), "").await.expect("the first");
+    let again = machine.kernel.approve(id.as_str(), &live(), "").await.expect_err("the same person");
+    assert!(again.to_string().starts_with("SaidAlready"), "{again}");
+    assert!(machine.consume(&envelope, &id).await.is_err(), "one is not two");
+    machine.with_ada();
+    machine.kernel.approve(id.as_str(), &ada(), "correct horse").await.expect("the second");
+    machine.consume(&envelope, &id).await.expect("both said yes");
+    let granted = machine.log.kinds().iter().filter(|kind| *kind == "approval-granted").count();
+    assert_eq!(granted, 2, "each yes is a record");
+
+    let (_, own) = machine.requested(&ada(), 2, "node.reboot", json!({})).await;
+    let own_yes = machine.kernel.approve(own.as_str(), &ada(), "correct horse").await.expect_err("who asks");
+    assert!(own_yes.to_string().starts_with("OwnRequest"), "{own_yes}");
+    machine.kernel.approve(own.as_str(), &live(), "").await.expect("somebody else");
 }

@@ -3,4 +3,5 @@
 mod boundary;
 mod bundle;
 mod decide;
+mod promises;
 mod shipped;

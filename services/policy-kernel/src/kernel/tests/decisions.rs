@@ -88,6 +88,24 @@ async fn ask(machine: &Machine, row: &Row<'_>) -> Decision {
                 request(machine.asked(&who, 10_000 + number, waits.0, waits.1.clone()).await);
             }
         }
+        "offered" => {
+            let report = machine.kernel.offer(packed(&[], 2)).await.expect("a good bundle");
+            if question.request.parameters.get("digest").is_some_and(|digest| digest == "OFFERED") {
+                question.request.parameters.insert("digest".into(), report.digest.to_string().into());
+            }
+            machine.with_ada();
+            for name in ["ada", "grace", "eve"] {
+                machine.kernel.offer_pass_phrase(&row.who, name, "a new one").await.expect("kept");
+            }
+        }
+        "asked-forty-times" => {
+            let waits =
+                if row.who.is_ai() { ("task.run", json!({"program": PROGRAM})) } else { ("node.reboot", json!({})) };
+            for number in 0..40 {
+                let id = request(machine.asked(&row.who, 10_000 + number, waits.0, waits.1.clone()).await);
+                machine.kernel.reject(id.as_str(), &live(), "no").await.expect("a person says no");
+            }
+        }
         other => panic!("line {}: there is no context '{other}'", row.line),
     }
     decide(&question).await
@@ -111,7 +129,7 @@ async fn every_row_of_the_table_has_its_answer_and_is_in_the_log() {
                 &plain
             }
             "no-policy" => {
-                own = Machine::start_with(Policy::None("taken away by the test".into())).await;
+                own = Machine::start_with(Err("taken away by the test".into())).await;
                 &own
             }
             _ => {

@@ -1,0 +1,51 @@
+//! Who decides: another policy, other people.
+
+use crate::scenario::{Failure, Scenario, Set, Stage, ensure};
+use crate::steps::{Aios, bundles, install, services};
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario {
+        name: "policy-bundle",
+        promise: "a signed policy is loaded once a person saw what agents gain; others, older and changed ones are refused",
+        set: Set::Long,
+        boots: 1,
+        show: policy_bundle,
+    },
+    Scenario {
+        name: "policy-kept",
+        promise: "on a disk, a loaded policy, a new person and a changed pass phrase are there after a restart",
+        set: Set::Long,
+        boots: 3,
+        show: policy_kept,
+    },
+];
+
+fn policy_bundle(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    let offered = bundles::Offered::bring(&mut aios, stage)?;
+    bundles::refused(&mut aios, &offered)?;
+    bundles::loaded(&mut aios, &offered.wider, 1001)?;
+    bundles::older_is_refused(&mut aios, &offered)?;
+    aios.power_off()
+}
+
+fn policy_kept(stage: &Stage<'_>) -> Result<(), Failure> {
+    let disk = install::unattended(stage)?;
+    let mut aios = install::start(stage, &disk, "disk")?;
+    services::all_ready(&mut aios)?;
+    let offered = bundles::Offered::bring(&mut aios, stage)?;
+    bundles::loaded(&mut aios, &offered.wider, 1001)?;
+    bundles::person_added(&mut aios, "grace", "amazing discovery")?;
+    bundles::pass_phrase_changed(&mut aios, "another battery")?;
+    let before = aios.json("policy show")?;
+    aios.power_off()?;
+
+    let mut aios = install::start_as(stage, &disk, "again", "grace", "amazing discovery")?;
+    let after = aios.json("policy show")?;
+    ensure!(after["epoch"] == before["epoch"], "another policy decides after the restart: {after:#}");
+    ensure!(after["origin"] == "loaded", "the loaded policy does not decide: {after:#}");
+    bundles::older_is_refused(&mut aios, &offered)?;
+    bundles::changed_once(&mut aios)?;
+    aios.power_off()
+}

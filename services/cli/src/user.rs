@@ -1,0 +1,116 @@
+//! `aios user …`: the people who can log in.
+//!
+//! A pass phrase goes from this program to the policy kernel and nowhere else; the action that follows has only the name.
+
+use aios_action::{ActionView, Constraints, Request, State};
+use aios_daemon::proxy::Actions1Proxy;
+use aios_identity::{Peer, SessionStrength};
+use aios_wire::policy::People;
+use serde_json::Value;
+
+use crate::approval::ask_hidden;
+use crate::args::UserCommand;
+use crate::failure::Failure;
+use crate::show::{Format, harmless, read, table};
+use crate::{policy, status};
+
+pub(crate) async fn run(command: UserCommand, format: Format) -> Result<(), Failure> {
+    match command {
+        UserCommand::List => {
+            format.print(&people().await?, |people| {
+                table(
+                    ["NAME", "UID", "PASS PHRASE"],
+                    people.operators.iter().map(|operator| {
+                        let changed = match operator.changes {
+                            0 => "as it was set".to_owned(),
+                            count => format!("changed {count} times"),
+                        };
+                        [operator.name.clone(), operator.uid.to_string(), changed]
+                    }),
+                );
+                println!("you are {}", people.you);
+            });
+            Ok(())
+        }
+        UserCommand::Add { name } => {
+            let new = ask_twice(&format!("pass phrase of {name}: "))?;
+            change("user.add", &name, &new, format).await
+        }
+        UserCommand::Passwd => {
+            let Peer::Operator { name, .. } = people().await?.you else {
+                return Err(Failure::denied("only a person has a pass phrase"));
+            };
+            let new = ask_twice("new pass phrase: ")?;
+            change("user.passphrase", &name, &new, format).await
+        }
+    }
+}
+
+async fn people() -> Result<People, Failure> {
+    read("policy-kernel", &policy::connect().await?.people().await?)
+}
+
+fn ask_twice(question: &str) -> Result<String, Failure> {
+    let new = ask_hidden(question)?;
+    if new.is_empty() {
+        return Err(Failure::usage("a pass phrase has at least one character; nothing was changed"));
+    }
+    if ask_hidden("once more: ")? != new {
+        return Err(Failure::usage("the two are not the same; nothing was changed"));
+    }
+    Ok(new)
+}
+
+/// Offers the pass phrase, asks for the action, and says yes to it as the person who asks.
+async fn change(action_type: &str, name: &str, new: &str, format: Format) -> Result<(), Failure> {
+    let own = match status::session_strength() {
+        Some(SessionStrength::PassPhrase) => ask_hidden("your own pass phrase, as it is now: ")?,
+        _ => {
+            eprintln!("this is the live system: it forgets who was added when it ends");
+            String::new()
+        }
+    };
+    let policy = policy::connect().await?;
+    policy.offer_pass_phrase(name, new).await?;
+    let connection = aios_daemon::connect("action-runtime")
+        .await
+        .map_err(|error| Failure::not_reachable("action-runtime", error))?;
+    let actions = Actions1Proxy::new(&connection).await?;
+    let parameters = [("name".to_owned(), Value::from(name))].into_iter().collect();
+    let request = Request {
+        action_type: action_type.into(),
+        parameters,
+        reason: String::new(),
+        idempotency_key: None,
+        constraints: Constraints::default(),
+    };
+    request.check().map_err(|error| Failure::usage(aios_daemon::error_chain(&error)))?;
+    let text = serde_json::to_string(&request).expect("a request has only text keys");
+    let mut view: ActionView = read("action-runtime", &actions.submit(&text).await?)?;
+    if let State::Waiting { approval } = &view.state
+        && let Err(error) = policy.approve(approval.as_str(), &own).await
+    {
+        // Nobody is to be asked about a change that the person could not confirm.
+        actions.cancel(view.id.as_str()).await?;
+        return Err(error.into());
+    }
+    while !view.state.is_final() && !waits_for_others(&view).await? {
+        view = read("action-runtime", &actions.watch(view.id.as_str()).await?)?;
+    }
+    format.print(&view, |view| println!("{}  {}  {}", view.id, view.request.action_type, view.state.word()));
+    match &view.state {
+        State::Succeeded => Ok(()),
+        State::Denied { reason, text } => Err(Failure::denied(format!("denied ({reason}): {}", harmless(text)))),
+        State::Waiting { approval } => Err(Failure::waits(format!("{} waits for somebody else", view.id))
+            .hint(format!("aios approval show {approval}"))),
+        State::Failed { text } => Err(Failure::failed(format!("failed: {}", harmless(text)))),
+        other => Err(Failure::failed(format!("{} is {}", view.id, other.word()))),
+    }
+}
+
+/// Whether the rules want more people than the one who has just said yes.
+async fn waits_for_others(view: &ActionView) -> Result<bool, Failure> {
+    let State::Waiting { approval } = &view.state else { return Ok(false) };
+    let kept = crate::approval::find(approval.as_str()).await?;
+    Ok(kept.state == aios_wire::policy::ApprovalState::Waiting)
+}
