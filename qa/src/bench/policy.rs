@@ -1,4 +1,4 @@
-//! What a decision costs in the policy kernel's own code, beside the cedar-policy crate asked in the plain way.
+//! What a decision costs in the policy kernel's own code, beside the cedar-policy crate asked in the plain way and regorus.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -6,9 +6,12 @@ use std::process::Command;
 use super::{Peer, Row};
 use crate::scenario::{Failure, Stage, ensure};
 
+/// How many rules a bundle has in each row.
+const RULES: [usize; 4] = [10, 200, 1000, 5000];
+
 pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["run", "--release", "-q", "-p", "aios-policy", "--example", "policy-figures"]);
+    cargo.args(["run", "--release", "-q", "-p", "policy-load"]);
     let ran = cargo
         .current_dir(&stage.context.workspace)
         .output()
@@ -21,24 +24,82 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
         .filter_map(|line| line.split_once(' ').and_then(|(name, value)| Some((name, value.parse().ok()?))))
         .collect();
     let figure = |name: &str| {
-        figures.get(name).copied().ok_or_else(|| Failure::broken(format!("policy-figures did not measure {name}")))
+        figures.get(name).copied().ok_or_else(|| Failure::broken(format!("policy-load did not measure {name}")))
     };
-    let row = |name, ours: &str, plain: &str, limit| {
-        let peer = Some(Peer { name: "plain cedar-policy", value: figure(plain)? });
-        Ok::<_, Failure>(Row { name, value: figure(ours)?, unit: "us", peer, limit })
-    };
-    Ok(vec![
-        row("policy: a decision, 10 rules", "decide-10-p50-us", "plain-10-p50-us", None)?,
-        row("policy: a decision, 100 rules", "decide-100-p50-us", "plain-100-p50-us", None)?,
-        row("policy: a decision, 500 rules", "decide-500-p50-us", "plain-500-p50-us", None)?,
-        row("policy: 100 rules, p99", "decide-100-p99-us", "plain-100-p99-us", Some(60.0))?,
-        row("policy: 500 rules, p99", "decide-500-p99-us", "plain-500-p99-us", None)?,
-        Row {
-            name: "policy: opening a bundle of 500 rules",
-            value: figure("load-500-ms")?,
-            unit: "ms",
-            peer: None,
-            limit: Some(1000.0),
-        },
-    ])
+    let beside = |name: &'static str, value: f64| Some(Peer { name, value });
+    let mut rows = Vec::new();
+    for count in RULES {
+        let [p50, p99, per_s] =
+            ["p50-us", "p99-us", "per-s"].map(|what| move |who: &str| format!("{who}-{count}-{what}"));
+        let (plain, rego) = (figure(&p50("plain"))?, figure(&p50("regorus"))?);
+        let row = |name: &'static str, value, unit, peer, limit| Row { name, value, unit, peer, limit };
+        let names = names(count);
+        rows.push(row(
+            names[0],
+            figure(&p50("decide"))?,
+            "us",
+            beside("plain cedar-policy", plain),
+            limit(count, 15.0),
+        ));
+        rows.push(row(names[1], figure(&p50("decide"))?, "us", beside("regorus", rego), None));
+        let plain = figure(&p99("plain"))?;
+        rows.push(row(
+            names[2],
+            figure(&p99("decide"))?,
+            "us",
+            beside("plain cedar-policy", plain),
+            limit(count, 60.0),
+        ));
+        let plain = figure(&per_s("plain"))?;
+        rows.push(row(names[3], figure(&per_s("decide"))?, "/s", beside("plain cedar-policy", plain), None));
+    }
+    rows.push(Row {
+        name: "policy: opening a bundle of 1,000 rules",
+        value: figure("load-1000-ms")?,
+        unit: "ms",
+        peer: None,
+        limit: Some(1000.0),
+    });
+    rows.push(Row {
+        name: "policy: memory of a bundle of 1,000 rules",
+        value: figure("bundle-1000-kib")? / 1024.0,
+        unit: "MiB",
+        peer: None,
+        limit: Some(48.0),
+    });
+    Ok(rows)
+}
+
+/// The goals are for 200 rules.
+fn limit(count: usize, limit: f64) -> Option<f64> {
+    (count == 200).then_some(limit)
+}
+
+fn names(count: usize) -> [&'static str; 4] {
+    match count {
+        10 => [
+            "policy: a decision, 10 rules",
+            "policy: 10 rules, Rego beside",
+            "policy: 10 rules, p99",
+            "policy: 10 rules, one thread",
+        ],
+        200 => [
+            "policy: a decision, 200 rules",
+            "policy: 200 rules, Rego beside",
+            "policy: 200 rules, p99",
+            "policy: 200 rules, one thread",
+        ],
+        1000 => [
+            "policy: a decision, 1,000 rules",
+            "policy: 1,000 rules, Rego beside",
+            "policy: 1,000 rules, p99",
+            "policy: 1,000 rules, one thread",
+        ],
+        _ => [
+            "policy: a decision, 5,000 rules",
+            "policy: 5,000 rules, Rego beside",
+            "policy: 5,000 rules, p99",
+            "policy: 5,000 rules, one thread",
+        ],
+    }
 }
