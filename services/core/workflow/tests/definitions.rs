@@ -179,6 +179,22 @@ fn the_page_has_the_schema() {
     assert_eq!(written, schema(), "write what 'aios workflow schema' prints to docs/formats/workflow.schema.json");
 }
 
+/// The example that people copy runs, and a mistake in it is told as the page says.
+#[test]
+fn the_page_is_true() {
+    let page = include_str!("../../../../docs/workflows.md");
+    let indented = |from: &str| -> String {
+        let begin = page.find(from).unwrap_or_else(|| panic!("the page has no '{from}'"));
+        let lines = page[begin..].lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+        lines.map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect()
+    };
+    let example = indented("    name = \"renew\"");
+    assert_eq!(order(&example), ["write", "look", "keep", "back"]);
+    let wrong = example.replace("after = [\"look\"]", "after = [\"lock\"]");
+    let error = Definition::parse(&wrong).expect_err("there is no such step").to_string();
+    assert_eq!(format!("renew.toml: {error}"), indented("    renew.toml: step").trim_end());
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in ".{0,300}") {
