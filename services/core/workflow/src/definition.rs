@@ -1,6 +1,6 @@
 //! A definition after it was checked: the steps in the order in which they run.
 
-use aios_action::canonical;
+use aios_action::{Constraints, canonical};
 use aios_ids::{Digest, StepId, WorkflowName};
 use serde_json::{Map, Value};
 
@@ -72,6 +72,8 @@ pub struct Typed {
     pub parameters: Map<String, Value>,
     /// Why, in the words of the definition.
     pub reason: String,
+    /// What it may use up at most.
+    pub constraints: Constraints,
 }
 
 /// How often an action that failed is tried again.

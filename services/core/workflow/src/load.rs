@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use aios_action::{Constraints, EnvelopeError, Request};
+use aios_action::{EnvelopeError, Request};
 use aios_ids::StepId;
 use serde_json::Value;
 
@@ -138,6 +138,7 @@ fn step(written: &WrittenStep, rank_of: impl Fn(&StepId) -> usize) -> Result<Ste
     let only_of_actions = [
         ("parameters", !written.parameters.is_empty()),
         ("reason", written.reason.is_some()),
+        ("constraints", !written.constraints.is_empty()),
         ("retry", written.retry.is_some()),
         ("repair", written.repair.is_some()),
     ];
@@ -177,6 +178,7 @@ fn act(written: &WrittenStep) -> Result<Act, Wrong> {
         action: written.action.clone().unwrap_or_default(),
         parameters: written.parameters.clone(),
         reason: written.reason.clone(),
+        constraints: written.constraints,
     };
     let goal = typed(written, &goal)?;
     let unbounded = |key, most| Problem::Unbounded { step: written.id.clone(), key, most };
@@ -221,12 +223,21 @@ fn typed(step: &WrittenStep, written: &WrittenTyped) -> Result<Typed, Wrong> {
         parameters: written.parameters.clone(),
         reason: written.reason.clone().unwrap_or_default(),
         idempotency_key: None,
-        constraints: Constraints::default(),
+        constraints: written.constraints,
     };
     match request.check() {
-        Ok(_) => Ok(Typed { action_type: request.action_type, parameters: request.parameters, reason: request.reason }),
+        Ok(_) => Ok(Typed {
+            action_type: request.action_type,
+            parameters: request.parameters,
+            reason: request.reason,
+            constraints: request.constraints,
+        }),
         Err(why) => {
-            let key = if matches!(why, EnvelopeError::UnknownType(_)) { "action" } else { "parameters" };
+            let key = match why {
+                EnvelopeError::UnknownType(_) => "action",
+                EnvelopeError::Constraint(_) => "constraints",
+                _ => "parameters",
+            };
             Err((Problem::Action { step: step.id.clone(), why }, vec![Key(key)]))
         }
     }

@@ -65,6 +65,8 @@ pub struct Progress<'d> {
 struct Now {
     /// What the run had taken when it began.
     began_ms: u64,
+    /// What the run had taken when the submission that is next was decided.
+    decided_ms: u64,
     /// Submissions so far.
     number: u32,
     /// Tries that failed since it began or was repaired last.
@@ -150,14 +152,14 @@ impl<'d> Progress<'d> {
             step: step.clone(),
             number: now.number,
             purpose,
-            wait_ms: self.wait_ms(act),
+            wait_ms: if now.time == Time::Left { self.wait_ms(act) } else { 0 },
             until_ms: (now.time == Time::Left).then(|| self.until_ms()),
             goal: act.goal.digest(),
-            request: self.request(step, typed),
+            request: self.request(step, act, typed),
         }
     }
 
-    fn request(&self, step: &StepId, typed: &Typed) -> Request {
+    fn request(&self, step: &StepId, act: &Act, typed: &Typed) -> Request {
         let (name, run, number) = (self.definition.name(), &self.run, self.now.number);
         let mut reason = format!("workflow {name}, step {step} ({run})");
         if !typed.reason.is_empty() {
@@ -168,13 +170,21 @@ impl<'d> Progress<'d> {
             parameters: typed.parameters.clone(),
             reason,
             idempotency_key: Some(format!("{run}/{step}/{number}")),
-            constraints: Constraints::default(),
+            constraints: self.constraints(act, typed),
         }
     }
 
+    /// What the definition says, and no longer than the step has left: who asks the same again asks for the same.
+    fn constraints(&self, act: &Act, typed: &Typed) -> Constraints {
+        let begins_ms = self.now.decided_ms.saturating_add(self.wait_ms(act));
+        let left_ms = u32::try_from(self.until_ms().saturating_sub(begins_ms)).unwrap_or(u32::MAX);
+        let deadline_ms = typed.constraints.deadline_ms.map_or(left_ms, |own| own.min(left_ms));
+        Constraints { deadline_ms: Some(deadline_ms), ..typed.constraints }
+    }
+
+    /// How long to wait before a try that is not the first.
     fn wait_ms(&self, act: &Act) -> u64 {
-        let tried_again = self.now.repairing.is_none() && self.now.failed > 0 && self.now.time == Time::Left;
-        if tried_again { act.retry.wait_ms } else { 0 }
+        if self.now.repairing.is_none() && self.now.failed > 0 { act.retry.wait_ms } else { 0 }
     }
 
     /// When the time of the step that goes on, or of the run, is over.
@@ -233,6 +243,7 @@ impl<'d> Progress<'d> {
     fn ended(&mut self, end: &Ending, output: &BTreeMap<String, Value>) {
         let Some(act) = self.act() else { return };
         self.now.number += 1;
+        self.now.decided_ms = self.spent_ms;
         if let Ending::Void { text } = end {
             self.voids += 1;
             if self.now.time == Time::Over {
@@ -287,7 +298,7 @@ impl<'d> Progress<'d> {
 
     fn end(&mut self, end: StepEnd) {
         self.ends.push(end);
-        self.now = Now { began_ms: self.spent_ms, ..Now::default() };
+        self.now = Now { began_ms: self.spent_ms, decided_ms: self.spent_ms, ..Now::default() };
     }
 
     /// Goes over steps that do not have to run, ends what has no time left, and ends the run behind the last step.

@@ -13,6 +13,18 @@ pub fn schema() -> Value {
     let whole = |least: u64, most: u64, says: &str| json!({"type": "integer", "minimum": least, "maximum": most, "description": says});
     let action = json!({"type": "string", "description": "a type of the catalogue; 'aios action types' shows all"});
     let parameters = json!({"type": "object", "description": "the type's parameters; 'aios action schema TYPE'"});
+    let constraints = json!({
+        "type": "object",
+        "properties": {
+            "deadline_ms": whole(1, u32::MAX.into(), "from the request to the end of its program"),
+            "time_ms": whole(1, u32::MAX.into(), "that its program may run"),
+            "cpu_ms": whole(1, u32::MAX.into(), "of processor time"),
+            "memory": whole(1, u32::MAX.into(), "in bytes"),
+            "output": whole(1, u32::MAX.into(), "bytes that its program may print"),
+            "written": whole(1, u32::MAX.into(), "bytes that a file it writes may have"),
+        },
+        "additionalProperties": false,
+    });
     let condition = json!({
         "type": "object",
         "properties": {
@@ -35,7 +47,12 @@ pub fn schema() -> Value {
                 "maxItems": REPAIRS_LIMIT,
                 "items": {
                     "type": "object",
-                    "properties": {"action": action, "parameters": parameters, "reason": text("why, for the record")},
+                    "properties": {
+                        "action": action,
+                        "parameters": parameters,
+                        "reason": text("why, for the record"),
+                        "constraints": constraints,
+                    },
                     "required": ["action"],
                     "additionalProperties": false,
                 },
@@ -52,6 +69,7 @@ pub fn schema() -> Value {
             "action": action,
             "parameters": parameters,
             "reason": text("why, for the record and for who approves"),
+            "constraints": constraints,
             "ask": text("a question that a person answers with yes or no"),
             "after": steps("steps that must have succeeded"),
             "when": {"type": "array", "maxItems": EDGES_LIMIT, "items": condition},

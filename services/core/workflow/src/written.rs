@@ -1,5 +1,6 @@
 //! A definition as it is written, in TOML or JSON: one form, unknown keys refused.
 
+use aios_action::Constraints;
 use aios_action::canonical::Strict;
 use aios_ids::{StepId, WorkflowName};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -39,6 +40,8 @@ pub(crate) struct WrittenStep {
     pub(crate) parameters: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Constraints::is_empty")]
+    pub(crate) constraints: Constraints,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ask: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -98,6 +101,8 @@ pub(crate) struct WrittenTyped {
     pub(crate) parameters: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Constraints::is_empty")]
+    pub(crate) constraints: Constraints,
 }
 
 fn strict_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {

@@ -229,6 +229,32 @@ fn nothing_begins_after_its_time_and_nothing_beside_what_still_runs() {
     assert!(matches!(&progress.ends()[0], StepEnd::Failed(text) if text.contains("time was over; before: failed: 2")));
 }
 
+/// Whoever asks again, after a crash or when the time is over, asks for exactly the same: the key is good for nothing else.
+#[test]
+fn an_action_may_take_what_its_step_has_left() {
+    let definition = definition(json!([
+        put("a", json!({"timeout-s": 10, "constraints": {"memory": 5}, "retry": {"times": 5, "wait-s": 4}})),
+        put("b", json!({"timeout-s": 10, "constraints": {"deadline_ms": 7}, "when": [{"step": "a", "is": "failed"}]})),
+    ]));
+    let request = |progress: &Progress<'_>| {
+        let Next::Submit(asked) = progress.next() else { panic!("it submits") };
+        asked.request
+    };
+    let mut progress = Progress::begin(&definition, run());
+    assert_eq!(
+        (request(&progress).constraints.deadline_ms, request(&progress).constraints.memory),
+        (Some(10_000), Some(5))
+    );
+    ends(&mut progress, failed("1"), 2_000);
+    let before = request(&progress);
+    assert_eq!(before.constraints.deadline_ms, Some(4_000), "eight are left, and it waits for four");
+    let step = "a".parse().expect("an id");
+    progress.apply(&Event::TimeOver { step, spent_ms: 10_500 }).expect("it is over");
+    assert_eq!(request(&progress), before);
+    ends(&mut progress, failed("2"), 0);
+    assert_eq!(request(&progress).constraints.deadline_ms, Some(7), "the definition's own is shorter");
+}
+
 #[test]
 fn a_spent_budget_ends_the_run() {
     let text = |budget: Value| {

@@ -15,6 +15,7 @@ id = "write"
 action = "file.write"
 parameters = { path = "page", content = "new" }
 reason = "the old one is a year old"
+constraints = { time_ms = 2000, memory = 1000000 }
 timeout-s = 60
 retry = { times = 2, wait-s = 5 }
 repair = { rounds = 1, actions = [{ action = "settings.set", parameters = { key = "hostname", value = "box" } }] }
@@ -116,6 +117,8 @@ fn what_cannot_run_is_refused_with_its_place() {
         "'x.y'",
         Some((8, "'x.y'")),
     );
+    refused(&with("action = 'node.reboot'\nconstraints = {memory = 0}"), "'memory' is 0", Some((8, "{memory")));
+    refused(&with("action = 'node.reboot'\nconstraints = {disk = 1}"), "unknown field `disk`", Some((8, "disk")));
     refused(&with("ask = 'b?'\nretry = {times = 1}"), "only for a step with an action", Some((8, "{times")));
     refused(&with("ask = 'b?'\naction = 'node.reboot'"), "make it a step", Some((7, "'b?'")));
     refused(&with("timeout-s = 5"), "is missing, and so is ask", Some((5, "[[steps]]")));

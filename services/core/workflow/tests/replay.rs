@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// The first line of the trace.
 const FIRST: &str = concat!(
     r#"{"decided":{"goal":"52ad32f203bf0237953de189dc62926ad9a334ba7ab37bbf21b291f1ed7d0bfa","number":0,"#,
-    r#""purpose":{"try":0},"request":"65295a911640752a0aa252a495aaec6ad739c36e9a3e0128bf2adf7fb46af2da","submit":"a","#,
+    r#""purpose":{"try":0},"request":"f60ee5669d5db1b641f12668ac9402ee1122333df41281de7954ad078d6eb343","submit":"a","#,
     r#""until_ms":3600000,"wait_ms":0},"then":{"action":null,"end":{"end":"failed","text":"not yet"},"event":"ended","#,
     r#""number":0,"spent_ms":10,"step":"a"}}"#
 );
