@@ -1,4 +1,4 @@
-//! The log's own end. PID 1 stops it as the last service of all; then it writes the machine's end as its last record, and
+//! The log's own end. PID 1 stops it once nothing that needs it runs; then it writes the machine's end as its last record, and
 //! the head over everything into all its places.
 //!
 //! What a crash leaves: before the record, a request for an end without one, which the next boot calls cut off; after it,

@@ -70,7 +70,7 @@ kinds! {
         "version": Text, "origin": Json, "root_hash": Text, "secure_boot": Flag, "boot": Text, "key": Text,
         "key_ml_dsa": Text, "previous_end": Text, "measurements": Json, "boot_state": Json,
     ];
-    /// The machine ends in order, and the log with it, as the last of all services. Written by the log.
+    /// The machine ends in order, and nothing that needs the log runs any more. Written by the log.
     End = "end", 1010, Forever, ["asked": Text];
     /// PID 1 saw or did something. Written by the log from PID 1's events.
     UnitEvent = "unit-event", 1000, Standard, [
