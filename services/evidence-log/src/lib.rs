@@ -134,7 +134,15 @@ mod tests {
         let (log, opened, _) = open();
         let why = begin(&log, &system("three"), opened, Some(&partition)).err().expect("not trusted");
         assert!(why.contains("removed") && why.contains("accept-restored"), "{why}");
+        // The end of a machine is recorded only by a log that goes on; its head would make this one trusted.
+        let log = Arc::new(log);
+        let (action, writer) = (String::new(), "service:init".to_owned());
+        let payload = serde_json::json!({"what": "shutdown", "detail": "PowerOff, asked by operator:ada"}).to_string();
+        log.append(&[Draft { kind: Kind::UnitEvent, action, writer, payload }], &now("three"));
         log.close(&why);
+        let appends = writer::start(Arc::clone(&log), "three".to_owned()).expect("a writer");
+        ending::end(&log, &appends, "three", Some(&partition));
+        assert_eq!(Ring::read(&boot_state::read(&partition).expect("readable")), Ring::Empty);
         let draft =
             Draft { kind: Kind::Login, action: String::new(), writer: "service:x".into(), payload: "{}".into() };
         let refused = log.append(&[draft], &now("three")).pop().expect("one").expect_err("read-only");

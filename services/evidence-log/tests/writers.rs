@@ -8,7 +8,7 @@ use aios_identity::{Peer, PeerTable, SessionStrength};
 
 /// Kinds whose records the log makes.
 const OWN: &[Kind] =
-    &[Kind::Boot, Kind::UnitEvent, Kind::Repair, Kind::Restored, Kind::Pruned, Kind::Denial, Kind::Session];
+    &[Kind::Boot, Kind::End, Kind::UnitEvent, Kind::Repair, Kind::Restored, Kind::Pruned, Kind::Denial, Kind::Session];
 
 /// What must never be said by another one than this.
 const WRITERS: &[(Kind, &str)] = &[
