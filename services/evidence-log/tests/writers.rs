@@ -15,6 +15,8 @@ const WRITERS: &[(Kind, &str)] = &[
     (Kind::Decision, "service:policy-kernel"),
     (Kind::ApprovalGranted, "service:policy-kernel"),
     (Kind::Login, "service:policy-kernel"),
+    (Kind::PolicyLoaded, "service:policy-kernel"),
+    (Kind::Operator, "service:policy-kernel"),
     (Kind::Intent, "service:action-runtime"),
     (Kind::Result, "service:action-runtime"),
     (Kind::Outcome, "service:verifier"),
