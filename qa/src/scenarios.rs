@@ -107,6 +107,13 @@ const ALL: &[Scenario] = &[
         show: live::actions,
     },
     Scenario {
+        name: "action-types",
+        promise: "the catalogue's own example of each type does what it says, seen by somebody else, and off is off",
+        set: Set::Long,
+        boots: 1,
+        show: live::action_types,
+    },
+    Scenario {
         name: "escape-probe",
         promise: "sixty and more escape attempts fail in every tier of the action sandbox",
         set: Set::Long,

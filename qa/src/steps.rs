@@ -3,6 +3,7 @@
 //! A step takes a machine that stands at its prompt and leaves it there. Steps read `--json`, whose names are stable, and
 //! people's text only where the text itself is promised.
 
+pub(crate) mod action_types;
 pub(crate) mod actions;
 pub(crate) mod agent;
 pub(crate) mod budgets;

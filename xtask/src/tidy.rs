@@ -1,8 +1,9 @@
 //! `cargo xtask tidy`: rules that the compiler does not know.
 //!
-//! Dependencies point one way and a new edge is a visible change of `docs/dependencies.txt`; `unsafe` stays in one crate;
-//! nothing half-finished is committed; every file that ships is in a list.
+//! Dependencies point one way and a new edge is a visible change of `docs/dependencies.txt`; the page about actions says what
+//! the catalogue says; `unsafe` stays in one crate; nothing half-finished is committed; every file that ships is in a list.
 
+mod actions;
 mod graph;
 mod sources;
 
@@ -24,7 +25,7 @@ const LISTS: [&str; 3] = ["rootfs/files.toml", "rootfs/initramfs.toml", "rootfs/
 /// Folders whose every file ships.
 const SHIPPED_FOLDERS: [&str; 2] = ["rootfs/units", "rootfs/agents"];
 
-/// What happens to the committed graph.
+/// What happens to the committed graph and to what is made from the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Graph {
     /// It must be the real one.
@@ -44,6 +45,16 @@ pub(crate) fn run(committed: Graph) -> Result<()> {
         let text = fs::read_to_string(&path).unwrap_or_default();
         broken.extend(real.differences(&text).into_iter().map(|line| format!("{GRAPH}: {line}")));
     }
+    let page = project::read(actions::PAGE)?;
+    match actions::page(&page) {
+        Some(right) if right == page => {}
+        Some(right) if committed == Graph::Write => {
+            let path = project::path(actions::PAGE);
+            fs::write(&path, right).on("write", &path)?;
+        }
+        Some(_) => broken.push(format!("{} is not what the catalogue says", actions::PAGE)),
+        None => broken.push(format!("{} has no place for the catalogue", actions::PAGE)),
+    }
     for name in programs::names()?.keys().filter(|name| name.len() > NAME_LIMIT) {
         broken.push(format!("program {name} has more than {NAME_LIMIT} bytes, where the kernel cuts names"));
     }
@@ -58,7 +69,7 @@ pub(crate) fn run(committed: Graph) -> Result<()> {
     }
     Err(Error::refused(
         format!("{} rules do not hold:\n    {}", broken.len(), broken.join("\n    ")),
-        "an edge that is meant is accepted by `cargo xtask tidy --write`",
+        "an edge that is meant, and a changed catalogue, are written down by `cargo xtask tidy --write`",
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::host::probe_image;
 use crate::scenario::{Failure, Stage};
-use crate::steps::{Aios, actions, agent, evidence, freeze, policy, services, store};
+use crate::steps::{Aios, action_types, actions, agent, evidence, freeze, policy, services, store};
 use crate::vm::Login;
 
 pub(super) fn services(stage: &Stage<'_>) -> Result<(), Failure> {
@@ -44,6 +44,12 @@ pub(super) fn actions(stage: &Stage<'_>) -> Result<(), Failure> {
     actions::object(&mut aios)?;
     actions::file(&mut aios, "hello.txt", "hello")?;
     actions::reboot(&mut aios)
+}
+
+pub(super) fn action_types(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    action_types::each(aios, stage)
 }
 
 pub(super) fn escape_probe(stage: &Stage<'_>) -> Result<(), Failure> {

@@ -41,6 +41,25 @@ pub(crate) fn behind_its_door(aios: &mut Aios) -> Result<(), Failure> {
     let of_agent = |record: &&serde_json::Value| record["payload"].to_string().contains("agent");
     ensure!(list(&records)?.iter().filter(of_agent).count() >= 3, "the agent's decisions are not on record");
     aios.ends(&format!("approval approve {approval}"), Status::Failed)?;
+    a_swapped_file_stays(aios)
+}
+
+/// What the agent asked to delete is not what lies there when the person says yes: nothing is deleted.
+fn a_swapped_file_stays(aios: &mut Aios) -> Result<(), Failure> {
+    said_when(aios, "file.delete: a person has to approve")?;
+    let approvals = aios.json("approval list")?;
+    let approval = list(&approvals)?.iter().find(|approval| is_the_agents(approval));
+    let approval = approval.ok_or_else(|| Failure::broken(format!("no deletion waits: {approvals:#}")))?;
+    let target = text(approval, "target")?;
+    ensure!(target.starts_with("the file with the digest"), "the person is not told which file: {approval:#}");
+    let (id, action) = (text(approval, "id")?.to_owned(), text(approval, "action")?.to_owned());
+    aios.approve(&id)?;
+    said_when(aios, "file.delete at last: failed: it did not begin")?;
+    let records = aios.json(&format!("evidence query --action {action}"))?;
+    let kinds: Vec<_> = list(&records)?.iter().filter_map(|record| record["kind"].as_str()).collect();
+    ensure!(!kinds.contains(&"started") && kinds.contains(&"result"), "a swapped file was worked on: {kinds:?}");
+    let view = aios.json("action submit file.read path=agents/example/draft")?;
+    ensure!(view.to_string().contains("somebody else's"), "the other file is gone: {view:#}");
     Ok(())
 }
 

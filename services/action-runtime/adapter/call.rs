@@ -5,10 +5,12 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use aios_action::Envelope;
+use action_runtime::task::Was;
+use aios_action::{Envelope, contents, moment};
 use aios_daemon::init::{self, AskError};
-use aios_daemon::proxy::{Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy};
+use aios_daemon::proxy::{Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy};
 use aios_wire::init::{Afterwards, Reply, Request};
+use aios_wire::objects::ObjectTag;
 use serde_json::{Value, json};
 
 /// The service did not do it.
@@ -35,16 +37,32 @@ pub(crate) enum CallError {
 pub(crate) fn make(resource: OwnedFd, envelope: &Envelope) -> Result<Value, CallError> {
     let parameters = &envelope.request.parameters;
     let text = |name: &str| parameters.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let number = |name: &str| parameters.get(name).and_then(Value::as_u64).unwrap_or_default();
     match envelope.request.action_type.as_str() {
         "service.restart" => ask(resource, &Request::Restart { name: text("name") }),
+        "service.start" => unit(resource, text("name"), Was::Running),
+        "service.stop" => unit(resource, text("name"), Was::Stopped),
         "agent.run" => ask(resource, &Request::Start { name: text("name") }),
         "update.apply" => update(resource, &text("source")),
         "policy.load" => load_policy(resource, &text("digest"), envelope.id.as_str()),
         "user.add" => change_people(resource, PeopleChange::Add, &text("name"), envelope.id.as_str()),
         "user.passphrase" => change_people(resource, PeopleChange::PassPhrase, &text("name"), envelope.id.as_str()),
         "node.reboot" => ask(resource, &Request::Shutdown { then: Afterwards::Reboot }),
+        "node.poweroff" => ask(resource, &Request::Shutdown { then: Afterwards::PowerOff }),
+        "time.set" => {
+            let seconds = moment::parse(&text("time")).unwrap_or_default();
+            ask(resource, &Request::SetClock { unix_ms: seconds * 1000 })
+        }
         "settings.set" => set(resource, &text("key"), parameters.get("value").unwrap_or(&Value::Null)),
+        "settings.rollback" => roll_settings_back(resource, number("generation")),
         "object.put" => put(resource, &text("name"), text("content").as_bytes()),
+        "object.transaction" => put_all(resource, parameters.get("objects").unwrap_or(&Value::Null)),
+        "object.rollback" => {
+            object(resource, async |objects| objects.roll_back(&text("name"), number("version")).await)
+        }
+        "object.tag" => tag(resource, &text("name"), &text("tag"), number("version")),
+        "object.untag" => object(resource, async |objects| objects.untag(&text("name"), &text("tag")).await),
+        "network.check" => check(resource, &text("host"), number("port")),
         "store.add" => add(resource, &text("path"), &text("cache"), &text("key")),
         other => Err(CallError::Unknown(other.to_owned())),
     }
@@ -58,13 +76,76 @@ pub(crate) fn set(resource: OwnedFd, key: &str, value: &Value) -> Result<Value, 
     })
 }
 
-fn put(resource: OwnedFd, name: &str, content: &[u8]) -> Result<Value, CallError> {
-    // In the sandbox's own memory; the store gets it open for reading only.
-    const PREPARED: &str = "/tmp/content";
-    File::create_new(PREPARED)?.write_all(content)?;
-    let content = File::open(PREPARED)?;
+/// Takes an earlier generation's values again.
+pub(crate) fn roll_settings_back(resource: OwnedFd, generation: u64) -> Result<Value, CallError> {
     on_connection(resource, async |connection| {
-        let answer = Objects1Proxy::new(&connection).await?.put(name, (&content).into()).await?;
+        let answer = Settings1Proxy::new(&connection).await?.rollback(generation).await?;
+        Ok(serde_json::from_str(&answer)?)
+    })
+}
+
+/// Starts a service, or stops it. PID 1 leaves one alone that is so already.
+pub(crate) fn unit(resource: OwnedFd, name: String, wanted: Was) -> Result<Value, CallError> {
+    ask(
+        resource,
+        &match wanted {
+            Was::Running => Request::Start { name },
+            Was::Stopped => Request::Stop { name },
+        },
+    )
+}
+
+/// Puts a tag at a version.
+pub(crate) fn tag(resource: OwnedFd, name: &str, tag: &str, version: u64) -> Result<Value, CallError> {
+    object(resource, async |objects| objects.tag(name, tag, version).await)
+}
+
+/// Removes a tag; that it is not there is fine.
+pub(crate) fn untag_if_there(resource: OwnedFd, name: &str, tag: &str) -> Result<Value, CallError> {
+    on_connection(resource, async |connection| {
+        let objects = Objects1Proxy::new(&connection).await?;
+        let tags: Vec<ObjectTag> = serde_json::from_str(&objects.tags(name).await?)?;
+        if tags.iter().all(|known| known.tag != tag) {
+            return Ok(json!({"untagged": false}));
+        }
+        Ok(serde_json::from_str(&objects.untag(name, tag).await?)?)
+    })
+}
+
+fn put(resource: OwnedFd, name: &str, content: &[u8]) -> Result<Value, CallError> {
+    let content = prepared(0, content)?;
+    object(resource, async |objects| objects.put(name, (&content).into()).await)
+}
+
+fn put_all(resource: OwnedFd, objects: &Value) -> Result<Value, CallError> {
+    let contents = contents(objects).unwrap_or_default();
+    let files = contents.iter().enumerate().map(|(place, (_, text))| prepared(place, text.as_bytes()));
+    let files = files.collect::<Result<Vec<_>, _>>()?;
+    let given: Vec<_> = contents.iter().zip(&files).map(|((name, _), file)| (*name, file.into())).collect();
+    object(resource, async |objects| objects.put_all(&given).await)
+}
+
+/// The content in the sandbox's own memory; the store gets it open for reading only.
+fn prepared(place: usize, content: &[u8]) -> std::io::Result<File> {
+    let path = format!("/tmp/content-{place}");
+    File::create_new(&path)?.write_all(content)?;
+    File::open(path)
+}
+
+fn object(
+    resource: OwnedFd,
+    call: impl AsyncFnOnce(Objects1Proxy<'_>) -> zbus::Result<String>,
+) -> Result<Value, CallError> {
+    on_connection(resource, async |connection| {
+        let answer = call(Objects1Proxy::new(&connection).await?).await?;
+        Ok(serde_json::from_str(&answer)?)
+    })
+}
+
+fn check(resource: OwnedFd, host: &str, port: u64) -> Result<Value, CallError> {
+    on_connection(resource, async |connection| {
+        let port = u16::try_from(port).unwrap_or_default();
+        let answer = Network1Proxy::new(&connection).await?.check(host, port).await?;
         Ok(serde_json::from_str(&answer)?)
     })
 }

@@ -5,17 +5,18 @@
 //! the verifier measures.
 
 mod call;
+mod file;
 
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
-use action_runtime::folder::{self, FolderError};
 use action_runtime::task::{self, Report, Task, Undo};
+use aios_action::{Adapter, find};
 use aios_daemon::error_chain;
 use serde_json::{Value, json};
 
 use call::CallError;
+use file::FileError;
 
 /// The action was not done.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ enum AdapterError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
-    Folder(#[from] FolderError),
+    File(#[from] FileError),
 }
 
 fn main() -> ExitCode {
@@ -46,22 +47,24 @@ fn run() -> Result<Value, AdapterError> {
     io::stdin().take(task::LIMIT as u64).read_to_end(&mut text).map_err(AdapterError::Read)?;
     let task = serde_json::from_slice(&text).map_err(AdapterError::Form)?;
     let resource = aios_linux::inherited::resource().map_err(AdapterError::Resource)?;
-    match task {
-        Task::Do(envelope) if envelope.request.action_type == "file.write" => {
-            let text = |name: &str| envelope.request.parameters.get(name).and_then(Value::as_str).unwrap_or_default();
-            write_file(&resource, text("path"), text("content").as_bytes(), envelope.id.as_str())
+    Ok(match task {
+        Task::Do(envelope) => {
+            let entry = find(&envelope.request.action_type);
+            if entry.is_some_and(|entry| entry.adapter == Adapter::Folder) {
+                file::work(&resource, &envelope)?
+            } else {
+                call::make(resource, &envelope)?
+            }
         }
-        Task::Do(envelope) => Ok(call::make(resource, &envelope)?),
-        Task::Undo(Undo::Setting { key, value }) => Ok(call::set(resource, &key, &value)?),
-        Task::Undo(Undo::File { path, content: Some(content) }) => write_file(&resource, &path, &content.0, "undo"),
-        Task::Undo(Undo::File { path, content: None }) => {
-            folder::remove(&resource, &path)?;
-            Ok(json!({"removed": path}))
-        }
-    }
-}
-
-fn write_file(granted: &OwnedFd, path: &str, content: &[u8], mark: &str) -> Result<Value, AdapterError> {
-    folder::write(granted, path, content, mark)?;
-    Ok(json!({"written": path, "size": content.len()}))
+        Task::Undo(undo) => match undo {
+            Undo::File { path, content: Some(content) } => file::write(&resource, &path, &content.0, "undo")?,
+            Undo::File { path, content: None } => file::remove(&resource, &path)?,
+            Undo::Move { from, to } => file::move_back(&resource, &from, &to)?,
+            Undo::Setting { key, value } => call::set(resource, &key, &value)?,
+            Undo::Settings { generation } => call::roll_settings_back(resource, generation)?,
+            Undo::Unit { name, was } => call::unit(resource, name, was)?,
+            Undo::Tag { name, tag, version: Some(version) } => call::tag(resource, &name, &tag, version)?,
+            Undo::Tag { name, tag, version: None } => call::untag_if_there(resource, &name, &tag)?,
+        },
+    })
 }

@@ -9,6 +9,7 @@ use aios_ids::ActionId;
 use serde_json::json;
 use zbus::fdo;
 
+use crate::plan;
 use crate::runtime::{Runtime, SubmitError};
 
 /// The runtime as one caller sees it.
@@ -42,6 +43,13 @@ impl Actions1 {
         let peer = identify(subject.as_fd()).map_err(|error| fdo::Error::AccessDenied(error_chain(&error)))?;
         let view = self.runtime.submit(&peer, subject.as_fd(), request).await.map_err(told)?;
         Ok(json!(view).to_string())
+    }
+
+    /// What would become of a request of the caller, as a `Plan`; nothing does.
+    async fn plan(&self, request: &str) -> fdo::Result<String> {
+        self.require("plan")?;
+        let plan = plan::plan(&self.caller.peer, self.caller.pidfd(), request).await.map_err(told)?;
+        Ok(json!(plan).to_string())
     }
 
     /// The newest actions, oldest of them first.
@@ -78,7 +86,10 @@ fn told(error: SubmitError) -> fdo::Error {
     match error {
         SubmitError::Request(_) | SubmitError::KeyTaken(_) => fdo::Error::InvalidArgs(text),
         SubmitError::TooMany { .. } | SubmitError::UsedUp(_) => fdo::Error::LimitsExceeded(text),
-        SubmitError::NotContained(_) | SubmitError::Journal(_) | SubmitError::Random(_) => fdo::Error::Failed(text),
+        SubmitError::NotContained(_)
+        | SubmitError::Journal(_)
+        | SubmitError::NotDecided(_)
+        | SubmitError::Random(_) => fdo::Error::Failed(text),
     }
 }
 

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// A larger file is not kept for undoing.
@@ -32,6 +32,18 @@ pub enum FolderError {
     /// Something other than a file has the name.
     #[error("'{path}' is not a file; nothing was written")]
     Kind {
+        /// The path.
+        path: String,
+    },
+    /// Nothing has the name.
+    #[error("there is no file '{path}' in the granted folder")]
+    Missing {
+        /// The path.
+        path: String,
+    },
+    /// Something has the new name already.
+    #[error("'{path}' is there already; delete it first or take another name")]
+    Taken {
         /// The path.
         path: String,
     },
@@ -79,7 +91,7 @@ pub fn write(folder: impl AsFd, path: &str, content: &[u8], mark: &str) -> Resul
     let (folders, name) = split(path)?;
     let step = |step| at(step, path);
     let parent = make_folders(folder, &folders).map_err(step("make the folders of"))?;
-    check_kind(&parent, name, path)?;
+    is_file(&parent, name, path)?;
     let prepared = format!(".{mark}.new");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&parent, &prepared, flags, Mode::from_raw_mode(0o660))
@@ -106,11 +118,35 @@ pub fn remove(folder: impl AsFd, path: &str) -> Result<(), FolderError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         parent => parent.map_err(step("open the folder of"))?,
     };
-    check_kind(&parent, name, path)?;
+    is_file(&parent, name, path)?;
     match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => rustix::fs::fsync(&parent).map_err(|error| step("remove")(error.into())),
         Err(error) => Err(step("remove")(error.into())),
     }
+}
+
+/// Gives the file another name, which must be free; folders on the way are made. What a link leads to stays where it is.
+pub fn rename(folder: impl AsFd, from: &str, to: &str) -> Result<(), FolderError> {
+    let ((from_folders, old_name), (to_folders, new_name)) = (split(from)?, split(to)?);
+    let missing = || FolderError::Missing { path: from.to_owned() };
+    let old = match open_folders(&folder, &from_folders) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
+        old => old.map_err(at("open the folder of", from))?,
+    };
+    if !is_file(&old, old_name, from)? {
+        return Err(missing());
+    }
+    let new = make_folders(&folder, &to_folders).map_err(at("make the folders of", to))?;
+    match rustix::fs::renameat_with(&old, old_name, &new, new_name, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Err(FolderError::Taken { path: to.to_owned() }),
+        Err(error) => return Err(at("rename", from)(error.into())),
+    }
+    // The new name first: a power cut may leave both names or the new one, never none.
+    for (parent, path) in [(&new, to), (&old, from)] {
+        rustix::fs::fsync(parent).map_err(|error| at("keep the name of", path)(error.into()))?;
+    }
+    Ok(())
 }
 
 fn at(step: &'static str, path: &str) -> impl FnOnce(io::Error) -> FolderError {
@@ -155,12 +191,12 @@ fn make_folders(folder: impl AsFd, folders: &[&str]) -> io::Result<OwnedFd> {
     Ok(parent)
 }
 
-/// Only a file, or nothing, may be replaced or removed.
-fn check_kind(parent: &OwnedFd, name: &str, path: &str) -> Result<(), FolderError> {
+/// Whether there is a file. Only a file, or nothing, may be replaced, removed or renamed.
+fn is_file(parent: &OwnedFd, name: &str, path: &str) -> Result<bool, FolderError> {
     match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(at("look at", path)(error.into())),
-        Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::RegularFile => Ok(()),
+        Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::RegularFile => Ok(true),
         Ok(_) => Err(FolderError::Kind { path: path.to_owned() }),
     }
 }
@@ -221,6 +257,7 @@ mod tests {
             assert!(read(&f.folder, path).is_err(), "{path} was read");
             assert!(write(&f.folder, path, b"gone", "act").is_err(), "{path} was written");
             assert!(remove(&f.folder, path).is_err(), "{path} was removed");
+            assert!(rename(&f.folder, path, "away").is_err(), "{path} was renamed");
         }
         assert_eq!(f.secret(), "secret");
         assert!(!f.place.path().join("new").exists());
@@ -241,7 +278,24 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_swapped_for_a_link_while_writing_never_leads_out() {
+    fn a_file_is_renamed_and_nothing_is_lost_by_it() {
+        let f = fixture();
+        write(&f.folder, "a/b.txt", b"one", "act").expect("written");
+        rename(&f.folder, "a/b.txt", "c/d.txt").expect("renamed");
+        assert_eq!(read(&f.folder, "c/d.txt").expect("readable"), Some(b"one".to_vec()));
+        assert!(matches!(rename(&f.folder, "a/b.txt", "e"), Err(FolderError::Missing { .. })));
+        assert!(matches!(rename(&f.folder, "no/b.txt", "e"), Err(FolderError::Missing { .. })));
+        write(&f.folder, "taken", b"two", "act").expect("written");
+        assert!(matches!(rename(&f.folder, "c/d.txt", "taken"), Err(FolderError::Taken { .. })));
+        assert!(matches!(rename(&f.folder, "c", "e"), Err(FolderError::Kind { .. })));
+        symlink("../secret", f.inside("link")).expect("a link");
+        assert!(matches!(rename(&f.folder, "taken", "link"), Err(FolderError::Taken { .. })));
+        assert!(rename(&f.folder, "taken", "../taken").is_err());
+        assert_eq!((f.secret(), read(&f.folder, "taken").expect("there")), ("secret".into(), Some(b"two".to_vec())));
+    }
+
+    #[test]
+    fn a_folder_swapped_for_a_link_at_any_time_never_leads_out() {
         let f = fixture();
         std::fs::create_dir(f.inside("real")).expect("a folder");
         symlink("..", f.inside("link")).expect("a link");
@@ -258,9 +312,15 @@ mod tests {
                     );
                 }
             });
-            for _ in 0..3000 {
+            for round in 0..1000 {
                 let _ = write(&f.folder, "real/secret", b"gone", "act");
+                if let Ok(Some(content)) = read(&f.folder, "real/secret") {
+                    assert_eq!(content, b"gone", "round {round} read what is outside");
+                }
+                let _ = rename(&f.folder, "real/secret", "away");
+                let _ = rename(&f.folder, "away", "real/secret");
                 let _ = remove(&f.folder, "real/secret");
+                let _ = remove(&f.folder, "away");
             }
             swapping.store(false, std::sync::atomic::Ordering::Relaxed);
         });

@@ -8,22 +8,34 @@
 //! |---|---|---|
 //! | proposed, allowed | failed or denied | nothing happened, and the decision may be void |
 //! | waiting | waiting | its approval is kept by the policy kernel |
-//! | running | failed | its effect may have begun |
+//! | running, its undo kept | rolled back | its effect may have begun: the state from before is brought back |
+//! | running | failed | its effect may have begun, and cannot be undone |
 //! | verifying | verifying | its effect is done: the verifier looks, perhaps again |
+//! | verifying, being undone | rolled back | the outcome did not hold: the state from before is brought back, perhaps again |
 //!
-//! `node.reboot` is the exception: its effect ends the boot, so it is measured when it is found in a later one, and in
-//! the same boot it has failed.
+//! What brings the state from before back is written together with `running`, so there is no moment in which an effect
+//! could begin that nobody knows how to undo. That it is being brought back is written before the first step of it. Both
+//! are forgotten in the transaction that ends the action.
+//!
+//! An action that ends the boot is the exception: it is measured when it is found in a later boot, and in the same one it
+//! has failed. What was started or stopped is not undone in a later boot, which starts everything anew.
 
 use std::path::Path;
 
-use aios_action::{ActionView, Event, State, WrongTransition};
+use aios_action::{ActionType, ActionView, Event, State, WrongTransition, find};
 use aios_ids::ActionId;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::task::Undo;
 
 const ACTIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("actions");
 /// The ids of actions that have not ended: looked through often, and few.
 const UNFINISHED: TableDefinition<&str, ()> = TableDefinition::new("unfinished");
+/// What brings the state from before an unfinished action back. Beside the actions, because it can be large and an
+/// action's row is written at every step.
+const UNDOS: TableDefinition<&str, &[u8]> = TableDefinition::new("undos");
 const KEYS: TableDefinition<&str, &str> = TableDefinition::new("idempotency-keys");
 
 /// One action as it is kept.
@@ -50,6 +62,15 @@ pub enum Interrupted {
     WhileRunning,
 }
 
+/// How an unfinished action is undone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptUndo {
+    /// What brings the state from before back.
+    pub undo: Undo,
+    /// Why that has begun; nothing while it has not.
+    pub why: Option<String>,
+}
+
 /// What is to be done with an action that an earlier runtime left.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Left {
@@ -57,6 +78,8 @@ pub enum Left {
     Waits(Entry),
     /// Its effect is done: measure it.
     Measure(Entry),
+    /// Bring the state from before it back, and then say why it failed.
+    Undo(Entry, Undo, String),
     /// It was ended by the runtime's end; the record of that is missing.
     Ended(Entry),
 }
@@ -107,20 +130,21 @@ impl Journal {
         let write = journal.database.begin_write().map_err(failed("write"))?;
         write.open_table(ACTIONS).map_err(failed("write"))?;
         write.open_table(UNFINISHED).map_err(failed("write"))?;
+        write.open_table(UNDOS).map_err(failed("write"))?;
         write.open_table(KEYS).map_err(failed("write"))?;
         write.commit().map_err(failed("write"))?;
         let mut left = Vec::new();
         for entry in journal.unfinished()? {
-            if let Some((entry, event)) = settle(entry, boot) {
-                left.push(match event {
-                    Some(event) => {
-                        let interrupted = Some(interrupted(&entry.view.state));
-                        Left::Ended(journal.advance(&entry.view.id, event, |entry| entry.interrupted = interrupted)?)
-                    }
-                    None if matches!(entry.view.state, State::Waiting { .. }) => Left::Waits(entry),
-                    None => Left::Measure(entry),
-                });
-            }
+            let kept = journal.undo(&entry.view.id)?;
+            left.push(match settle(&entry, kept, boot) {
+                Settled::Waits => Left::Waits(entry),
+                Settled::Measure => Left::Measure(entry),
+                Settled::Undo(undo, why) => Left::Undo(entry, undo, why),
+                Settled::Ends(event) => {
+                    let interrupted = Some(interrupted(&entry.view.state));
+                    Left::Ended(journal.advance(&entry.view.id, event, |entry| entry.interrupted = interrupted)?)
+                }
+            });
         }
         Ok((journal, left))
     }
@@ -149,18 +173,58 @@ impl Journal {
 
     /// Takes an action to its next state, with `change` made to its entry; durable before this returns.
     pub fn advance(&self, id: &ActionId, event: Event, change: impl FnOnce(&mut Entry)) -> Result<Entry, JournalError> {
-        let mut next = None;
-        self.update(id, |entry| {
-            next = Some(entry.view.state.after(event)?);
+        self.advance_through(id, [event], change)
+    }
+
+    /// The same through several states in one step: nobody ever finds it between them.
+    pub fn advance_through(
+        &self,
+        id: &ActionId,
+        events: impl IntoIterator<Item = Event>,
+        change: impl FnOnce(&mut Entry),
+    ) -> Result<Entry, JournalError> {
+        self.update(id, |entry, _| {
+            let next = events.into_iter().try_fold(entry.view.state.clone(), |state, event| state.after(event))?;
             change(entry);
-            entry.view.state = next.take().unwrap_or(State::Proposed);
+            entry.view.state = next;
             Ok(())
         })
     }
 
+    /// Marks an action as running, and keeps how it is undone in the same step.
+    pub fn begin(
+        &self,
+        id: &ActionId,
+        undo: Option<Undo>,
+        change: impl FnOnce(&mut Entry),
+    ) -> Result<Entry, JournalError> {
+        self.update(id, |entry, write| {
+            entry.view.state = entry.view.state.after(Event::Started)?;
+            change(entry);
+            undo.map_or(Ok(()), |undo| keep(write, id, &KeptUndo { undo, why: None }))
+        })
+    }
+
+    /// Notes why the state from before is being brought back. Nothing of that may happen before this returns.
+    pub fn undoing(&self, id: &ActionId, why: &str) -> Result<(), JournalError> {
+        self.update(id, |_, write| {
+            let kept = self.undo(id)?;
+            kept.map_or(Ok(()), |kept| keep(write, id, &KeptUndo { why: Some(why.to_owned()), ..kept }))
+        })
+        .map(drop)
+    }
+
+    /// How an unfinished action is undone.
+    pub fn undo(&self, id: &ActionId) -> Result<Option<KeptUndo>, JournalError> {
+        let read = self.database.begin_read().map_err(failed("read"))?;
+        let undos = read.open_table(UNDOS).map_err(failed("read"))?;
+        let row = undos.get(id.as_str()).map_err(failed("read"))?;
+        row.map(|row| parse(id.as_str(), row.value())).transpose()
+    }
+
     /// Changes what is kept about an action beside its state.
     pub fn note(&self, id: &ActionId, change: impl FnOnce(&mut Entry)) -> Result<Entry, JournalError> {
-        self.update(id, |entry| {
+        self.update(id, |entry, _| {
             let state = entry.view.state.clone();
             change(entry);
             entry.view.state = state;
@@ -171,7 +235,7 @@ impl Journal {
     fn update(
         &self,
         id: &ActionId,
-        change: impl FnOnce(&mut Entry) -> Result<(), JournalError>,
+        change: impl FnOnce(&mut Entry, &WriteTransaction) -> Result<(), JournalError>,
     ) -> Result<Entry, JournalError> {
         // One transaction: of two events that race, the second sees what the first made of the state.
         let write = self.database.begin_write().map_err(failed("write"))?;
@@ -179,11 +243,13 @@ impl Journal {
             let mut actions = write.open_table(ACTIONS).map_err(failed("write"))?;
             let found = actions.get(id.as_str()).map_err(failed("read"))?.map(|row| row.value().to_vec());
             let mut entry = parse(id.as_str(), &found.ok_or_else(|| JournalError::Unknown(id.clone()))?)?;
-            change(&mut entry)?;
+            change(&mut entry, &write)?;
             actions.insert(id.as_str(), row(&entry).as_slice()).map_err(failed("write"))?;
             if entry.view.state.is_final() {
                 let mut unfinished = write.open_table(UNFINISHED).map_err(failed("write"))?;
                 unfinished.remove(id.as_str()).map_err(failed("write"))?;
+                let mut undos = write.open_table(UNDOS).map_err(failed("write"))?;
+                undos.remove(id.as_str()).map_err(failed("write"))?;
             }
             entry
         };
@@ -238,25 +304,35 @@ impl Journal {
     }
 }
 
-/// What becomes of an action that is found at start: nothing, or a last event, or more to do.
-fn settle(entry: Entry, boot: &str) -> Option<(Entry, Option<Event>)> {
+/// What becomes of an action that is found at start.
+enum Settled {
+    Waits,
+    Measure,
+    Undo(Undo, String),
+    Ends(Event),
+}
+
+fn settle(entry: &Entry, kept: Option<KeptUndo>, boot: &str) -> Settled {
     const ENDED: &str = "the action runtime ended";
-    let event = match &entry.view.state {
-        state if state.is_final() => return None,
-        State::Waiting { .. } => None,
-        State::Proposed => Some(Event::Denied {
+    let undo = kept.filter(|kept| entry.boot == boot || kept.undo.outlives_the_boot());
+    match (&entry.view.state, undo) {
+        (State::Waiting { .. }, _) => Settled::Waits,
+        (State::Proposed, _) => Settled::Ends(Event::Denied {
             reason: "Interrupted".into(),
             text: format!("{ENDED} before the action was decided; nothing happened: submit it again"),
         }),
-        State::Allowed { .. } => {
-            Some(Event::Failed(format!("{ENDED} before the action began; nothing happened: submit it again")))
+        (State::Allowed { .. }, _) => {
+            Settled::Ends(Event::Failed(format!("{ENDED} before the action began; nothing happened: submit it again")))
         }
-        state if is_measurable(state, &entry, boot) => None,
-        _ => Some(Event::Failed(format!(
+        (_, Some(KeptUndo { undo, why: Some(why) })) => Settled::Undo(undo, why),
+        (state, _) if is_measurable(state, entry, boot) => Settled::Measure,
+        (State::Running, Some(KeptUndo { undo, why: None })) => {
+            Settled::Undo(undo, format!("{ENDED} while the action ran"))
+        }
+        _ => Settled::Ends(Event::Failed(format!(
             "{ENDED} while the action ran; its effect may have happened and it is not run again: look before you submit it again"
         ))),
-    };
-    Some((entry, event))
+    }
 }
 
 /// How far an action had come that ends because the runtime did.
@@ -268,169 +344,24 @@ fn interrupted(state: &State) -> Interrupted {
 }
 
 fn is_measurable(state: &State, entry: &Entry, boot: &str) -> bool {
-    let ends_the_boot = entry.view.request.action_type == "node.reboot";
+    let ends_the_boot = find(&entry.view.request.action_type).is_some_and(ActionType::ends_the_boot);
     let done = if ends_the_boot { entry.boot != boot } else { *state == State::Verifying };
     done && entry.before.is_some()
+}
+
+fn keep(write: &WriteTransaction, id: &ActionId, kept: &KeptUndo) -> Result<(), JournalError> {
+    let row = serde_json::to_vec(kept).expect("an undo has only text keys");
+    let mut undos = write.open_table(UNDOS).map_err(failed("write"))?;
+    undos.insert(id.as_str(), row.as_slice()).map(drop).map_err(failed("write"))
 }
 
 fn row(entry: &Entry) -> Vec<u8> {
     serde_json::to_vec(entry).expect("an entry has only text keys")
 }
 
-fn parse(id: &str, row: &[u8]) -> Result<Entry, JournalError> {
+fn parse<T: DeserializeOwned>(id: &str, row: &[u8]) -> Result<T, JournalError> {
     serde_json::from_slice(row).map_err(|source| JournalError::Row { id: id.to_owned(), source })
 }
 
 #[cfg(test)]
-mod tests {
-    use aios_action::{Constraints, Envelope, Request};
-    use aios_ids::ApprovalId;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn entry(number: u64, action_type: &str, key: Option<&str>) -> Entry {
-        let request = Request {
-            action_type: action_type.into(),
-            parameters: serde_json::Map::new(),
-            reason: String::new(),
-            idempotency_key: key.map(str::to_owned),
-            constraints: Constraints::default(),
-        };
-        let id = ActionId::new(number, [0; 10]);
-        let envelope = Envelope::new(id.clone(), "operator:ada".into(), request.clone());
-        let view = ActionView {
-            id,
-            subject: envelope.subject.clone(),
-            request,
-            digest: envelope.digest(),
-            state: State::Proposed,
-            rules: vec![],
-            epoch: "1".into(),
-            observed: None,
-            evidence: vec![],
-        };
-        Entry { view, boot: "one".into(), before: None, interrupted: None }
-    }
-
-    fn approval() -> ApprovalId {
-        ApprovalId::new(0, [0; 10])
-    }
-
-    /// Every way to a state that an action can be left in.
-    fn paths() -> Vec<(&'static str, Vec<Event>)> {
-        vec![
-            ("proposed", vec![]),
-            ("waiting", vec![Event::NeedsApproval(approval())]),
-            ("allowed", vec![Event::NeedsApproval(approval()), Event::Approved]),
-            ("running", vec![Event::Allowed, Event::Started]),
-            ("verifying", vec![Event::Allowed, Event::Started, Event::EffectDone]),
-            ("succeeded", vec![Event::Allowed, Event::Started, Event::EffectDone, Event::Held]),
-        ]
-    }
-
-    /// Takes an action to each state, "crashes" by dropping the journal, and opens it again.
-    fn after_crash(action_type: &str, boot: &str) -> Vec<(&'static str, String, usize)> {
-        let folder = tempfile::tempdir().expect("a folder");
-        paths()
-            .into_iter()
-            .map(|(name, events)| {
-                let path = folder.path().join(name);
-                let (journal, _) = Journal::open(&path, "one").expect("a journal");
-                let entry = Entry { before: Some("{}".into()), ..entry(1, action_type, None) };
-                assert_eq!(journal.insert(&entry).expect("inserted"), None);
-                for event in events {
-                    journal.advance(&entry.view.id, event, |_| {}).expect("the next state");
-                }
-                drop(journal);
-                let (journal, left) = Journal::open(&path, boot).expect("a journal");
-                let state = journal.show(&entry.view.id).expect("still there").view.state.word().to_owned();
-                // What was settled once stays settled.
-                drop(journal);
-                let (_, again) = Journal::open(&path, boot).expect("a journal");
-                assert!(again.iter().all(|left| !matches!(left, Left::Ended(_))), "{name}");
-                (name, state, left.len())
-            })
-            .collect()
-    }
-
-    #[test]
-    fn no_crash_lets_an_action_run_twice() {
-        let expected = [
-            ("proposed", "denied", 1),
-            ("waiting", "waiting", 1),
-            ("allowed", "failed", 1),
-            ("running", "failed", 1),
-            ("verifying", "verifying", 1),
-            ("succeeded", "succeeded", 0),
-        ];
-        for boot in ["one", "two"] {
-            let found = after_crash("settings.set", boot);
-            let found: Vec<_> = found.iter().map(|(from, to, left)| (*from, to.as_str(), *left)).collect();
-            assert_eq!(found, expected);
-        }
-    }
-
-    #[test]
-    fn a_reboot_is_measured_in_the_next_boot_only() {
-        let state = |boot: &str, from: &str| {
-            after_crash("node.reboot", boot).into_iter().find(|(name, ..)| *name == from).expect("listed").1
-        };
-        assert_eq!(state("two", "running"), "running");
-        assert_eq!(state("two", "verifying"), "verifying");
-        assert_eq!(state("one", "running"), "failed");
-        assert_eq!(state("one", "verifying"), "failed");
-    }
-
-    #[test]
-    fn a_key_means_one_action_of_one_subject() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (journal, _) = Journal::open(&folder.path().join("journal"), "one").expect("a journal");
-        let first = entry(1, "settings.set", Some("k"));
-        assert_eq!(journal.insert(&first).expect("inserted"), None);
-        let again = journal.insert(&entry(2, "settings.set", Some("k"))).expect("found");
-        assert_eq!(again.map(|entry| entry.view.id), Some(first.view.id));
-        let mut other = entry(3, "settings.set", Some("k"));
-        other.view.subject = "agent:helper".into();
-        assert_eq!(journal.insert(&other).expect("inserted"), None);
-        assert_eq!(journal.newest(9).expect("listed").len(), 2);
-        let newest = journal.newest(1).expect("listed");
-        assert_eq!(newest.first().map(|entry| &entry.view.id), Some(&other.view.id));
-    }
-
-    proptest! {
-        // Each step is on the disk before the next, so a case takes a while.
-        #![proptest_config(ProptestConfig::with_cases(12))]
-
-        /// Whatever happens in whatever order, what is kept is what the life cycle allows and no end is left.
-        #[test]
-        fn the_journal_never_leaves_the_life_cycle(events in prop::collection::vec(0usize..8, 0..12)) {
-            let folder = tempfile::tempdir().expect("a folder");
-            let (journal, _) = Journal::open(&folder.path().join("journal"), "one").expect("a journal");
-            let entry = entry(1, "settings.set", None);
-            journal.insert(&entry).expect("inserted");
-            let mut state = State::Proposed;
-            for event in events {
-                let event = [
-                    Event::Allowed,
-                    Event::NeedsApproval(approval()),
-                    Event::Approved,
-                    Event::Cancelled,
-                    Event::Started,
-                    Event::EffectDone,
-                    Event::Held,
-                    Event::Failed("x".into()),
-                ][event].clone();
-                let expected = state.after(event.clone());
-                let result = journal.advance(&entry.view.id, event, |_| {});
-                prop_assert_eq!(result.is_ok(), expected.is_ok());
-                if let Ok(next) = expected {
-                    prop_assert!(!state.is_final());
-                    state = next;
-                }
-                prop_assert_eq!(&journal.show(&entry.view.id).expect("there").view.state, &state);
-                prop_assert_eq!(journal.unfinished().expect("listed").is_empty(), state.is_final());
-            }
-        }
-    }
-}
+mod tests;

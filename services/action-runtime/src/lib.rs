@@ -10,4 +10,5 @@ pub mod folder;
 pub mod journal;
 pub mod launch;
 pub mod runs;
+pub mod target;
 pub mod task;

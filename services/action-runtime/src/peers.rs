@@ -4,10 +4,12 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use aios_daemon::proxy::{Evidence1Proxy, Policy1Proxy, Settings1Proxy, Verifier1Proxy};
+use aios_daemon::proxy::{Evidence1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Verifier1Proxy};
 use aios_ids::{ActionId, ApprovalId, Digest};
 use aios_wire::evidence::Room;
+use aios_wire::objects::ObjectTag;
 use aios_wire::policy::{Approval, Decision};
+use aios_wire::settings::SettingsList;
 use aios_wire::verify::Outcome;
 use serde_json::Value;
 
@@ -15,6 +17,7 @@ const POLICY: &str = "policy-kernel";
 const EVIDENCE: &str = "evidence-log";
 const VERIFIER: &str = "verifier";
 const SETTINGS: &str = "settings";
+const OBJECTS: &str = "object-store";
 
 /// A service gave no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,15 @@ pub(crate) async fn decide(envelope: &str, subject: BorrowedFd<'_>) -> Result<De
         Policy1Proxy::new(&connection).await?.decide(envelope, subject.into()).await
     };
     read(POLICY, &within(POLICY, "decide", DECIDING, call).await?)
+}
+
+/// What would be decided; nothing is recorded and nobody is asked.
+pub(crate) async fn explain(envelope: &str, subject: BorrowedFd<'_>) -> Result<Decision, PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(POLICY).await?;
+        Policy1Proxy::new(&connection).await?.explain(envelope, subject.into()).await
+    };
+    read(POLICY, &within(POLICY, "explain", DECIDING, call).await?)
 }
 
 /// Returns when a person has said, or never; a lost connection is an error.
@@ -179,6 +191,27 @@ pub(crate) async fn setting(key: &str) -> Result<Value, PeerError> {
         Settings1Proxy::new(&connection).await?.get(key).await
     };
     read(SETTINGS, &within(SETTINGS, "tell the setting", LIMIT, call).await?)
+}
+
+/// The number of the settings' generation now.
+pub(crate) async fn settings_generation() -> Result<u64, PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(SETTINGS).await?;
+        // No settings ever have this generation, so the answer comes at once.
+        Settings1Proxy::new(&connection).await?.watch(u64::MAX).await
+    };
+    let list: SettingsList = read(SETTINGS, &within(SETTINGS, "tell the generation", LIMIT, call).await?)?;
+    Ok(list.generation)
+}
+
+/// The version that a tag of an object is at, when there is one.
+pub(crate) async fn tag(name: &str, tag: &str) -> Result<Option<u64>, PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(OBJECTS).await?;
+        Objects1Proxy::new(&connection).await?.tags(name).await
+    };
+    let tags: Vec<ObjectTag> = read(OBJECTS, &within(OBJECTS, "tell the tags", LIMIT, call).await?)?;
+    Ok(tags.into_iter().find(|known| known.tag == tag).map(|known| known.version))
 }
 
 /// How long a question is asked again.

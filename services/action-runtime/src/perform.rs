@@ -11,9 +11,10 @@ use std::time::Instant;
 use action_runtime::budget::{self, TooLate};
 use action_runtime::journal::{Entry, JournalError};
 use action_runtime::launch::{self, Finished, Given, Launch, LaunchError, User};
-use action_runtime::task::{Report, Task, Undo};
+use action_runtime::target::{self, TargetChanged};
+use action_runtime::task::{Bytes, Report, Task};
 use aios_action::allowance::Use;
-use aios_action::{ActionType, ActionView, Adapter, Envelope, Event, Receipt, State, find};
+use aios_action::{ActionType, ActionView, Adapter, Event, Receipt, State, find};
 use aios_daemon::error_chain;
 use aios_ids::{ActionId, Digest};
 use aios_wire::evidence::RoomState;
@@ -21,13 +22,14 @@ use aios_wire::launch::{Ending, Limits, Program};
 use serde_json::{Value, json};
 
 use crate::peers::{self, PeerError};
-use crate::runtime::{Runtime, now_ms};
+use crate::roll_back::roll_back;
+use crate::runtime::{Runtime, Turn, now_ms};
 use crate::undo::{self, UndoError};
 use crate::{redact, resource};
 
 /// A step failed; its text is the action's end.
 #[derive(Debug, thiserror::Error)]
-enum StepError {
+pub(crate) enum StepError {
     #[error("the action's type is not in this system's catalogue")]
     Unknown,
     #[error("it did not begin: {0}")]
@@ -40,6 +42,8 @@ enum StepError {
     Before(#[source] PeerError),
     #[error("it did not begin: what would bring the state from before back cannot be kept")]
     Undo(#[from] UndoError),
+    #[error("it did not begin: it would work on another file")]
+    Target(#[from] TargetChanged),
     #[error("it did not begin: the evidence log cannot say how much room it has")]
     Room(#[source] PeerError),
     #[error(
@@ -71,10 +75,10 @@ enum StepError {
 }
 
 impl StepError {
-    /// Whether the state may be another one than before. An adapter that was cut off may have done everything but say so;
-    /// one that says no has not done it.
+    /// Whether the state may be another one than before. An adapter that was cut off may have done everything but say so,
+    /// and what could not be measured may be there; an adapter that says no has not done it.
     fn may_have_had_an_effect(&self) -> bool {
-        matches!(self, Self::NotHeld(_) | Self::Cut(_))
+        matches!(self, Self::NotHeld(_) | Self::Cut(_) | Self::Measure(_))
     }
 }
 
@@ -88,45 +92,51 @@ enum Came {
 
 /// Does an allowed action and brings it to its end.
 pub(crate) async fn perform(runtime: Arc<Runtime>, entry: Entry) {
-    let turn = match entry.view.request.action_type.as_str() {
-        // Programs have nothing in common that would make one wait for another.
-        "task.run" => None,
-        action_type => Some(runtime.turn(action_type)),
-    };
-    let _turn = match &turn {
-        Some(turn) => Some(turn.lock().await),
-        None => None,
-    };
+    let _turn = runtime.turn(&entry.view.request.action_type).await;
     let id = entry.view.id.clone();
     // One for the effect and for taking it back, so that what either is refused is found under the action.
     let user = match runtime.users.take() {
         Ok(user) => user,
         Err(error) => return finish(&runtime, &id, Event::Failed(error_chain(&error))).await,
     };
-    let mut undo = None;
-    match steps(&runtime, entry, &user, &mut undo).await {
-        Ok(Came::Held) => finish(&runtime, &id, Event::Held).await,
-        Ok(Came::ToTheNextBoot) => {}
+    let boot = entry.boot.clone();
+    let came = steps(&runtime, entry, &user).await;
+    conclude(&runtime, &id, &boot, &user, came).await;
+}
+
+/// Ends an action as it came, or undoes it where that is possible and called for.
+async fn conclude(runtime: &Arc<Runtime>, id: &ActionId, boot: &str, user: &User, came: Result<Came, StepError>) {
+    let error = match came {
+        Ok(Came::Held) => return finish(runtime, id, Event::Held).await,
+        Ok(Came::ToTheNextBoot) => return,
+        Err(error) => error,
+    };
+    let why = error_chain(&error);
+    let kept = match runtime.journal.undo(id) {
+        Ok(kept) if error.may_have_had_an_effect() => kept,
+        Ok(_) => None,
         Err(error) => {
-            let why = error_chain(&error);
-            match undo.filter(|_| error.may_have_had_an_effect()) {
-                Some(undo) => roll_back(&runtime, &id, &user, undo, why).await,
-                None => finish(&runtime, &id, Event::Failed(why)).await,
-            }
+            eprintln!("{id} cannot be undone: {}", error_chain(&error));
+            None
         }
+    };
+    match kept.filter(|kept| boot == runtime.boot || kept.undo.outlives_the_boot()) {
+        Some(kept) => roll_back(runtime, id, user, kept.undo, why).await,
+        None => finish(runtime, id, Event::Failed(why)).await,
     }
 }
 
-async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User, undo: &mut Option<Undo>) -> Result<Came, StepError> {
+async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came, StepError> {
     let view = &entry.view;
     let id = &view.id;
     let action_type = find(&view.request.action_type).ok_or(StepError::Unknown)?;
-    let envelope = Envelope::new(id.clone(), view.subject.clone(), view.request.clone());
+    let envelope = view.envelope();
     let text = envelope.canonical();
 
     // It may have waited for a person since an earlier runtime took it.
     runtime.require_containment(resource::tier(action_type)).await.map_err(StepError::NotContained)?;
     limits(action_type, view)?;
+    target::check(view.target, target::of(resource::granted_folder, &view.request))?;
     resource::check_unit(&view.request).map_err(StepError::Unit)?;
     let room = peers::room().await.map_err(StepError::Room)?;
     match room.state {
@@ -142,13 +152,13 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User, undo: &mut Opt
     let intent = json!({
         "type": view.request.action_type,
         "subject": view.subject,
-        "parameters": redact::parameters(&view.request.parameters),
+        "parameters": redact::parameters(&view.request),
         "digest": view.digest,
         "epoch": view.epoch,
         "rules": view.rules,
     });
     let intent = peers::append("intent", id.as_str(), &intent).await.map_err(StepError::Intent)?;
-    runtime.advance(id, Event::Started, |entry| {
+    runtime.begin(id, prepared, |entry| {
         entry.before = Some(before.clone());
         entry.view.evidence.push(Receipt { kind: "intent".into(), index: intent });
     })?;
@@ -174,14 +184,13 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User, undo: &mut Opt
     let began = Instant::now();
     let finished = launch(user, id.clone(), program, args, input, given, limits).await;
     charge(runtime, &view.subject, began, &finished);
-    *undo = prepared;
     let (ran, observed) = came_of(action_type, finished)?;
     let before = handed_back(&before, &ran);
     runtime.advance(id, Event::EffectDone, |entry| {
         entry.before = Some(before.clone());
         entry.view.observed = observed;
     })?;
-    if action_type.name == "node.reboot" {
+    if action_type.ends_the_boot() {
         return Ok(Came::ToTheNextBoot);
     }
     measure(runtime, id, &text, &before).await
@@ -215,7 +224,7 @@ fn came_of(
         Err(error) => return Err(StepError::Launch(error)),
     };
     let ending = finished.exit.ending;
-    let ran = json!({
+    let mut ran = json!({
         "ending": ending.to_string(),
         "status": if let Ending::Status(status) = ending { Some(status) } else { None },
         "output": {"sha256": Digest::of(&finished.output), "size": finished.output.len()},
@@ -231,6 +240,17 @@ fn came_of(
         return Err(complaint());
     }
     match serde_json::from_slice(&finished.output) {
+        Ok(Report::Done(answer)) if action_type.name == "file.read" => {
+            let content = answer.get("content").and_then(|content| serde_json::from_value(content.clone()).ok());
+            let Bytes(content) = content.ok_or_else(complaint)?;
+            let about = json!({"sha256": Digest::of(&content), "size": content.len()});
+            ran["read"] = about.clone();
+            let content = match String::from_utf8(content) {
+                Ok(text) => json!({"text": text}),
+                Err(other) => json!({"base64": Bytes(other.into_bytes())}),
+            };
+            Ok((ran, Some(json!({"content": content, "digest": about}))))
+        }
         Ok(Report::Done(_)) => Ok((ran, None)),
         Ok(Report::Failed(text)) => Err(StepError::Adapter(text)),
         Err(_) => Err(complaint()),
@@ -261,8 +281,8 @@ fn handed_back(before: &str, ran: &Value) -> String {
 }
 
 /// Measures an action whose effect was done when the runtime, or the boot, ended.
-pub(crate) async fn measure_after_restart(runtime: &Arc<Runtime>, entry: Entry) {
-    let view = entry.view;
+pub(crate) async fn measure_after_restart(runtime: &Arc<Runtime>, entry: Entry, _turn: Option<Turn>) {
+    let (view, boot) = (entry.view, entry.boot);
     let before = entry.before.unwrap_or_default();
     let measured = async {
         let before = if view.state == State::Running {
@@ -272,42 +292,16 @@ pub(crate) async fn measure_after_restart(runtime: &Arc<Runtime>, entry: Entry) 
         } else {
             before
         };
-        let envelope = Envelope::new(view.id.clone(), view.subject, view.request).canonical();
-        measure(runtime, &view.id, &envelope, &before).await
+        measure(runtime, &view.id, &view.envelope().canonical(), &before).await
     };
-    let event = match measured.await {
-        Ok(_) => Event::Held,
-        Err(error) => Event::Failed(error_chain(&error)),
-    };
-    finish(runtime, &view.id, event).await;
-}
-
-/// Brings the state from before back, and only then says that the action failed: who waits for its end sees the whole.
-async fn roll_back(runtime: &Arc<Runtime>, id: &ActionId, user: &User, undo: Undo, why: String) {
-    let undone = async {
-        let given = resource::open_for_undo(&undo).map_err(StepError::Resource)?;
-        let (program, args) = resource::adapter();
-        let input = task(&Task::Undo(undo));
-        let finished = launch(user, id.clone(), program, args, input, given, resource::CALL_LIMITS).await;
-        match serde_json::from_slice(&finished.map_err(StepError::Launch)?.output) {
-            Ok(Report::Done(_)) => Ok(()),
-            Ok(Report::Failed(text)) => Err(StepError::Adapter(text)),
-            Err(error) => Err(StepError::Adapter(error.to_string())),
-        }
-    };
-    match undone.await {
-        Ok(()) => match runtime.journal.advance(id, Event::Failed(why), |_| {}) {
-            Ok(_) => finish(runtime, id, Event::RolledBack).await,
-            Err(error) => eprintln!("{id}'s failure cannot be kept: {}", error_chain(&error)),
-        },
-        Err(error) => {
-            let text = format!("{why}; and the state from before could not be brought back: {}", error_chain(&error));
-            finish(runtime, id, Event::Failed(text)).await;
-        }
+    let came = measured.await;
+    match runtime.users.take() {
+        Ok(user) => conclude(runtime, &view.id, &boot, &user, came).await,
+        Err(error) => finish(runtime, &view.id, Event::Failed(error_chain(&error))).await,
     }
 }
 
-async fn launch(
+pub(crate) async fn launch(
     user: &User,
     action: ActionId,
     program: Program,
@@ -324,7 +318,7 @@ async fn launch(
     launched.await.unwrap_or_else(|error| Err(LaunchError::Lost(io::Error::other(error))))
 }
 
-fn task(task: &Task) -> Vec<u8> {
+pub(crate) fn task(task: &Task) -> Vec<u8> {
     serde_json::to_vec(task).expect("a task has only text keys")
 }
 
@@ -333,13 +327,18 @@ fn note(runtime: &Runtime, id: &ActionId, kind: &str, index: u64) -> Result<(), 
 }
 
 /// Records how an action ends, and ends it: who sees the end sees its record too. A crash between the two leaves an
-/// action that is measured again, or is found to have been interrupted.
+/// action that is measured or undone again, or is found to have been interrupted; it then has two records of its result.
 pub(crate) async fn finish(runtime: &Runtime, id: &ActionId, event: Event) {
+    finish_through(runtime, id, vec![event]).await;
+}
+
+/// The same through several states in one step.
+pub(crate) async fn finish_through(runtime: &Runtime, id: &ActionId, events: Vec<Event>) {
     let ended = async {
         let view = runtime.show(id)?;
-        let next = view.state.after(event.clone()).map_err(JournalError::from)?;
-        let recorded = append_result(&view, &next, json!({})).await;
-        runtime.advance(id, event, |entry| entry.view.evidence.extend(recorded))
+        let next = events.iter().cloned().try_fold(view.state.clone(), |state, event| state.after(event));
+        let recorded = append_result(&view, &next.map_err(JournalError::from)?, json!({})).await;
+        runtime.advance_through(id, events, |entry| entry.view.evidence.extend(recorded))
     };
     if let Err(error) = ended.await {
         eprintln!("{id}'s end cannot be kept: {}", error_chain(&error));
@@ -416,6 +415,29 @@ mod tests {
             let error = came("settings.set", finished(ending, output)).expect_err("nothing to measure");
             assert!(error.contains("oh") && !error.contains('\u{1b}'), "{error}");
         }
+    }
+
+    #[test]
+    fn what_was_read_is_kept_and_only_its_digest_is_measured() {
+        let read_file = find("file.read").expect("in the catalogue");
+        let report = |bytes: &[u8]| json!(Report::Done(json!({"content": Bytes(bytes.to_vec())}))).to_string();
+        let (ran, kept) = came_of(read_file, finished(Ending::Status(0), &report(b"text"))).expect("it was read");
+        assert_eq!((&ran["read"]["sha256"], &ran["read"]["size"]), (&json!(Digest::of(b"text")), &json!(4)));
+        assert!(!ran.to_string().contains("text"), "the content is not for the log: {ran}");
+        assert_eq!(kept.expect("kept")["content"], json!({"text": "text"}));
+        let (_, kept) = came_of(read_file, finished(Ending::Status(0), &report(&[0xff]))).expect("it was read");
+        assert_eq!(kept.expect("kept")["content"], json!({"base64": "/w=="}));
+        let empty = came("file.read", finished(Ending::Status(0), "{\"done\":{}}")).expect_err("nothing was read");
+        assert!(empty.starts_with("the adapter ended before it could say"), "{empty}");
+    }
+
+    #[test]
+    fn only_what_may_have_happened_is_undone() {
+        let step = |finished| came_of(find("settings.set").expect("known"), finished).expect_err("failed");
+        assert!(step(finished(Ending::TimeOver, "")).may_have_had_an_effect());
+        assert!(!step(finished(Ending::Status(0), "{\"failed\":\"no\"}")).may_have_had_an_effect());
+        assert!(!step(Err(LaunchError::Refused("no".into()))).may_have_had_an_effect());
+        assert!(StepError::NotHeld("x".into()).may_have_had_an_effect());
     }
 
     #[test]

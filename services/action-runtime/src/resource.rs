@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use action_runtime::launch::Given;
 use action_runtime::task::Undo;
 use aios_action::{ActionType, Adapter, GRANTED_FOLDER, Request};
-use aios_wire::init::{self, Reply, Role};
+use aios_daemon::init::AskError;
+use aios_wire::init::{self, Reply, Role, Service};
 use aios_wire::launch::{Limits, Program, Tier};
 use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
@@ -30,18 +31,24 @@ pub(crate) fn granted_folder() -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(GRANTED_FOLDER, flags, Mode::empty())?)
 }
 
-/// PID 1 starts and restarts any unit; an action only those of the role that its type is about.
+/// Every unit, as PID 1 tells.
+pub(crate) fn units() -> Result<Vec<Service>, AskError> {
+    match aios_daemon::init::ask(&init::Request::Services)? {
+        Reply::Services { services } => Ok(services),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// PID 1 starts, stops and restarts any unit; an action only those of the role that its type is about.
 pub(crate) fn check_unit(request: &Request) -> Result<(), String> {
     let wanted = match request.action_type.as_str() {
-        "service.restart" => Role::System,
+        "service.restart" | "service.start" | "service.stop" => Role::System,
         "agent.run" => Role::Agent,
         _ => return Ok(()),
     };
     let name = request.parameters.get("name").and_then(Value::as_str).unwrap_or_default();
-    match aios_daemon::init::ask(&init::Request::Services) {
-        Ok(Reply::Services { services }) if services.iter().any(|unit| unit.name == name && unit.role == wanted) => {
-            Ok(())
-        }
+    match units() {
+        Ok(units) if units.iter().any(|unit| unit.name == name && unit.role == wanted) => Ok(()),
         Ok(_) if wanted == Role::Agent => Err(format!("there is no agent '{name}'; 'aios agent list' shows all")),
         Ok(_) => Err(format!("there is no service '{name}'; 'aios service list' shows all")),
         Err(error) => Err(aios_daemon::error_chain(&error)),
@@ -51,7 +58,7 @@ pub(crate) fn check_unit(request: &Request) -> Result<(), String> {
 /// What the program of an action of this type works on. A connection is the runtime's: the service sees the runtime.
 pub(crate) fn open(entry: &ActionType) -> io::Result<Given> {
     match entry.adapter {
-        Adapter::Call(service) => Ok(Given::Connection(aios_daemon::open_socket(service)?)),
+        Adapter::Call(service) => connection(service),
         Adapter::Folder => Ok(Given::Folder(granted_folder()?)),
         Adapter::Program => Ok(Given::Nothing),
     }
@@ -60,9 +67,15 @@ pub(crate) fn open(entry: &ActionType) -> io::Result<Given> {
 /// What undoing works on.
 pub(crate) fn open_for_undo(undo: &Undo) -> io::Result<Given> {
     match undo {
-        Undo::Setting { .. } => Ok(Given::Connection(aios_daemon::open_socket("settings")?)),
-        Undo::File { .. } => Ok(Given::Folder(granted_folder()?)),
+        Undo::Setting { .. } | Undo::Settings { .. } => connection("settings"),
+        Undo::Unit { .. } => connection("init"),
+        Undo::Tag { .. } => connection("object-store"),
+        Undo::File { .. } | Undo::Move { .. } => Ok(Given::Folder(granted_folder()?)),
     }
+}
+
+fn connection(service: &str) -> io::Result<Given> {
+    Ok(Given::Connection(aios_daemon::open_socket(service)?))
 }
 
 /// The program and its arguments. An adapter is told the user that its connection belongs to.
@@ -90,6 +103,8 @@ pub(crate) fn tier(entry: &ActionType) -> Tier {
 pub(crate) fn limits(entry: &ActionType) -> Limits {
     let call = CALL_LIMITS;
     match (entry.adapter, entry.name) {
+        // Each name server is given its time.
+        (_, "network.check") => Limits { time_ms: 60_000, ..call },
         // Fetching takes as long as the network does.
         (_, "store.add" | "update.apply") => Limits { time_ms: 15 * 60_000, ..call },
         (Adapter::Program, _) => Limits {

@@ -7,17 +7,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use action_runtime::journal::{Entry, Journal, JournalError, Left};
 use action_runtime::launch::Users;
+use action_runtime::target;
+use action_runtime::task::Undo;
 use aios_action::allowance::{Ledger, Use, UsedUp};
-use aios_action::{ActionView, Envelope, EnvelopeError, Event, Receipt, Request, State};
+use aios_action::{ActionType, ActionView, Envelope, EnvelopeError, Event, Receipt, Request, State, find};
 use aios_daemon::error_chain;
 use aios_identity::Peer;
 use aios_ids::{ActionId, ApprovalId};
 use aios_wire::launch::Tier;
 use aios_wire::policy::{ApprovalState, Verdict};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::containment::{Containment, Tiers};
-use crate::{peers, perform, resource};
+use crate::{peers, perform, resource, roll_back};
 
 /// So many actions of one subject may be unfinished: a flood of requests must not hide one from the person who approves.
 const UNFINISHED: usize = 32;
@@ -46,6 +48,8 @@ pub(crate) enum SubmitError {
     NotContained(String),
     #[error("the request cannot be kept")]
     Journal(#[from] JournalError),
+    #[error("nobody can say what would be decided")]
+    NotDecided(#[source] peers::PeerError),
     #[error("no random number for an action id")]
     Random(#[from] getrandom::Error),
 }
@@ -61,9 +65,12 @@ pub(crate) struct Runtime {
     began: Instant,
     /// Counts changes, so that watchers look again.
     changes: watch::Sender<u64>,
-    /// Actions of one type take turns: what the verifier measures is the action's effect and not another one's.
-    turns: std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+    /// What works on the same things takes turns: what the verifier measures is the action's effect and not another one's.
+    turns: std::sync::Mutex<BTreeMap<&'static str, Arc<Mutex<()>>>>,
 }
+
+/// The turn of an action, until it is dropped.
+pub(crate) type Turn = OwnedMutexGuard<()>;
 
 impl Runtime {
     pub(crate) fn new(journal: Journal, boot: String) -> Self {
@@ -94,7 +101,8 @@ impl Runtime {
             return Err(SubmitError::TooMany { subject: subject_text });
         }
         self.ledger().take(&subject_text, self.clock_ms())?;
-        let envelope = Envelope::new(new_id()?, subject_text, request);
+        let target = target::of(resource::granted_folder, &request);
+        let envelope = Envelope::new(new_id()?, subject_text, request).of_target(target);
         let entry = self.entry(&envelope);
         if let Some(known) = self.journal.insert(&entry)? {
             // The same request again is the same action; another request under the same key is a mistake.
@@ -154,6 +162,7 @@ impl Runtime {
             id: envelope.id.clone(),
             subject: envelope.subject.clone(),
             request: envelope.request.clone(),
+            target: envelope.target,
             digest: envelope.digest(),
             state: State::Proposed,
             rules: Vec::new(),
@@ -203,7 +212,17 @@ impl Runtime {
         event: Event,
         change: impl FnOnce(&mut Entry),
     ) -> Result<Entry, JournalError> {
-        let entry = self.journal.advance(id, event, change)?;
+        self.advance_through(id, [event], change)
+    }
+
+    /// The same through several states in one step.
+    pub(crate) fn advance_through(
+        &self,
+        id: &ActionId,
+        events: impl IntoIterator<Item = Event>,
+        change: impl FnOnce(&mut Entry),
+    ) -> Result<Entry, JournalError> {
+        let entry = self.journal.advance_through(id, events, change)?;
         self.changes.send_modify(|count| *count += 1);
         Ok(entry)
     }
@@ -213,10 +232,32 @@ impl Runtime {
         self.changes.subscribe()
     }
 
-    /// The turn of an action of this type.
-    pub(crate) fn turn(&self, action_type: &str) -> Arc<Mutex<()>> {
+    /// Marks an action as running, and keeps how it is undone.
+    pub(crate) fn begin(
+        &self,
+        id: &ActionId,
+        undo: Option<Undo>,
+        change: impl FnOnce(&mut Entry),
+    ) -> Result<Entry, JournalError> {
+        let entry = self.journal.begin(id, undo, change)?;
+        self.changes.send_modify(|count| *count += 1);
+        Ok(entry)
+    }
+
+    /// Waits for the turn of an action of this type; programs and checks need none.
+    pub(crate) async fn turn(&self, action_type: &str) -> Option<Turn> {
+        Some(self.turns_of(action_type)?.lock_owned().await)
+    }
+
+    /// Takes the turn at once. Before the first request is taken nobody else has it.
+    fn turn_at_start(&self, entry: &Entry) -> Option<Turn> {
+        self.turns_of(&entry.view.request.action_type)?.try_lock_owned().ok()
+    }
+
+    fn turns_of(&self, action_type: &str) -> Option<Arc<Mutex<()>>> {
+        let area = find(action_type).and_then(ActionType::turn)?;
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(turns.entry(action_type.to_owned()).or_default())
+        Some(Arc::clone(turns.entry(area).or_default()))
     }
 
     pub(crate) fn list(&self) -> Result<Vec<ActionView>, JournalError> {
@@ -268,7 +309,12 @@ pub(crate) fn go_on(runtime: &Arc<Runtime>, left: Vec<Left>) {
                 }
             }
             Left::Measure(entry) => {
-                tokio::spawn(async move { perform::measure_after_restart(&runtime, entry).await });
+                let turn = runtime.turn_at_start(&entry);
+                tokio::spawn(async move { perform::measure_after_restart(&runtime, entry, turn).await });
+            }
+            Left::Undo(entry, undo, why) => {
+                let turn = runtime.turn_at_start(&entry);
+                tokio::spawn(async move { roll_back::after_restart(&runtime, entry, undo, why, turn).await });
             }
             Left::Ended(entry) => {
                 tokio::spawn(async move {
@@ -328,7 +374,7 @@ async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: Approval
     }
 }
 
-fn new_id() -> Result<ActionId, getrandom::Error> {
+pub(crate) fn new_id() -> Result<ActionId, getrandom::Error> {
     now_and_random().map(|(now, random)| ActionId::new(now, random))
 }
 

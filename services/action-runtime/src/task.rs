@@ -1,6 +1,7 @@
 //! What the runtime tells an adapter on standard input, and what the adapter answers on standard output.
 
 use aios_action::Envelope;
+use aios_ids::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,7 +15,8 @@ pub enum Task {
     Undo(Undo),
 }
 
-/// What brings the state from before back.
+/// What brings the state from before back. Doing it twice, or when nothing has changed, is harmless: after a crash nobody
+/// knows how far an earlier try came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Undo {
@@ -25,6 +27,11 @@ pub enum Undo {
         /// Its value before.
         value: Value,
     },
+    /// The settings were those of this generation.
+    Settings {
+        /// Its number.
+        generation: u64,
+    },
     /// The file had this content, or was not there.
     File {
         /// The file, below the granted folder.
@@ -32,6 +39,63 @@ pub enum Undo {
         /// Its content before.
         content: Option<Bytes>,
     },
+    /// The file had another name.
+    Move {
+        /// Its name now.
+        from: String,
+        /// Its name before.
+        to: String,
+    },
+    /// The service ran, or did not.
+    Unit {
+        /// The service.
+        name: String,
+        /// Which of the two.
+        was: Was,
+    },
+    /// The tag was at this version, or was not there.
+    Tag {
+        /// The object.
+        name: String,
+        /// The tag.
+        tag: String,
+        /// The version.
+        version: Option<u64>,
+    },
+}
+
+/// Whether a service ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Was {
+    /// It ran, or was on its way to.
+    Running,
+    /// It did not.
+    Stopped,
+}
+
+impl Undo {
+    /// Whether what it brings back means anything after a restart of the machine, which starts services anew.
+    pub fn outlives_the_boot(&self) -> bool {
+        !matches!(self, Self::Unit { .. })
+    }
+
+    /// What there is afterwards, for people.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Setting { key, value } => format!("{key} is {value} again"),
+            Self::Settings { generation } => format!("the settings are those of generation {generation} again"),
+            Self::File { path, content: Some(content) } => {
+                format!("{path} has its {} bytes with the digest {} again", content.0.len(), Digest::of(&content.0))
+            }
+            Self::File { path, content: None } => format!("{path} is gone again"),
+            Self::Move { from, to } => format!("{from} is {to} again"),
+            Self::Unit { name, was: Was::Running } => format!("{name} is started again"),
+            Self::Unit { name, was: Was::Stopped } => format!("{name} is stopped again"),
+            Self::Tag { name, tag, version: Some(version) } => format!("{tag} of {name} is at version {version} again"),
+            Self::Tag { name, tag, version: None } => format!("{name} has no {tag} again"),
+        }
+    }
 }
 
 /// Bytes that travel in JSON.

@@ -1,8 +1,10 @@
 //! What brings the state from before back, read before the effect.
 
 use action_runtime::folder::{self, FolderError};
-use action_runtime::task::{Bytes, Undo};
+use action_runtime::task::{Bytes, Undo, Was};
 use aios_action::{GRANTED_FOLDER, Request, Reversal, find};
+use aios_daemon::init::AskError;
+use aios_wire::init::ServiceState;
 use serde_json::Value;
 
 use crate::peers::{self, PeerError};
@@ -13,6 +15,8 @@ use crate::resource;
 pub(crate) enum UndoError {
     #[error("the value before cannot be read")]
     Setting(#[from] PeerError),
+    #[error("PID 1 does not say whether the service runs")]
+    Unit(#[from] AskError),
     #[error("the content before cannot be read")]
     File(#[from] FolderError),
     #[error("cannot open {GRANTED_FOLDER}")]
@@ -31,7 +35,23 @@ pub(crate) async fn prepare(request: &Request) -> Result<Option<Undo>, UndoError
             let value = peers::setting(&key).await?;
             Ok(Some(Undo::Setting { key, value }))
         }
-        "file.write" => {
+        "settings.rollback" => Ok(Some(Undo::Settings { generation: peers::settings_generation().await? })),
+        "service.start" | "service.stop" => {
+            let name = text("name");
+            let unit = resource::units()?.into_iter().find(|unit| unit.name == name);
+            let was = match unit.map(|unit| unit.state) {
+                None | Some(ServiceState::Stopped | ServiceState::Finished | ServiceState::Failed) => Was::Stopped,
+                Some(_) => Was::Running,
+            };
+            Ok(Some(Undo::Unit { name, was }))
+        }
+        "object.tag" | "object.untag" => {
+            let (name, tag) = (text("name"), text("tag"));
+            let version = peers::tag(&name, &tag).await?;
+            Ok(Some(Undo::Tag { name, tag, version }))
+        }
+        "file.move" => Ok(Some(Undo::Move { from: text("to"), to: text("path") })),
+        "file.write" | "file.patch" | "file.delete" => {
             let path = text("path");
             let folder = resource::granted_folder().map_err(UndoError::Folder)?;
             let content = folder::read(folder, &path)?.map(Bytes);

@@ -1,6 +1,9 @@
 //! The real adapter under the system-call list and in the file tree of an action sandbox. Needs root; the layers that a
 //! build machine may lack (cgroup v2, the newest Landlock) are tested in the virtual machine.
 
+#[path = "adapter/undone.rs"]
+mod undone;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -113,6 +116,32 @@ fn a_file_is_written_through_the_given_folder_alone() {
     assert!(matches!(adapted(&Task::Undo(away), resource.as_fd()), Report::Done(_)));
     assert!(!file.exists());
 
+    let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).ok();
+    let done =
+        |action_type: &str, parameters: Value| adapted(&Task::Do(envelope(action_type, parameters)), resource.as_fd());
+    std::fs::write(folder.path().join("plan"), "one\ntwo\n").expect("written");
+    let conflict = done("file.patch", json!({"path": "plan", "old": "one\nthree\n", "new": "x"}));
+    let Report::Failed(why) = conflict else { panic!("there is no such place") };
+    assert!(why.contains("its first 1 lines are those from line 1, and line 2 is another"), "{why}");
+    assert!(matches!(done("file.patch", json!({"path": "plan", "old": "two", "new": "2"})), Report::Done(_)));
+    assert_eq!(text("plan").as_deref(), Some("one\n2\n"));
+    let Report::Done(read) = done("file.read", json!({"path": "plan"})) else { panic!("it is there") };
+    assert_eq!(read, json!({"content": Bytes(b"one\n2\n".to_vec())}));
+    assert!(matches!(done("file.move", json!({"path": "plan", "to": "old/plan"})), Report::Done(_)));
+    assert_eq!((text("plan"), text("old/plan").as_deref()), (None, Some("one\n2\n")));
+    assert!(matches!(done("file.delete", json!({"path": "old/plan"})), Report::Done(_)));
+    for (action_type, parameters) in [
+        ("file.delete", json!({"path": "old/plan"})),
+        ("file.read", json!({"path": "old/plan"})),
+        ("file.patch", json!({"path": "old/plan", "old": "a", "new": "b"})),
+        ("file.move", json!({"path": "old/plan", "to": "plan"})),
+    ] {
+        let Report::Failed(why) = done(action_type, parameters) else { panic!("{action_type}: it is gone") };
+        assert_eq!(why, "there is no file 'old/plan' in the granted folder");
+    }
+    std::fs::write(folder.path().join("long"), vec![b'x'; aios_action::CONTENT_LIMIT + 1]).expect("written");
+    assert!(matches!(done("file.read", json!({"path": "long"})), Report::Failed(_)));
+
     std::os::unix::fs::symlink("/etc", folder.path().join("up")).expect("a link");
     let out = envelope("file.write", json!({"path": "up/aios-test", "content": "gone"}));
     assert!(matches!(adapted(&Task::Do(out), resource.as_fd()), Report::Failed(_)));
@@ -147,6 +176,11 @@ impl Objects {
 
 /// Has the adapter do `envelope` on a connection that `interface` answers.
 fn called(envelope: Envelope, path: &'static str, interface: impl zbus::object_server::Interface) -> Report {
+    answered(&Task::Do(envelope), path, interface)
+}
+
+/// Gives the adapter a task on a connection that `interface` answers.
+fn answered(task: &Task, path: &'static str, interface: impl zbus::object_server::Interface) -> Report {
     let (here, there) = UnixStream::pair().expect("a pair");
     let (ready, is_ready) = std::sync::mpsc::channel();
     let service = std::thread::spawn(move || {
@@ -159,7 +193,7 @@ fn called(envelope: Envelope, path: &'static str, interface: impl zbus::object_s
         });
     });
     is_ready.recv().expect("the service runs");
-    let report = adapted(&Task::Do(envelope), here.as_fd());
+    let report = adapted(task, here.as_fd());
     drop(here);
     service.join().expect("no panic");
     report

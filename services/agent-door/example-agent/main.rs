@@ -55,21 +55,43 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let risky = json!({
         "name": "network", "reason": "the example restarts it", "idempotency_key": "example-restart",
     });
-    let mut answer = call(&client, "service.restart", risky.clone()).await?;
+    let answer = call(&client, "service.restart", risky.clone()).await?;
     note(&mut report, "service.restart", &text(&answer))?;
     publish(&client, &report).await?;
-
-    for _ in 0..PATIENCE {
-        if state(&answer) != "waiting" && state(&answer) != "running" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        answer = call(&client, "service.restart", risky.clone()).await?;
-    }
+    let answer = settled(&client, "service.restart", &risky, answer).await?;
     note(&mut report, "service.restart at last", &text(&answer))?;
+    publish(&client, &report).await?;
+
+    // What a person is asked about is one file; what they would say yes to by then is another one.
+    let draft = |content: &str| json!({"path": "agents/example/draft", "content": content});
+    call(&client, "file.write", draft("harmless")).await?;
+    let delete = json!({"path": "agents/example/draft", "idempotency_key": "example-delete"});
+    let answer = call(&client, "file.delete", delete.clone()).await?;
+    call(&client, "file.write", draft("somebody else's")).await?;
+    note(&mut report, "file.delete", &text(&answer))?;
+    publish(&client, &report).await?;
+    let answer = settled(&client, "file.delete", &delete, answer).await?;
+    note(&mut report, "file.delete at last", &text(&answer))?;
     publish(&client, &report).await?;
     client.cancel().await?;
     Ok(())
+}
+
+/// The answer once a person has given theirs and the action has ended.
+async fn settled(
+    client: &Client,
+    tool: &'static str,
+    arguments: &Value,
+    mut answer: CallToolResult,
+) -> Result<CallToolResult, rmcp::ServiceError> {
+    for _ in 0..PATIENCE {
+        if !["waiting", "allowed", "running", "verifying"].contains(&state(&answer)) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        answer = call(client, tool, arguments.clone()).await?;
+    }
+    Ok(answer)
 }
 
 async fn call(client: &Client, tool: &'static str, arguments: Value) -> Result<CallToolResult, rmcp::ServiceError> {

@@ -113,6 +113,7 @@ mod tests {
                 idempotency_key: None,
                 constraints: Constraints::default(),
             },
+            target: None,
             digest: Digest::of(b""),
             state,
             rules: vec![],

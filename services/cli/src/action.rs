@@ -3,21 +3,24 @@
 use std::io::Read;
 use std::path::Path;
 
-use aios_action::{ActionType, ActionView, CATALOGUE, Constraints, Request, State, canonical};
+use aios_action::{ActionType, ActionView, CATALOGUE, Constraints, Request, Reversal, State, canonical};
 use aios_daemon::proxy::Actions1Proxy;
 use aios_evidence::{Filter, Kind};
+use aios_wire::plan::Plan;
+use aios_wire::policy::Verdict;
 use serde_json::{Map, Value};
 
 use crate::args::ActionCommand;
 use crate::evidence;
 use crate::failure::Failure;
+use crate::follow::{self, Until};
 use crate::sentence::sentence;
 use crate::show::{Format, harmless, read, table};
 
 pub(crate) async fn run(command: ActionCommand, format: Format) -> Result<(), Failure> {
     match command {
         ActionCommand::Types => {
-            let schemas: Vec<_> = CATALOGUE.iter().map(ActionType::json_schema).collect();
+            let schemas: Vec<_> = CATALOGUE.iter().map(described).collect();
             format.print(&schemas, |_| {
                 table(
                     ["TYPE", "RISK", "PARAMETERS", "WHAT IT DOES"],
@@ -34,7 +37,7 @@ pub(crate) async fn run(command: ActionCommand, format: Format) -> Result<(), Fa
             println!("{}", serde_json::to_string_pretty(&schema).expect("a schema has only text keys"));
             Ok(())
         }
-        ActionCommand::Submit { action_type, parameters, file, reason, key, at_most } => {
+        ActionCommand::Submit { action_type, parameters, file, reason, key, at_most, dry_run } => {
             let mut request = request(action_type.as_deref(), &parameters, file.as_deref())?;
             if !reason.is_empty() {
                 request.reason = reason;
@@ -43,6 +46,9 @@ pub(crate) async fn run(command: ActionCommand, format: Format) -> Result<(), Fa
             if !at_most.is_empty() {
                 request.constraints = Constraints::from_words(at_most.iter().map(String::as_str))
                     .map_err(|error| Failure::usage(error.to_string()))?;
+            }
+            if dry_run {
+                return plan(&request, format).await;
             }
             submit_request(&request, format).await
         }
@@ -72,15 +78,21 @@ pub(crate) async fn run(command: ActionCommand, format: Format) -> Result<(), Fa
         }
         ActionCommand::Watch { id } => {
             let actions = actions().await?;
-            loop {
-                let view: ActionView = read("action-runtime", &actions.watch(&id).await?)?;
-                if view.state.is_final() {
-                    return conclude(&view, format);
-                }
-            }
+            let view: ActionView = read("action-runtime", &actions.show(&id).await?)?;
+            conclude(&follow::to_the_end(&actions, view, Until::Ended, format).await?, format)
         }
         ActionCommand::Cancel { id } => Ok(actions().await?.cancel(&id).await?),
     }
+}
+
+/// A type with its schema and what is known of it beforehand.
+fn described(entry: &ActionType) -> Value {
+    let mut schema = entry.json_schema();
+    schema["risk"] = entry.risk().word().into();
+    schema["rights"] = entry.rights.iter().map(|right| right.word()).collect();
+    schema["undone"] = (entry.reversal == Reversal::RestoresBefore).into();
+    schema["afterwards"] = entry.post_condition.into();
+    schema
 }
 
 /// Every action, as the runtime tells, oldest first.
@@ -115,11 +127,44 @@ async fn submit_request(request: &Request, format: Format) -> Result<(), Failure
     request.check().map_err(|error| Failure::usage(aios_daemon::error_chain(&error)))?;
     let text = serde_json::to_string(request).expect("a request has only text keys");
     let actions = actions().await?;
-    let mut view: ActionView = read("action-runtime", &actions.submit(&text).await?)?;
-    while !view.state.is_final() && !matches!(view.state, State::Waiting { .. }) {
-        view = read("action-runtime", &actions.watch(view.id.as_str()).await?)?;
+    let view: ActionView = read("action-runtime", &actions.submit(&text).await?)?;
+    conclude(&follow::to_the_end(&actions, view, Until::EndedOrWaiting, format).await?, format)
+}
+
+/// Shows what would become of a request.
+async fn plan(request: &Request, format: Format) -> Result<(), Failure> {
+    request.check().map_err(|error| Failure::usage(aios_daemon::error_chain(&error)))?;
+    let text = serde_json::to_string(request).expect("a request has only text keys");
+    let plan: Plan = read("action-runtime", &actions().await?.plan(&text).await?)?;
+    format.print(&plan, print_plan);
+    match plan.decision.verdict {
+        Verdict::Denied => Err(Failure::denied(format!("it would be denied ({})", plan.decision.reason))),
+        Verdict::Allowed | Verdict::NeedsApproval { .. } => Ok(()),
     }
-    conclude(&view, format)
+}
+
+fn print_plan(plan: &Plan) {
+    let decision = &plan.decision;
+    let answer = match decision.verdict {
+        Verdict::Allowed => "allowed",
+        Verdict::NeedsApproval { .. } => "allowed once a person approves",
+        Verdict::Denied => "denied",
+    };
+    println!("{}: {}", plan.action_type, plan.summary);
+    println!("  nothing has happened; without --dry-run this would be");
+    println!("  decided    {answer}: {}", harmless(&decision.text));
+    println!("  risk       {}; it touches {}", plan.risk, plan.rights.join(", "));
+    if let Some(target) = &plan.target {
+        println!("  for        {}", harmless(target));
+    }
+    println!("  holds when {}", plan.afterwards);
+    match &plan.undone {
+        Some(undone) => println!("  if not     {}", harmless(undone)),
+        None => println!("  if not     it is not undone"),
+    }
+    if let Some(obstacle) = &plan.obstacle {
+        println!("  obstacle   {}", harmless(obstacle));
+    }
 }
 
 fn conclude(view: &ActionView, format: Format) -> Result<(), Failure> {
@@ -146,6 +191,9 @@ fn print_view(view: &ActionView) {
     println!("  parameters {}", harmless(&parameters.chars().take(200).collect::<String>()));
     if !view.request.reason.is_empty() {
         println!("  reason     {}", harmless(&view.request.reason));
+    }
+    if let Some(target) = view.target {
+        println!("  for        {}", target.text());
     }
     println!("  digest     {}", view.digest);
     let rules = if view.rules.is_empty() { "no rule".to_owned() } else { view.rules.join(", ") };

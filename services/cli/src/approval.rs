@@ -66,6 +66,9 @@ fn print(approval: &Approval) {
     println!("  asked by   {}", approval.subject);
     println!("  action     {}  {}", approval.action, approval.action_type);
     println!("  parameters {}", harmless(&approval.parameters));
+    if let Some(target) = &approval.target {
+        println!("  for        {}", harmless(target));
+    }
     println!(
         "  risk       {}; {}",
         approval.risk,

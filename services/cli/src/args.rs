@@ -132,6 +132,16 @@ pub(crate) enum ServiceCommand {
         /// The service
         name: String,
     },
+    /// Starts a service that is stopped
+    Start {
+        /// The service
+        name: String,
+    },
+    /// Stops a service until it, or the machine, is started again
+    Stop {
+        /// The service
+        name: String,
+    },
     /// What PID 1 saw of a service in this boot
     History {
         /// The service
@@ -194,11 +204,14 @@ pub(crate) enum ActionCommand {
         #[arg(long, default_value = "")]
         reason: String,
         /// The same key means the same action
-        #[arg(long)]
+        #[arg(long, conflicts_with = "dry_run")]
         key: Option<String>,
         /// Allows less than the type does, such as cpu_ms=500; also deadline_ms, time_ms, memory, output, written
         #[arg(long, value_name = "NAME=NUMBER")]
         at_most: Vec<String>,
+        /// Shows what would be decided, touched and undone; nothing happens and nobody is asked
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Actions of this machine, newest last
     List,
@@ -408,6 +421,34 @@ pub(crate) enum ObjectCommand {
         /// The object
         name: String,
     },
+    /// The tags of an object
+    Tags {
+        /// The object
+        name: String,
+    },
+    /// Makes an earlier version's content the newest
+    Rollback {
+        /// The object
+        name: String,
+        /// The earlier version
+        version: u64,
+    },
+    /// Gives a version a name of its own
+    Tag {
+        /// The object
+        name: String,
+        /// The tag; one that is there moves
+        tag: String,
+        /// The version
+        version: u64,
+    },
+    /// Removes a tag; the version stays
+    Untag {
+        /// The object
+        name: String,
+        /// The tag
+        tag: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -462,6 +503,11 @@ pub(crate) enum SettingsCommand {
         key: String,
         /// Its new value
         value: String,
+    },
+    /// Takes every value of an earlier generation again
+    Rollback {
+        /// The earlier generation; 0 is a new machine's
+        generation: u64,
     },
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn run(id: &str, format: Format) -> Result<(), Failure> {
     let records = evidence::query(&Filter { action: Some(id.to_owned()), ..Filter::default() }).await?;
     let head = evidence::proved(&records).await?;
     let head = head.ok_or_else(|| Failure::failed(format!("the log has no record of {id}")))?;
-    let envelope = Envelope::new(view.id.clone(), view.subject.clone(), view.request.clone());
+    let envelope = view.envelope();
     let sealed = Sealed::of(&envelope, &view, &records);
     let again = again(&envelope, &records).await;
     let shown = json!({

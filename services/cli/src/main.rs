@@ -10,6 +10,7 @@ mod boot;
 mod complete;
 mod evidence;
 mod failure;
+mod follow;
 mod logs;
 mod network;
 mod object;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use aios_daemon::proxy::Objects1Proxy;
-use aios_wire::objects::ObjectVersion;
+use aios_wire::objects::{ObjectTag, ObjectVersion};
 
 use crate::action;
 use crate::args::ObjectCommand;
@@ -23,6 +23,23 @@ pub(crate) async fn run(command: ObjectCommand, format: Format) -> Result<(), Fa
             let all: Vec<ObjectVersion> = read("object-store", &connect().await?.log(&name).await?)?;
             format.print(&all, |all| versions(all));
             Ok(())
+        }
+        ObjectCommand::Tags { name } => {
+            let all: Vec<ObjectTag> = read("object-store", &connect().await?.tags(&name).await?)?;
+            format.print(&all, |all| {
+                table(["TAG", "VERSION"], all.iter().map(|one| [one.tag.clone(), one.version.to_string()]));
+            });
+            Ok(())
+        }
+        ObjectCommand::Rollback { name, version } => {
+            action::submit("object.rollback", [("name", name.into()), ("version", version.into())], format).await
+        }
+        ObjectCommand::Tag { name, tag, version } => {
+            let parameters = [("name", name.into()), ("tag", tag.into()), ("version", version.into())];
+            action::submit("object.tag", parameters, format).await
+        }
+        ObjectCommand::Untag { name, tag } => {
+            action::submit("object.untag", [("name", name.into()), ("tag", tag.into())], format).await
         }
         ObjectCommand::Put { name, content } => {
             let content = if content == "-" { action::read_file(Path::new("-"))? } else { content };

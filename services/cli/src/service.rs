@@ -42,6 +42,8 @@ pub(crate) async fn run(command: ServiceCommand, format: Format) -> Result<(), F
         }
         ServiceCommand::Logs(args) => logs::run(args, format).await,
         ServiceCommand::Restart { name } => action::submit("service.restart", [("name", json!(name))], format).await,
+        ServiceCommand::Start { name } => action::submit("service.start", [("name", json!(name))], format).await,
+        ServiceCommand::Stop { name } => action::submit("service.stop", [("name", json!(name))], format).await,
         ServiceCommand::History { name } => {
             if services()?.iter().all(|s| s.name != name) {
                 return Err(unknown(&name));

@@ -37,6 +37,9 @@ pub(crate) async fn run(command: SettingsCommand, format: Format) -> Result<(), 
             let value = aios_action::Kind::Value.from_word(&value);
             action::submit("settings.set", [("key", key.into()), ("value", value)], format).await
         }
+        SettingsCommand::Rollback { generation } => {
+            action::submit("settings.rollback", [("generation", generation.into())], format).await
+        }
     }
 }
 

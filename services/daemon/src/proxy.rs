@@ -57,6 +57,7 @@ pub trait Policy1 {
 pub trait Actions1 {
     fn submit(&self, request: &str) -> zbus::Result<String>;
     fn submit_for(&self, request: &str, subject: Fd<'_>) -> zbus::Result<String>;
+    fn plan(&self, request: &str) -> zbus::Result<String>;
     fn list(&self) -> zbus::Result<String>;
     fn show(&self, id: &str) -> zbus::Result<String>;
     fn watch(&self, id: &str) -> zbus::Result<String>;
@@ -96,6 +97,11 @@ pub trait Verifier1 {
 )]
 pub trait Objects1 {
     fn put(&self, name: &str, content: Fd<'_>) -> zbus::Result<String>;
+    fn put_all(&self, contents: &[(&str, Fd<'_>)]) -> zbus::Result<String>;
+    fn roll_back(&self, name: &str, version: u64) -> zbus::Result<String>;
+    fn tag(&self, name: &str, tag: &str, version: u64) -> zbus::Result<String>;
+    fn untag(&self, name: &str, tag: &str) -> zbus::Result<String>;
+    fn tags(&self, name: &str) -> zbus::Result<String>;
     fn get(&self, name: &str, version: u64) -> zbus::Result<OwnedFd>;
     fn list(&self) -> zbus::Result<String>;
     fn log(&self, name: &str) -> zbus::Result<String>;
@@ -115,6 +121,7 @@ pub trait Settings1 {
     fn set(&self, key: &str, value: &str) -> zbus::Result<String>;
     fn list(&self) -> zbus::Result<String>;
     fn rollback(&self, generation: u64) -> zbus::Result<String>;
+    fn earlier(&self, generation: u64) -> zbus::Result<String>;
     fn watch(&self, generation: u64) -> zbus::Result<String>;
 }
 
@@ -127,6 +134,15 @@ pub trait Updater1 {
     fn apply(&self, source: &str) -> zbus::Result<String>;
     fn check(&self) -> zbus::Result<String>;
     fn status(&self) -> zbus::Result<String>;
+}
+
+#[zbus::proxy(
+    interface = "org.aios.Network1",
+    default_path = "/org/aios/Network1",
+    default_service = "org.aios.Network1"
+)]
+pub trait Network1 {
+    fn check(&self, host: &str, port: u16) -> zbus::Result<String>;
 }
 
 #[zbus::proxy(interface = "org.aios.Logs1", default_path = "/org/aios/Logs1", default_service = "org.aios.Logs1")]

@@ -110,7 +110,7 @@ async fn ask(board: &Board, server: &TimeServer) -> Result<Sample, String> {
 }
 
 /// An address of a name, from the first server that knows one.
-async fn find(servers: &[IpAddr], name: &str) -> Result<IpAddr, String> {
+pub(crate) async fn find(servers: &[IpAddr], name: &str) -> Result<IpAddr, String> {
     let mut last = "no name server is known".to_owned();
     for server in servers {
         for family in [Family::V4, Family::V6] {

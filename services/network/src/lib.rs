@@ -2,7 +2,7 @@
 //!
 //! Pure: [`dhcp`] and [`lease`] are a DHCP client, [`sntp`] and [`dns`] read answers of time and name servers,
 //! [`firewall`] has the rules, [`attention`] says what is wrong. [`netlink`] speaks with the kernel, [`link`] keeps one
-//! link, [`clock`] follows time servers, and [`service`] holds all of it together. There is no Wi-Fi here; IPv6 addresses
+//! link, [`clock`] follows time servers, [`reach`] tries a connection, and [`service`] holds all of it together. There is no Wi-Fi here; IPv6 addresses
 //! are the kernel's work.
 
 pub mod attention;
@@ -14,6 +14,7 @@ pub mod firewall;
 pub mod lease;
 pub mod link;
 pub mod netlink;
+pub mod reach;
 pub mod resolv;
 pub mod service;
 pub mod sntp;

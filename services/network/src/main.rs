@@ -1,7 +1,10 @@
 //! The network service: every Ethernet link up and addressed as the settings want it.
 //!
-//! It is ready at once: a machine without a network is a whole machine. It offers no interface of its own; what it does is
-//! asked for through the settings and seen in its status, in the kernel and in `/etc/resolv.conf`.
+//! It is ready at once: a machine without a network is a whole machine. What it does is asked for through the settings and
+//! seen in its status, in the kernel and in `/etc/resolv.conf`. Its own interface changes nothing: it tries whether
+//! another machine can be reached.
+
+mod interface;
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,6 +14,7 @@ use aios_daemon::{Fatal, error_chain};
 use aios_settings::{Network, Settings};
 use aios_wire::init::Request;
 use aios_wire::settings::SettingsList;
+use interface::Network1;
 use network::service::{self, Surroundings};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -32,6 +36,11 @@ async fn run() -> Result<(), Fatal> {
             let next = settings.next().await;
             sender.send_if_modified(|old| std::mem::replace(old, next.clone()) != next);
         }
+    });
+    // The network is kept whether or not anybody can ask about it.
+    tokio::task::spawn_local(async {
+        let Err(error) = aios_daemon::serve("/org/aios/Network1", Network1::new).await;
+        eprintln!("nobody can ask what can be reached: {}", error_chain(&error));
     });
     let tell = Box::new(|sentence: &str| {
         // PID 1 is gone only when everything ends.

@@ -26,6 +26,13 @@ pub fn text(servers: &[IpAddr]) -> String {
     servers.iter().map(|server| format!("nameserver {server}\n")).collect()
 }
 
+/// The name servers of such a text. What is no address is passed over, as resolvers do.
+#[must_use]
+pub fn read(text: &str) -> Vec<IpAddr> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("nameserver "));
+    lines.filter_map(|address| address.trim().parse().ok()).take(LIMIT).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +44,7 @@ mod tests {
         let lines = "nameserver 192.0.2.2\nnameserver 192.0.2.1\nnameserver 2001:db8::3\n";
         assert_eq!(text(&servers(&[b], [a, b, c, d])), lines);
         assert_eq!(text(&servers(&[], [])), "");
+        assert_eq!(read(lines), servers(&[b], [a, b, c, d]));
+        assert_eq!(read("# x\nnameserver nobody\nsearch a\nnameserver 192.0.2.1"), [a]);
     }
 }

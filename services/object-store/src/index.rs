@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 /// Name and version to the JSON of an [`ObjectVersion`].
 const VERSIONS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("object-versions");
 
+/// Name and tag to the version.
+const TAGS: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("object-tags");
+
 /// `<hash>-<name>` to the JSON of a [`StoredPath`].
 const PATHS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("store-paths");
 
@@ -60,21 +63,52 @@ impl Index {
         };
         let database = Database::create(path).map_err(|error| failed(error.into()))?;
         let index = Self { database, path: path.to_owned() };
-        // Readers expect both tables.
+        // Readers expect every table.
         index.write("make", |transaction| {
             transaction.open_table(VERSIONS)?;
+            transaction.open_table(TAGS)?;
             transaction.open_table(PATHS)?;
             Ok(())
         })?;
         Ok(index)
     }
 
-    /// Adds a version of an object.
-    pub(crate) fn add_version(&self, version: &ObjectVersion) -> Result<(), IndexError> {
-        let row = row_of(version);
+    /// Adds versions of objects, all or none.
+    pub(crate) fn add_versions(&self, versions: &[ObjectVersion]) -> Result<(), IndexError> {
         self.write("write to", |transaction| {
             let mut table = transaction.open_table(VERSIONS)?;
-            table.insert((version.name.as_str(), version.version), row.as_slice())?;
+            for version in versions {
+                table.insert((version.name.as_str(), version.version), row_of(version).as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The tags of `name` with their versions, by tag.
+    pub(crate) fn tags(&self, name: &str) -> Result<Vec<(String, u64)>, IndexError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(TAGS)?;
+            let mut tags = Vec::new();
+            for row in table.range((name, "")..)? {
+                let (key, version) = row?;
+                let (of, tag) = key.value();
+                if of != name {
+                    break;
+                }
+                tags.push((tag.to_owned(), version.value()));
+            }
+            Ok(tags)
+        })
+    }
+
+    /// Puts a tag at a version, or removes it.
+    pub(crate) fn set_tag(&self, name: &str, tag: &str, version: Option<u64>) -> Result<(), IndexError> {
+        self.write("write to", |transaction| {
+            let mut table = transaction.open_table(TAGS)?;
+            match version {
+                Some(version) => table.insert((name, tag), version)?,
+                None => table.remove((name, tag))?,
+            };
             Ok(())
         })
     }

@@ -36,6 +36,38 @@ impl Objects1 {
         json(aside(move || objects.put(&name, content).map_err(told_of_object)).await?)
     }
 
+    /// The same for several objects at once, all or none; answers with an array of `ObjectVersion`.
+    async fn put_all(&self, contents: Vec<(String, zbus::OwnedFd)>) -> fdo::Result<String> {
+        self.require("put-all")?;
+        let objects = Arc::clone(&self.objects);
+        let contents = contents.into_iter().map(|(name, content)| (name, OwnedFd::from(content))).collect();
+        json(aside(move || objects.put_all(contents).map_err(told_of_object)).await?)
+    }
+
+    /// Makes the content of an earlier version of `name` its newest; answers with an `ObjectVersion`.
+    async fn roll_back(&self, name: &str, version: u64) -> fdo::Result<String> {
+        self.require("roll-back")?;
+        json(self.objects.roll_back(name, version).map_err(told_of_object)?)
+    }
+
+    /// Puts `tag` at a version of `name`; answers with an `ObjectTag`.
+    async fn tag(&self, name: &str, tag: &str, version: u64) -> fdo::Result<String> {
+        self.require("tag")?;
+        json(self.objects.tag(name, tag, version).map_err(told_of_object)?)
+    }
+
+    /// Removes `tag` from `name`; answers with the `ObjectTag` that it was.
+    async fn untag(&self, name: &str, tag: &str) -> fdo::Result<String> {
+        self.require("untag")?;
+        json(self.objects.untag(name, tag).map_err(told_of_object)?)
+    }
+
+    /// The tags of `name`, as an array of `ObjectTag`; none for an object that is not there.
+    async fn tags(&self, name: &str) -> fdo::Result<String> {
+        self.require("tags")?;
+        json(self.objects.tags(name).map_err(told_of_object)?)
+    }
+
     /// The content of a version of `name`, 0 for the newest, as a descriptor that can only read.
     async fn get(&self, name: String, version: u64) -> fdo::Result<zbus::OwnedFd> {
         self.require("get")?;

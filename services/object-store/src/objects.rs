@@ -21,8 +21,13 @@ use sha2::{Digest as _, Sha256};
 use crate::index::{Index, IndexError};
 use crate::now_ms;
 
+mod earlier;
+
 /// The largest content: what a person puts by hand, not what belongs into the store.
 pub const CONTENT_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// So many objects are stored together.
+const TOGETHER: usize = 16;
 
 /// How long a writer at the other end of a pipe may take for all of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,6 +46,28 @@ pub enum ObjectError {
     /// The name has not the form of a name.
     #[error("'{0}' cannot name an object: a name is {form}, at most 256 characters", form = Kind::ObjectName.form())]
     Name(String),
+    /// Too many objects at once, or one of them twice.
+    #[error("1 to {TOGETHER} objects are stored together, none of them twice")]
+    Together,
+    /// The tag has not the form of one.
+    #[error("'{0}' cannot be a tag: a tag is {form}", form = Kind::Tag.form())]
+    Tag(String),
+    /// There is no such tag.
+    #[error("'{name}' has no tag '{tag}'; its tags are listed by 'aios object tags {name}'")]
+    NoSuchTag {
+        /// The object.
+        name: String,
+        /// What was asked for.
+        tag: String,
+    },
+    /// The object has as many tags as it may.
+    #[error("'{name}' has {limit} tags already; remove one first")]
+    TooManyTags {
+        /// The object.
+        name: String,
+        /// How many it may have.
+        limit: usize,
+    },
     /// More content than an object may have.
     #[error("the content is larger than {CONTENT_LIMIT} bytes; put it in several objects or in a store path")]
     TooLarge,
@@ -111,31 +138,51 @@ impl Objects {
     /// Stores what `content` can be read for as the next version of `name`. The content of the newest version again is
     /// that version, so that a repeated action is harmless.
     pub fn put(&self, name: &str, content: OwnedFd) -> Result<ObjectVersion, ObjectError> {
-        check_name(name)?;
+        let mut versions = self.put_all(vec![(name.to_owned(), content)])?;
+        versions.pop().ok_or(ObjectError::Together)
+    }
+
+    /// The same for several objects, all of them or none. Each content is durable before any name refers to it, and the
+    /// names become visible in one transaction: a power cut in between leaves contents without a name, which the next
+    /// start removes.
+    pub fn put_all(&self, contents: Vec<(String, OwnedFd)>) -> Result<Vec<ObjectVersion>, ObjectError> {
+        let once = |place: usize| contents[..place].iter().all(|(name, _)| *name != contents[place].0);
+        if !(1..=TOGETHER).contains(&contents.len()) || !(0..contents.len()).all(once) {
+            return Err(ObjectError::Together);
+        }
+        contents.iter().try_for_each(|(name, _)| check_name(name))?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (digest, size) = self.keep(content)?;
-        let newest = self.index.newest(name)?;
-        let version = match newest {
-            Some(newest) if newest.digest == digest => return Ok(newest),
-            Some(newest) => newest.version + 1,
-            None => 1,
-        };
-        let version = ObjectVersion { name: name.to_owned(), version, digest, size, at_ms: now_ms() };
-        self.index.add_version(&version)?;
-        Ok(version)
+        let kept =
+            contents.into_iter().map(|(name, content)| self.keep(content).map(|(digest, size)| (name, digest, size)));
+        let kept = kept.collect::<Result<Vec<_>, _>>()?;
+        self.name_all(kept)
+    }
+
+    /// Makes durable contents the newest versions of their names. Whoever calls this is the only one that writes.
+    fn name_all(&self, kept: Vec<(String, Digest, u64)>) -> Result<Vec<ObjectVersion>, ObjectError> {
+        let (mut all, mut new) = (Vec::new(), Vec::new());
+        for (name, digest, size) in kept {
+            let newest = self.index.newest(&name)?;
+            let version = match newest {
+                Some(newest) if newest.digest == digest => {
+                    all.push(newest);
+                    continue;
+                }
+                newest => newest.map_or(1, |newest| newest.version + 1),
+            };
+            let version = ObjectVersion { name, version, digest, size, at_ms: now_ms() };
+            all.push(version.clone());
+            new.push(version);
+        }
+        if !new.is_empty() {
+            self.index.add_versions(&new)?;
+        }
+        Ok(all)
     }
 
     /// The content of a version of `name`, 0 for the newest, as a descriptor that can only read.
     pub fn get(&self, name: &str, version: u64) -> Result<OwnedFd, ObjectError> {
-        let newest = self.newest(name)?;
-        let wanted = match version {
-            0 => newest,
-            _ => {
-                self.index.versions(name)?.into_iter().find(|known| known.version == version).ok_or_else(|| {
-                    ObjectError::NoSuchVersion { name: name.to_owned(), version, newest: newest.version }
-                })?
-            }
-        };
+        let wanted = self.version(name, version)?;
         let path = self.content_file(&wanted.digest);
         let file = File::open(&path).map_err(|source| ObjectError::Disk { step: "open", path, source })?;
         match digest_of(&file) {
@@ -160,6 +207,16 @@ impl Objects {
     pub fn log(&self, name: &str) -> Result<Vec<ObjectVersion>, ObjectError> {
         self.newest(name)?;
         Ok(self.index.versions(name)?)
+    }
+
+    /// A version of `name`, 0 for the newest.
+    fn version(&self, name: &str, version: u64) -> Result<ObjectVersion, ObjectError> {
+        let newest = self.newest(name)?;
+        if version == 0 {
+            return Ok(newest);
+        }
+        let found = self.index.versions(name)?.into_iter().find(|known| known.version == version);
+        found.ok_or_else(|| ObjectError::NoSuchVersion { name: name.to_owned(), version, newest: newest.version })
     }
 
     fn newest(&self, name: &str) -> Result<ObjectVersion, ObjectError> {
@@ -342,6 +399,33 @@ mod tests {
         assert_eq!(fixture.put("a", b"content").expect("stored"), first);
         fixture.put("b", b"content").expect("stored");
         assert_eq!(fixture.content_files().len(), 1);
+    }
+
+    #[test]
+    fn several_are_stored_or_none_is() {
+        let fixture = fixture();
+        let content = |text: &str| -> OwnedFd {
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(text.as_bytes()).expect("written");
+            file.into()
+        };
+        fixture.put("a", b"old").expect("stored");
+        let put =
+            fixture.objects.put_all(vec![("a".into(), content("new")), ("b".into(), content("b"))]).expect("stored");
+        let put: Vec<_> = put.iter().map(|version| (version.name.as_str(), version.version)).collect();
+        assert_eq!(put, [("a", 2), ("b", 1)]);
+
+        let folder = File::open("/").expect("a folder");
+        for wrong in [
+            vec![],
+            vec![("c".into(), content("c")), ("c".into(), content("d"))],
+            vec![("c".into(), content("c")), ("../d".into(), content("d"))],
+            vec![("c".into(), content("c")), ("d".into(), folder.into())],
+            (0..17).map(|number| (format!("c{number}"), content("c"))).collect(),
+        ] {
+            fixture.objects.put_all(wrong).expect_err("refused");
+            assert_eq!(fixture.objects.list().expect("a list").len(), 2);
+        }
     }
 
     #[test]

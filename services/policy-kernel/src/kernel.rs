@@ -7,7 +7,7 @@ mod people;
 use std::time::{Duration, SystemTime};
 
 use aios_action::canonical::{self, StrictError};
-use aios_action::{Envelope, Reversal};
+use aios_action::{Envelope, Reversal, Target};
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::{ActionId, ApprovalId, Digest, IdError};
 use aios_policy::NotNewer;
@@ -239,6 +239,7 @@ impl Kernel {
             subject: decision.subject.clone(),
             action_type: envelope.request.action_type.clone(),
             parameters: canonical::write(&envelope.request.parameters.clone().into()),
+            target: envelope.target.map(Target::text),
             reason: envelope.request.reason.clone(),
             risk: entry.map_or("high", |entry| entry.risk().word()).to_owned(),
             reversible: entry.is_some_and(|entry| entry.reversal == Reversal::RestoresBefore),

@@ -51,6 +51,12 @@ impl Settings1 {
         Ok(json!(self.machine.set(key, value).map_err(told)?).to_string())
     }
 
+    /// The values of an earlier generation, as one object of values by key.
+    async fn earlier(&self, generation: u64) -> fdo::Result<String> {
+        self.require("earlier")?;
+        Ok(json!(self.machine.earlier(generation).map_err(told)?).to_string())
+    }
+
     /// Takes the values of an earlier generation again; answers with a `SettingsRolledBack`.
     async fn rollback(&self, generation: u64) -> fdo::Result<String> {
         self.require("rollback")?;

@@ -1,5 +1,6 @@
 //! The settings in force: on disk and in `/etc`, both or neither.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aios_settings::keyboard::{Layout, NoLayout};
@@ -99,6 +100,11 @@ impl Machine {
         Ok(SettingChanged { key: key.to_owned(), old, new, generation })
     }
 
+    /// The values of an earlier generation.
+    pub(crate) fn earlier(&self, generation: u64) -> Result<BTreeMap<String, Value>, ChangeError> {
+        Ok(self.lock().earlier(generation)?.values())
+    }
+
     /// Takes the values of an earlier generation again, as a new one.
     pub(crate) fn roll_back(&self, from: u64) -> Result<SettingsRolledBack, ChangeError> {
         let mut history = self.lock();
@@ -186,6 +192,9 @@ mod tests {
         let machine = machine(folder.path());
         assert_eq!(fs::read_to_string(folder.path().join("etc/hostname")).expect("rendered"), "workshop\n");
 
+        assert_eq!(machine.earlier(1).expect("kept")["hostname"], "workshop");
+        assert_eq!(machine.earlier(0).expect("the defaults")["hostname"], "aios");
+        machine.earlier(9).expect_err("not there yet");
         let back = machine.roll_back(0).expect("the defaults");
         assert_eq!((back.generation, back.changed), (2, vec!["hostname".to_owned()]));
         assert_eq!(fs::read_to_string(folder.path().join("etc/hostname")).expect("rendered"), "aios\n");

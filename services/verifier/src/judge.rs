@@ -1,13 +1,15 @@
 //! Each type's post-condition: what is looked at before and after, and when it holds.
 
-use std::time::Duration;
+mod content;
+mod unit;
+mod value;
 
-use aios_action::Envelope;
+use aios_action::patch::{PatchError, replace_once};
+use aios_action::{Envelope, contents, moment};
 use aios_ids::Digest;
-use aios_slots::{Counter, TRIES, UkiName, Version};
-use aios_wire::init::{Service, ServiceState};
+use aios_wire::init::ServiceState;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::look::{self, LookError};
 
@@ -21,6 +23,10 @@ pub(crate) enum Snapshot {
     Boot { id: String },
     /// How often a person's pass phrase had been changed; nothing when nobody of that name could log in.
     Operator { changes: Option<u32> },
+    /// What content there was, or has to be afterwards.
+    Content { sha256: Option<Digest> },
+    /// What the settings have to be afterwards.
+    Settings { values: Map<String, Value> },
     /// The post-condition is about the state afterwards alone.
     Nothing,
 }
@@ -39,6 +45,14 @@ struct Ran {
     ending: Option<String>,
     status: Option<i32>,
     output: Value,
+    read: Option<Read>,
+}
+
+/// What the runtime was given of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Read {
+    sha256: Digest,
+    size: u64,
 }
 
 impl Before {
@@ -62,24 +76,57 @@ pub(crate) struct Judgement {
     pub(crate) text: String,
 }
 
-/// How long a restarted service may take until it is ready, and a one-shot until it has ended.
-const UNTIL_READY: Duration = Duration::from_secs(30);
-const UNTIL_FINISHED: Duration = Duration::from_secs(15 * 60);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+impl Judgement {
+    /// Something that had to be seen before was not looked at.
+    fn blind(what: &str) -> Self {
+        Self { held: false, observed: json!({}), text: format!("nobody looked at {what} before") }
+    }
+}
+
+/// It cannot be said what there was before.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeforeError {
+    #[error(transparent)]
+    Look(#[from] LookError),
+    #[error("{path} cannot be patched")]
+    Patch {
+        path: String,
+        #[source]
+        source: PatchError,
+    },
+}
 
 fn text<'a>(envelope: &'a Envelope, name: &str) -> &'a str {
     envelope.request.parameters.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
+fn number(envelope: &Envelope, name: &str) -> u64 {
+    envelope.request.parameters.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
 /// Looks before the effect.
-pub(crate) async fn before(envelope: &Envelope) -> Result<Snapshot, LookError> {
+pub(crate) async fn before(envelope: &Envelope) -> Result<Snapshot, BeforeError> {
     let starts = |name: &str| Ok(Snapshot::Unit { starts: look::unit(name)?.map_or(0, |unit| unit.starts) });
     match envelope.request.action_type.as_str() {
         "service.restart" | "agent.run" => starts(text(envelope, "name")),
-        "node.reboot" => Ok(Snapshot::Boot { id: look::boot()? }),
+        "node.reboot" | "node.poweroff" => Ok(Snapshot::Boot { id: look::boot()? }),
         "user.add" | "user.passphrase" => {
             let changes = look::operator(text(envelope, "name")).await?.map(|operator| operator.changes);
             Ok(Snapshot::Operator { changes })
+        }
+        "settings.rollback" => {
+            Ok(Snapshot::Settings { values: look::settings_of(number(envelope, "generation")).await? })
+        }
+        "object.rollback" => {
+            let digest = look::object(text(envelope, "name"), number(envelope, "version")).await?;
+            Ok(Snapshot::Content { sha256: Some(digest) })
+        }
+        "file.move" | "file.delete" => Ok(Snapshot::Content { sha256: look::granted_file(text(envelope, "path"))? }),
+        "file.patch" => {
+            let path = text(envelope, "path");
+            let after = replace_once(&look::granted_text(path)?, text(envelope, "old"), text(envelope, "new"));
+            let after = after.map_err(|source| BeforeError::Patch { path: path.to_owned(), source })?;
+            Ok(Snapshot::Content { sha256: Some(Digest::of(after.as_bytes())) })
         }
         _ => Ok(Snapshot::Nothing),
     }
@@ -88,37 +135,54 @@ pub(crate) async fn before(envelope: &Envelope) -> Result<Snapshot, LookError> {
 /// Looks after the effect, and waits where the effect takes its time.
 pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judgement, LookError> {
     let digest_of_content = || Digest::of(text(envelope, "content").as_bytes());
+    let snapshot = &before.snapshot;
     Ok(match envelope.request.action_type.as_str() {
-        "service.restart" => restarted(text(envelope, "name"), &before.snapshot, &[ServiceState::Ready]).await?,
-        "agent.run" => {
-            let name = text(envelope, "name");
-            restarted(name, &before.snapshot, &[ServiceState::Ready, ServiceState::Finished]).await?
-        }
+        "service.restart" => unit::restarted(text(envelope, "name"), snapshot, &[ServiceState::Ready]).await?,
+        "service.start" => unit::settled(text(envelope, "name"), unit::RUNS).await?,
+        "service.stop" => unit::settled(text(envelope, "name"), unit::STANDS).await?,
+        "agent.run" => unit::restarted(text(envelope, "name"), snapshot, unit::RUNS).await?,
         "update.apply" => {
             let (running, next) = look::next_start().await?;
-            updated(running.as_ref(), next.as_ref())
+            value::updated(running.as_ref(), next.as_ref())
         }
         "settings.set" => {
             let key = text(envelope, "key");
             let wanted = envelope.request.parameters.get("value").unwrap_or(&Value::Null);
             let rendered = if key == "hostname" { Some(look::rendered("hostname")?) } else { None };
-            setting(key, wanted, &look::setting(key).await?, rendered.as_deref())
+            value::setting(key, wanted, &look::setting(key).await?, rendered.as_deref())
         }
-        "object.put" => content(digest_of_content(), Some(look::object(text(envelope, "name")).await?), "the object"),
-        "file.write" => content(digest_of_content(), look::granted_file(text(envelope, "path"))?, "the file"),
+        "settings.rollback" => value::settings(snapshot, &look::settings().await?),
+        "object.put" => {
+            let found = look::object(text(envelope, "name"), 0).await?;
+            content::same(digest_of_content(), Some(found), "the object")
+        }
+        "object.transaction" => {
+            let objects = envelope.request.parameters.get("objects").and_then(contents).unwrap_or_default();
+            let mut found = Vec::new();
+            for (name, content) in objects {
+                found.push((name, Digest::of(content.as_bytes()), look::object(name, 0).await?));
+            }
+            content::all_same(&found)
+        }
+        "object.rollback" => {
+            content::as_foreseen(snapshot, Some(look::object(text(envelope, "name"), 0).await?), "the object")
+        }
+        "object.tag" | "object.untag" => {
+            let (name, tag) = (text(envelope, "name"), text(envelope, "tag"));
+            let wanted = (envelope.request.action_type == "object.tag").then(|| number(envelope, "version"));
+            value::tag(name, tag, wanted, look::tag(name, tag).await?)
+        }
+        "file.read" => content::read(before.ran.read, look::granted_file(text(envelope, "path"))?),
+        "file.write" => content::same(digest_of_content(), look::granted_file(text(envelope, "path"))?, "the file"),
+        "file.patch" => content::as_foreseen(snapshot, look::granted_file(text(envelope, "path"))?, "the file"),
+        "file.move" => {
+            let there = look::granted_file(text(envelope, "to"))?;
+            content::moved(snapshot, look::granted_file(text(envelope, "path"))?, there)
+        }
+        "file.delete" => content::deleted(snapshot, look::granted_file(text(envelope, "path"))?),
         "store.add" => {
             let path = text(envelope, "path");
-            let verified = look::store_path(path).await?;
-            let visible = look::is_visible(path);
-            Judgement {
-                held: verified.intact && visible,
-                observed: json!({"intact": verified.intact, "visible": visible, "nar": verified.found}),
-                text: match (verified.intact, visible) {
-                    (true, true) => format!("{path} holds what was signed and is visible"),
-                    (true, false) => format!("{path} holds what was signed and is not visible to programs"),
-                    (false, _) => format!("{path} does not hold what was signed: {}", verified.text),
-                },
-            }
+            value::stored(path, &look::store_path(path).await?, look::is_visible(path))
         }
         "policy.load" => {
             let view = look::policy().await?;
@@ -132,76 +196,17 @@ pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judg
             person(name, &before.snapshot, now)
         }
         "task.run" => ran(&before.ran),
-        "node.reboot" => rebooted(&before.snapshot, look::boot()?),
+        "network.check" => {
+            let port = u16::try_from(number(envelope, "port")).unwrap_or_default();
+            value::reached(text(envelope, "host"), port, look::reached(text(envelope, "host"), port).await)
+        }
+        "time.set" => {
+            let wanted = moment::parse(text(envelope, "time")).unwrap_or_default();
+            value::time(wanted, look::clock_s())
+        }
+        "node.reboot" | "node.poweroff" => rebooted(snapshot, look::boot()?),
         other => Judgement { held: false, observed: json!({}), text: format!("nobody can measure {other}") },
     })
-}
-
-/// Waits until the unit was started once more and is in one of the states, or until it cannot come to that.
-async fn restarted(name: &str, before: &Snapshot, good: &[ServiceState]) -> Result<Judgement, LookError> {
-    let patience = if good.contains(&ServiceState::Finished) { UNTIL_FINISHED } else { UNTIL_READY };
-    let until = tokio::time::Instant::now() + patience;
-    loop {
-        let unit = look::unit(name)?;
-        let judgement = unit_judgement(name, before, unit.as_ref(), good);
-        let may_change = unit.is_some_and(|unit| unit.state != ServiceState::Failed);
-        if judgement.held || !may_change || tokio::time::Instant::now() >= until {
-            return Ok(judgement);
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-}
-
-fn unit_judgement(name: &str, before: &Snapshot, unit: Option<&Service>, good: &[ServiceState]) -> Judgement {
-    let Snapshot::Unit { starts: before } = before else {
-        return Judgement { held: false, observed: json!({}), text: format!("nobody looked at {name} before") };
-    };
-    let Some(unit) = unit else {
-        return Judgement { held: false, observed: json!({}), text: format!("PID 1 knows no unit '{name}'") };
-    };
-    let started = unit.starts > *before;
-    let observed = json!({"starts-before": before, "starts": unit.starts, "state": unit.state, "pid": unit.pid});
-    let state = json!(unit.state);
-    let state = state.as_str().unwrap_or_default();
-    let text = match (started, good.contains(&unit.state)) {
-        (true, true) => format!("PID 1 started {name} once more; it is {state}"),
-        (true, false) => format!("{name} was started and is {state}: {}", unit.note),
-        (false, _) => format!("{name} was not started: it has had {} starts, as before", unit.starts),
-    };
-    Judgement { held: started && good.contains(&unit.state), observed, text }
-}
-
-/// An update is there when the loader's next choice is a newer release that was never tried.
-fn updated(running: Option<&Version>, next: Option<&UkiName>) -> Judgement {
-    let untried = Some(Counter { left: TRIES, done: 0 });
-    let held =
-        next.is_some_and(|next| running.is_some_and(|running| next.version > *running) && next.counter == untried);
-    let next = next.map(ToString::to_string);
-    let running = running.map(ToString::to_string);
-    let text = match &next {
-        Some(name) => format!("the loader starts {name} next; {} runs", running.as_deref().unwrap_or("nothing known")),
-        None => "the loader has no entry that it would start".to_owned(),
-    };
-    Judgement { held, observed: json!({"running": running, "next": next}), text }
-}
-
-fn setting(key: &str, wanted: &Value, found: &Value, rendered: Option<&str>) -> Judgement {
-    let agrees = rendered.is_none_or(|rendered| wanted.as_str() == Some(rendered));
-    let text = match (wanted == found, agrees) {
-        (true, true) => format!("{key} is {found}"),
-        (true, false) => format!("{key} is {found} and /etc says {:?}", rendered.unwrap_or_default()),
-        (false, _) => format!("{key} is {found} and not {wanted}"),
-    };
-    Judgement { held: wanted == found && agrees, observed: json!({"value": found, "rendered": rendered}), text }
-}
-
-fn content(wanted: Digest, found: Option<Digest>, what: &str) -> Judgement {
-    let text = match found {
-        Some(found) if found == wanted => format!("{what} has the digest {found}"),
-        Some(found) => format!("{what} has the digest {found} and not {wanted}"),
-        None => format!("{what} is not there"),
-    };
-    Judgement { held: found == Some(wanted), observed: json!({"sha256": found}), text }
 }
 
 /// A person who could not log in before is there, or one who could has had one more change.
@@ -238,52 +243,12 @@ fn rebooted(before: &Snapshot, now: String) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use aios_wire::init::Role;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn unit(starts: u32, state: ServiceState) -> Service {
-        Service { name: "network".into(), role: Role::System, state, pid: Some(7), starts, note: String::new() }
-    }
-
-    #[test]
-    fn a_restart_needs_a_new_start_and_readiness() {
-        let good = [ServiceState::Ready];
-        let before = Snapshot::Unit { starts: 1 };
-        let held = |starts, state| unit_judgement("network", &before, Some(&unit(starts, state)), &good).held;
-        assert!(held(2, ServiceState::Ready));
-        assert!(!held(1, ServiceState::Ready), "it was ready before too");
-        assert!(!held(2, ServiceState::Starting));
-        assert!(!held(2, ServiceState::Failed));
-        assert!(!unit_judgement("network", &before, None, &good).held);
-        assert!(!unit_judgement("network", &Snapshot::Nothing, Some(&unit(2, ServiceState::Ready)), &good).held);
-    }
-
-    #[test]
-    fn a_setting_must_be_in_etc_too() {
-        let box_name = json!("box");
-        assert!(setting("hostname", &box_name, &box_name, Some("box")).held);
-        assert!(!setting("hostname", &box_name, &box_name, Some("other")).held);
-        assert!(!setting("hostname", &box_name, &json!("other"), Some("box")).held);
-        assert!(setting("motd", &box_name, &box_name, None).held);
-    }
-
-    #[test]
-    fn an_update_is_a_newer_release_that_was_never_tried() {
-        let running: Version = "1".parse().expect("a version");
-        let held = |name: &str| updated(Some(&running), Some(&name.parse().expect("a name"))).held;
-        assert!(held("aios_2+3.efi"));
-        assert!(!held("aios_2+2-1.efi") && !held("aios_2.efi") && !held("aios_1+3.efi") && !held("aios_1.efi"));
-        assert!(!updated(Some(&running), None).held);
-    }
-
     #[test]
     fn what_is_not_seen_does_not_hold() {
-        let wanted = Digest::of(b"content");
-        assert!(content(wanted, Some(wanted), "the file").held);
-        assert!(!content(wanted, Some(Digest::of(b"other")), "the file").held);
-        assert!(!content(wanted, None, "the file").held);
         assert!(!ran(&Ran::default()).held);
         assert!(!ran(&Ran { status: Some(1), ..Ran::default() }).held);
         let boot = Snapshot::Boot { id: "one".into() };
@@ -302,10 +267,13 @@ mod tests {
 
     #[test]
     fn the_snapshot_comes_back_as_it_was_given() {
-        let snapshot = Snapshot::Unit { starts: 3 };
-        let handed_back = json!({"before": json!(snapshot).to_string(), "ran": {"status": 0}}).to_string();
-        let before = Before::parse(&handed_back).expect("own form");
-        assert_eq!((before.snapshot, before.ran.status), (snapshot, Some(0)));
+        let read = Read { sha256: Digest::of(b"x"), size: 1 };
+        for snapshot in [Snapshot::Unit { starts: 3 }, Snapshot::Content { sha256: None }] {
+            let ran = json!({"status": 0, "read": read});
+            let handed_back = json!({"before": json!(snapshot).to_string(), "ran": ran}).to_string();
+            let before = Before::parse(&handed_back).expect("own form");
+            assert_eq!((before.snapshot, before.ran.status, before.ran.read), (snapshot, Some(0), Some(read)));
+        }
     }
 
     proptest! {

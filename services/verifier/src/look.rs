@@ -4,18 +4,22 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aios_action::GRANTED_FOLDER;
 use aios_daemon::init::AskError;
-use aios_daemon::proxy::{Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy};
+use aios_daemon::proxy::{Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy};
 use aios_ids::Digest;
 use aios_slots::{UkiName, Version, loader_choice};
 use aios_wire::init::{Reply, Request, Service};
-use aios_wire::objects::StoreVerified;
+use aios_wire::objects::{ObjectTag, StoreVerified};
 use aios_wire::policy::{OperatorView, People, PolicyView};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+
+/// The largest text that can be patched: no more is kept for undoing, either.
+const TEXT_LIMIT: u64 = 1 << 20;
 
 /// Something could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -106,11 +110,57 @@ pub(crate) async fn next_start() -> Result<(Option<Version>, Option<UkiName>), L
     Ok((running, loader_choice(&names).cloned()))
 }
 
-/// The digest of the newest version of an object, computed from its bytes.
-pub(crate) async fn object(name: &str) -> Result<Digest, LookError> {
+/// Every setting's value.
+pub(crate) async fn settings() -> Result<Map<String, Value>, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("settings").await?;
+        Settings1Proxy::new(&connection).await?.list().await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "settings", source })?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Every setting's value in an earlier generation.
+pub(crate) async fn settings_of(generation: u64) -> Result<Map<String, Value>, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("settings").await?;
+        Settings1Proxy::new(&connection).await?.earlier(generation).await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "settings", source })?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The version that a tag of an object is at, when there is one.
+pub(crate) async fn tag(name: &str, tag: &str) -> Result<Option<u64>, LookError> {
     let told = async {
         let connection = aios_daemon::connect("object-store").await?;
-        Objects1Proxy::new(&connection).await?.get(name, 0).await
+        Objects1Proxy::new(&connection).await?.tags(name).await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "object-store", source })?;
+    let tags: Vec<ObjectTag> = serde_json::from_str(&text)?;
+    Ok(tags.into_iter().find(|known| known.tag == tag).map(|known| known.version))
+}
+
+/// What the network service says when it connects once more.
+pub(crate) async fn reached(host: &str, port: u16) -> Result<Value, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("network").await?;
+        Network1Proxy::new(&connection).await?.check(host, port).await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "network", source })?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The clock, in seconds since 1970.
+pub(crate) fn clock_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The digest of a version of an object, 0 for the newest, computed from its bytes.
+pub(crate) async fn object(name: &str, version: u64) -> Result<Digest, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("object-store").await?;
+        Objects1Proxy::new(&connection).await?.get(name, version).await
     };
     let content = told.await.map_err(|source| LookError::Service { service: "object-store", source })?;
     digest(File::from(OwnedFd::from(content))).map_err(|source| LookError::File { path: name.to_owned(), source })
@@ -137,6 +187,17 @@ pub(crate) fn granted_file(path: &str) -> Result<Option<Digest>, LookError> {
         .map_err(|source| LookError::File { path: format!("{GRANTED_FOLDER}/{path}"), source })
 }
 
+/// The text of a file of the granted folder.
+pub(crate) fn granted_text(path: &str) -> Result<String, LookError> {
+    let told = || -> io::Result<String> {
+        let file = open_below(Path::new(GRANTED_FOLDER), path)?.ok_or(io::ErrorKind::NotFound)?;
+        let mut text = String::new();
+        file.take(TEXT_LIMIT + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > TEXT_LIMIT { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+    };
+    told().map_err(|source| LookError::File { path: format!("{GRANTED_FOLDER}/{path}"), source })
+}
+
 /// What `/etc` says in a file of one value.
 pub(crate) fn rendered(name: &str) -> Result<String, LookError> {
     let path = Path::new("/etc").join(name);
@@ -147,6 +208,11 @@ pub(crate) fn rendered(name: &str) -> Result<String, LookError> {
 }
 
 fn digest_below(folder: &Path, path: &str) -> io::Result<Option<Digest>> {
+    open_below(folder, path)?.map(digest).transpose()
+}
+
+/// The file, or nothing when it is not there.
+fn open_below(folder: &Path, path: &str) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = rustix::fs::open(folder, flags, Mode::empty())?;
     // A link that was put in place of the file must not pass for it.
@@ -160,7 +226,7 @@ fn digest_below(folder: &Path, path: &str) -> io::Result<Option<Digest>> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
-    digest(file).map(Some)
+    Ok(Some(file))
 }
 
 fn digest(mut file: File) -> io::Result<Digest> {

@@ -287,6 +287,7 @@ mod tests {
             id: ActionId::new(0, [0; 10]),
             subject: "operator:ada".into(),
             request,
+            target: None,
             digest: Digest::of(b""),
             state,
             rules: vec![],

@@ -43,8 +43,10 @@ pub type Example = &'static [(&'static str, &'static str)];
 pub enum Right {
     /// Write named objects.
     Objects,
-    /// Write files in the granted folder.
+    /// Read and write files in the granted folder.
     Files,
+    /// Connect to other machines.
+    Network,
     /// Run a program of the store in a sandbox.
     Execute,
     /// Start agents.
@@ -55,6 +57,8 @@ pub enum Right {
     Settings,
     /// Bring software onto the machine.
     Software,
+    /// Set the clock, by which signatures and certificates are judged.
+    Clock,
     /// Restart the machine or turn it off.
     Power,
     /// Replace the system itself.
@@ -63,6 +67,27 @@ pub enum Right {
     Identity,
     /// Change what is permitted.
     Policy,
+}
+
+impl Right {
+    /// The word for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Objects => "objects",
+            Self::Files => "files",
+            Self::Network => "network",
+            Self::Execute => "execute",
+            Self::Agents => "agents",
+            Self::Services => "services",
+            Self::Settings => "settings",
+            Self::Software => "software",
+            Self::Clock => "clock",
+            Self::Power => "power",
+            Self::System => "system",
+            Self::Identity => "identity",
+            Self::Policy => "policy",
+        }
+    }
 }
 
 /// How much harm an action can do at worst.
@@ -116,15 +141,32 @@ const fn optional(name: &'static str, kind: Kind, summary: &'static str) -> Para
 }
 
 /// So much content travels in a request; more belongs into the store.
-const CONTENT_LIMIT: usize = 32 * 1024;
+pub const CONTENT_LIMIT: usize = 32 * 1024;
+
+/// Versions and generations are whole numbers that every reader of JSON has.
+const LARGEST: u64 = (1 << 53) - 1;
 
 /// The closed catalogue, in the order people read it.
 pub const CATALOGUE: &[ActionType] = &[
     services::RESTART,
+    services::STOP,
+    services::START,
     settings::SET,
+    settings::ROLLBACK,
     objects::PUT,
+    objects::TRANSACTION,
+    objects::ROLLBACK,
+    objects::TAG,
+    objects::UNTAG,
+    files::READ,
     files::WRITE,
+    files::PATCH,
+    files::MOVE,
+    files::DELETE,
+    machine::NETWORK_CHECK,
+    machine::TIME_SET,
     machine::REBOOT,
+    machine::POWEROFF,
     software::STORE_ADD,
     software::TASK_RUN,
     software::AGENT_RUN,
@@ -144,8 +186,10 @@ impl ActionType {
     pub fn risk(&self) -> Risk {
         let worst = |right: &Right| match right {
             Right::Objects | Right::Files => Risk::Low,
-            Right::Execute | Right::Agents | Right::Services | Right::Settings => Risk::Medium,
-            Right::Software | Right::Power | Right::System | Right::Identity | Right::Policy => Risk::High,
+            Right::Network | Right::Execute | Right::Agents | Right::Services | Right::Settings => Risk::Medium,
+            Right::Software | Right::Clock | Right::Power | Right::System | Right::Identity | Right::Policy => {
+                Risk::High
+            }
         };
         self.rights.iter().map(worst).max().unwrap_or(Risk::High)
     }
@@ -197,9 +241,29 @@ impl ActionType {
         })
     }
 
-    /// Where a `file.write` goes, for people; the adapter works on a descriptor, never on this path.
+    /// Where an action on files goes, for people; the adapter works on a descriptor, never on this path.
     pub fn granted_folder(&self) -> Option<&'static str> {
         (self.adapter == Adapter::Folder).then_some(GRANTED_FOLDER)
+    }
+
+    /// Whether its effect ends the boot, so that only a later one can measure it.
+    pub fn ends_the_boot(&self) -> bool {
+        [machine::REBOOT.name, machine::POWEROFF.name].contains(&self.name)
+    }
+
+    /// What takes turns: actions on the same kind of thing wait for each other, so that what the verifier measures is the
+    /// effect of one. Programs and checks have nothing in common that would make one wait for another.
+    pub fn turn(&self) -> Option<&'static str> {
+        match self.adapter {
+            Adapter::Program => None,
+            _ if self.rights == [Right::Network] => None,
+            _ => self.name.split_once('.').map(|(area, _)| area),
+        }
+    }
+
+    /// The parameter that names the file whose content an approval is also for.
+    pub fn bound_file(&self) -> Option<&'static str> {
+        (self.adapter == Adapter::Folder && self.reversal == Reversal::RestoresBefore).then_some("path")
     }
 }
 
@@ -233,6 +297,17 @@ mod tests {
         assert_eq!(find("object.put").map(ActionType::risk), Some(Risk::Low));
         assert_eq!(find("settings.set").map(ActionType::risk), Some(Risk::Medium));
         assert_eq!(find("node.reboot").map(ActionType::risk), Some(Risk::High));
+        assert_eq!(find("time.set").map(ActionType::risk), Some(Risk::High));
+    }
+
+    #[test]
+    fn what_works_on_the_same_things_takes_turns() {
+        let turn = |name: &str| find(name).expect("in the catalogue").turn();
+        assert_eq!(turn("file.write"), turn("file.delete"));
+        assert_eq!((turn("task.run"), turn("network.check")), (None, None));
+        assert!(find("node.poweroff").is_some_and(ActionType::ends_the_boot));
+        assert_eq!(find("file.read").and_then(ActionType::bound_file), None);
+        assert_eq!(find("file.move").and_then(ActionType::bound_file), Some("path"));
     }
 
     #[test]

@@ -42,6 +42,32 @@ pub struct Envelope {
     pub subject: String,
     /// The request.
     pub request: Request,
+    /// What the file was that the request is about, when it was taken in: an approval is for this one too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+}
+
+/// What a file was when an action on it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Target {
+    /// There was none.
+    Absent,
+    /// It had this content.
+    Sha256(Digest),
+    /// Something that the action cannot work on.
+    Unreadable,
+}
+
+impl Target {
+    /// The same for people.
+    pub fn text(self) -> String {
+        match self {
+            Self::Absent => "there is no such file".into(),
+            Self::Sha256(digest) => format!("the file with the digest {digest}"),
+            Self::Unreadable => "the path holds no file that could be read".into(),
+        }
+    }
 }
 
 /// The request or envelope cannot be taken.
@@ -108,7 +134,13 @@ impl Envelope {
 
     /// Seals a checked request.
     pub fn new(id: ActionId, subject: String, request: Request) -> Self {
-        Self { schema: Self::SCHEMA.into(), id, subject, request }
+        Self { schema: Self::SCHEMA.into(), id, subject, request, target: None }
+    }
+
+    /// The same for the file as it is.
+    #[must_use]
+    pub fn of_target(self, target: Option<Target>) -> Self {
+        Self { target, ..self }
     }
 
     /// Reads an envelope that another service sealed, and checks it again.
@@ -165,16 +197,30 @@ mod tests {
     #[test]
     fn every_part_changes_the_digest() {
         let original = envelope();
-        let mut others = vec![original.clone(); 6];
+        let mut others = vec![original.clone(); 9];
         others[0].id = ActionId::new(1, [0; 10]);
         others[1].subject = "agent:live".into();
         others[2].request.parameters.insert("value".into(), json!("fox"));
         others[3].request.reason.push('!');
         others[4].request.idempotency_key = Some(String::new());
-        others[5].request.constraints.cpu_ms = Some(1);
+        others[5].target = Some(Target::Absent);
+        others[6].target = Some(Target::Unreadable);
+        others[7].target = Some(Target::Sha256(Digest::of(b"")));
+        others[8].request.constraints.cpu_ms = Some(1);
         for other in others {
             assert_ne!(other.digest(), original.digest(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_target_is_sealed_and_read_back() {
+        for target in [Target::Absent, Target::Sha256(Digest::of(b"x")), Target::Unreadable] {
+            let sealed = envelope().of_target(Some(target));
+            let (read, _) = Envelope::parse(&sealed.canonical()).expect("reads back");
+            assert_eq!((read.target, read.digest()), (Some(target), sealed.digest()));
+        }
+        let wrong = envelope().canonical().replace("\"subject\"", "\"target\":\"somewhere\",\"subject\"");
+        assert!(Envelope::parse(&wrong).is_err());
     }
 
     #[test]

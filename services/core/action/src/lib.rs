@@ -11,10 +11,12 @@ mod catalogue;
 mod constraints;
 mod envelope;
 mod lifecycle;
+pub mod moment;
 mod parameter;
+pub mod patch;
 
-pub use catalogue::{ActionType, Adapter, CATALOGUE, Example, Reversal, Right, Risk, find};
+pub use catalogue::{ActionType, Adapter, CATALOGUE, CONTENT_LIMIT, Example, Reversal, Right, Risk, find};
 pub use constraints::{ConstraintError, Constraints};
-pub use envelope::{Envelope, EnvelopeError, Request};
+pub use envelope::{Envelope, EnvelopeError, Request, Target};
 pub use lifecycle::{ActionView, Event, Receipt, State, WrongTransition};
-pub use parameter::{GRANTED_FOLDER, Kind, Parameter, ParameterError, Presence, store_path_and_rest};
+pub use parameter::{GRANTED_FOLDER, Kind, Parameter, ParameterError, Presence, contents, store_path_and_rest};

@@ -20,7 +20,7 @@ use aios_ids::{ActionId, ApprovalId, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::envelope::Request;
+use crate::envelope::{Envelope, Request, Target};
 
 /// Where an action stands, with what that state knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +155,9 @@ pub struct ActionView {
     pub subject: String,
     /// What was asked.
     pub request: Request,
+    /// What the file was that it is about, where that is a part of the envelope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
     /// The envelope's digest.
     pub digest: Digest,
     /// Where it stands.
@@ -167,6 +170,13 @@ pub struct ActionView {
     pub observed: Option<Value>,
     /// Its records in the evidence log, in order.
     pub evidence: Vec<Receipt>,
+}
+
+impl ActionView {
+    /// The envelope, as it was sealed.
+    pub fn envelope(&self) -> Envelope {
+        Envelope::new(self.id.clone(), self.subject.clone(), self.request.clone()).of_target(self.target)
+    }
 }
 
 /// A record of an action in the evidence log.

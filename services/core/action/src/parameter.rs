@@ -3,9 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use crate::canonical;
+use crate::moment;
 
-/// The one folder that `file.write` reaches.
+/// The one folder that actions on files reach.
 pub const GRANTED_FOLDER: &str = "/aios/groups/home/files";
+
+/// One action stores at most so many objects.
+const CONTENTS: usize = 16;
 
 /// One parameter of an action type.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,6 +60,16 @@ pub enum Kind {
     Words,
     /// A SHA-256 in hexadecimal.
     Digest,
+    /// A whole number from the first to the second.
+    Number(u64, u64),
+    /// A word that stands for a version of an object.
+    Tag,
+    /// A numeric address or the name of a host.
+    Host,
+    /// A time in UTC, to the second.
+    Moment,
+    /// Up to 16 objects with their contents, at most this many bytes of content in all.
+    Contents(usize),
 }
 
 /// A parameter is missing, unknown or not what its type says.
@@ -111,6 +125,15 @@ impl Kind {
             Self::PublicKey => "a Nix public key, name:base64".into(),
             Self::Words => "at most 32 words of at most 256 bytes each".into(),
             Self::Digest => "a SHA-256: 64 lower-case hexadecimal digits".into(),
+            Self::Number(least, most) => format!("a whole number from {least} to {most}"),
+            Self::Tag => "1 to 64 letters, digits, '.', '_' and '-', beginning with a letter".into(),
+            Self::Host => {
+                "a numeric address, or a name of letters, digits, '-' and '.' of at most 253 characters".into()
+            }
+            Self::Moment => "a time in UTC, such as 2026-11-21T10:30:00Z".into(),
+            Self::Contents(limit) => format!(
+                "1 to {CONTENTS} objects as [{{\"name\": …, \"content\": …}}], none twice, of at most {limit} bytes of text in all"
+            ),
         }
     }
 
@@ -124,6 +147,18 @@ impl Kind {
                 words.len() <= 32
                     && words.iter().all(|word| word.as_str().is_some_and(|w| w.len() <= 256 && !w.contains('\0')))
             }
+            (Self::Number(least, most), Value::Number(number)) => {
+                number.as_u64().is_some_and(|number| (least..=most).contains(&number))
+            }
+            (Self::Contents(limit), Value::Array(_)) => contents(value).is_some_and(|contents| {
+                let once = |place: usize| contents[..place].iter().all(|(name, _)| *name != contents[place].0);
+                (1..=CONTENTS).contains(&contents.len())
+                    && (0..contents.len()).all(once)
+                    && contents
+                        .iter()
+                        .all(|(name, text)| Self::ObjectName.accepts_text(name) && Self::Text(limit).accepts_text(text))
+                    && contents.iter().map(|(_, text)| text.len()).sum::<usize>() <= limit
+            }),
             (_, Value::String(text)) => self.accepts_text(text),
             _ => false,
         }
@@ -158,7 +193,14 @@ impl Kind {
                     && text.bytes().all(|b| b.is_ascii_graphic())
             }
             Self::Digest => text.parse::<aios_ids::Digest>().is_ok(),
-            Self::Value | Self::Words => false,
+            Self::Tag => {
+                text.len() <= 64
+                    && is_plain_segment(text)
+                    && text.starts_with(|first: char| first.is_ascii_alphabetic())
+            }
+            Self::Host => is_host(text),
+            Self::Moment => moment::parse(text).is_some(),
+            Self::Value | Self::Words | Self::Number(..) | Self::Contents(_) => false,
         }
     }
 
@@ -170,6 +212,8 @@ impl Kind {
                 _ => Value::String(word.to_owned()),
             },
             Self::Words => word.split_whitespace().collect(),
+            // What cannot be read stays text, which the check then refuses by its name.
+            Self::Number(..) | Self::Contents(_) => canonical::parse(word).unwrap_or_else(|_| word.into()),
             _ => Value::String(word.to_owned()),
         }
     }
@@ -181,6 +225,21 @@ impl Kind {
             Self::Value => json!({"type": ["string", "integer", "boolean"], "description": description}),
             Self::Words => {
                 json!({"type": "array", "items": {"type": "string"}, "maxItems": 32, "description": description})
+            }
+            Self::Number(least, most) => {
+                json!({"type": "integer", "minimum": least, "maximum": most, "description": description})
+            }
+            Self::Contents(_) => {
+                let text = json!({"type": "string"});
+                let object = json!({
+                    "type": "object",
+                    "properties": {"name": text, "content": text},
+                    "required": ["name", "content"],
+                    "additionalProperties": false,
+                });
+                json!({
+                    "type": "array", "items": object, "minItems": 1, "maxItems": CONTENTS, "description": description,
+                })
             }
             _ => json!({"type": "string", "description": description}),
         }
@@ -212,6 +271,25 @@ pub(crate) fn check(
         }
     }
     Ok(())
+}
+
+/// The names and contents of a value that [`Kind::Contents`] accepts; nothing of another form.
+pub fn contents(value: &Value) -> Option<Vec<(&str, &str)>> {
+    fn one(object: &Value) -> Option<(&str, &str)> {
+        let fields = object.as_object().filter(|fields| fields.len() == 2)?;
+        Some((fields.get("name")?.as_str()?, fields.get("content")?.as_str()?))
+    }
+    value.as_array()?.iter().map(one).collect()
+}
+
+fn is_host(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.parse::<std::net::IpAddr>().is_ok() || (text.len() <= 253 && text.split('.').all(label))
 }
 
 /// Splits `/nix/store/<hash>-<name>/<rest>`; `rest` is empty for the path itself.
@@ -274,7 +352,41 @@ mod tests {
         check(Kind::StoreProgram, &[&format!("{path}/bin/hello")], &[path, &format!("{path}/../x"), "/bin/sh"]);
         let digest = "ab".repeat(32);
         check(Kind::Digest, &[&digest], &["", "ab", &digest.to_uppercase(), &digest[1..], &format!("{digest}a")]);
+        check(Kind::Tag, &["v1", "kept.2026"], &["", "1", "a/b", "..", "a b", &"a".repeat(65)]);
+        check(
+            Kind::Host,
+            &["10.0.2.2", "::1", "example.org", "a"],
+            &["", ".", "a..b", "-a", "a-", "a b", "a_b", "http://a", &"a.".repeat(130)],
+        );
+        check(Kind::Moment, &["2026-11-21T10:30:00Z"], &["", "2026-11-21", "2026-02-30T00:00:00Z", "tomorrow"]);
         check(Kind::Value, &["text"], &["with\u{1b}escape", "bidi \u{202e} text"]);
+    }
+
+    #[test]
+    fn numbers_and_contents_have_their_borders() {
+        let number = Kind::Number(1, 9);
+        assert!(number.accepts(&json!(1)) && number.accepts(&json!(9)));
+        for wrong in [json!(0), json!(10), json!(-1), json!(1.5), json!("1"), json!(null)] {
+            assert!(!number.accepts(&wrong), "{wrong}");
+        }
+        let contents = Kind::Contents(4);
+        let object = |name: &str, content: &str| json!({"name": name, "content": content});
+        assert!(contents.accepts(&json!([object("a", "12"), object("b", "34")])));
+        let many: Vec<_> = (0..17).map(|number| object(&format!("a{number}"), "")).collect();
+        for wrong in [
+            json!([]),
+            json!(many),
+            json!([object("a", "12345")]),
+            json!([object("a", "123"), object("b", "45")]),
+            json!([object("a", "1"), object("a", "2")]),
+            json!([object("../a", "1")]),
+            json!([{"name": "a"}]),
+            json!([{"name": "a", "content": "1", "mode": 7}]),
+            json!(["a"]),
+            json!("a"),
+        ] {
+            assert!(!contents.accepts(&wrong), "{wrong}");
+        }
     }
 
     #[test]
@@ -284,5 +396,7 @@ mod tests {
         assert_eq!(Kind::Value.from_word("box"), Value::from("box"));
         assert_eq!(Kind::Words.from_word("a b"), json!(["a", "b"]));
         assert_eq!(Kind::Text(9).from_word("12"), Value::from("12"));
+        assert_eq!(Kind::Number(0, 99).from_word("12"), Value::from(12));
+        assert_eq!(Kind::Number(0, 99).from_word("twelve"), Value::from("twelve"));
     }
 }

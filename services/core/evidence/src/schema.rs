@@ -173,6 +173,7 @@ fn parameters(action_type: Option<&str>, given: Value, key: &CommitmentKey) -> V
         let clear = match kind {
             None => false,
             Some(ParameterKind::Text(_)) => is_summary(&value),
+            Some(ParameterKind::Contents(_)) => is_list_of_summaries(&value),
             Some(kind) => kind.accepts(&value),
         };
         let kept = if clear { value } else { key.withheld(&value) };
@@ -187,6 +188,16 @@ fn is_summary(value: &Value) -> bool {
     fields.len() == 2
         && fields.get("sha256").is_some_and(|sha256| digest(sha256).is_some())
         && fields.get("size").is_some_and(Value::is_u64)
+}
+
+/// The same of several: each with the name of its object.
+fn is_list_of_summaries(value: &Value) -> bool {
+    let is_named = |object: &Value| {
+        object.as_object().is_some_and(|fields| fields.len() == 2)
+            && object.get("name").is_some_and(|name| ParameterKind::ObjectName.accepts(name))
+            && object.get("content").is_some_and(is_summary)
+    };
+    value.as_array().is_some_and(|objects| objects.iter().all(is_named))
 }
 
 #[cfg(test)]
@@ -239,6 +250,16 @@ mod tests {
         assert!(!text.contains("s3cret") && text.contains("notes"), "{text}");
         let summary = json!({"path": "notes", "content": {"sha256": "ab".repeat(32), "size": 6}});
         let found = cleared(Kind::Intent, json!({"type": "file.write", "parameters": summary}));
+        assert_eq!(found.payload["parameters"], summary);
+        for (wrong, action_type) in [
+            (json!({"path": "notes", "old": "s3cret", "new": "s3cret"}), "file.patch"),
+            (json!({"objects": [{"name": "a", "content": "s3cret"}]}), "object.transaction"),
+        ] {
+            let found = cleared(Kind::Intent, json!({"type": action_type, "parameters": wrong}));
+            assert!(!Value::Object(found.payload).to_string().contains("s3cret"), "{action_type}");
+        }
+        let summary = json!({"objects": [{"name": "a", "content": {"sha256": "ab".repeat(32), "size": 6}}]});
+        let found = cleared(Kind::Intent, json!({"type": "object.transaction", "parameters": summary}));
         assert_eq!(found.payload["parameters"], summary);
         let found = cleared(Kind::Intent, json!({"type": "no.such", "parameters": {"path": "s3cret"}}));
         assert!(!Value::Object(found.payload).to_string().contains("s3cret"));

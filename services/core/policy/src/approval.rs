@@ -316,6 +316,7 @@ mod tests {
             subject: Peer::Agent { name: "helper".into() },
             action_type: "service.restart".into(),
             parameters: "{}".into(),
+            target: None,
             reason: String::new(),
             risk: "medium".into(),
             reversible: false,

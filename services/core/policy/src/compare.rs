@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aios_action::{ActionType, CATALOGUE, Constraints, Envelope, GRANTED_FOLDER, Request};
+use aios_action::{ActionType, CATALOGUE, Constraints, Envelope, GRANTED_FOLDER, Kind, Parameter, Request};
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::{ActionId, Digest};
 use aios_wire::policy::{Verdict, Wanted, Whom};
 use cedar_policy::EntityUid;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::bundle::Bundle;
 use crate::decide::decide;
@@ -248,23 +248,47 @@ fn things(
         }
         let anybody = Peer::Agent { name: fresh.name.clone() };
         let asked = envelope(entry, &anybody, &parameters);
-        let Ok(question) = request::question(bundle.rules().schema(), &asked, &anybody) else { return };
-        let thing = question.request.resource().map(|thing| thing.id().unescaped().to_owned()).unwrap_or_default();
-        let unnamed = fresh.values().contains(&thing) || thing == format!("{GRANTED_FOLDER}/{}", fresh.name);
-        found.entry(if unnamed { String::new() } else { thing }).or_insert(parameters);
+        let Ok(questions) = request::questions(bundle.rules().schema(), &asked, &anybody) else { return };
+        let things = questions.iter().filter_map(|question| question.request.resource());
+        let is_named =
+            |thing: &String| !fresh.values().contains(thing) && *thing != format!("{GRANTED_FOLDER}/{}", fresh.name);
+        let named: Vec<String> = things.map(|thing| thing.id().unescaped().to_owned()).filter(is_named).collect();
+        let thing = named.join(" and ");
+        found.entry(thing).or_insert(parameters);
     };
     if example.is_empty() {
         return vec![(String::new(), example)];
     }
-    for name in example.keys() {
-        for candidate in &candidates {
-            let mut parameters = example.clone();
-            parameters.insert(name.clone(), Value::from(candidate.as_str()));
-            keep(parameters);
+    for candidate in &candidates {
+        for parameter in entry.parameters {
+            keep(with(&example, [parameter], candidate));
         }
+        // A move within one folder is another question than one into it or out of it.
+        keep(with(
+            &example,
+            entry.parameters.iter().filter(|parameter| parameter.kind == Kind::RelativePath),
+            candidate,
+        ));
     }
     keep(example);
     found.into_iter().collect()
+}
+
+/// The example with a candidate in the place of these parameters.
+fn with<'a>(
+    example: &Map<String, Value>,
+    parameters: impl IntoIterator<Item = &'a Parameter>,
+    candidate: &str,
+) -> Map<String, Value> {
+    let mut changed = example.clone();
+    for parameter in parameters {
+        let value = match parameter.kind {
+            Kind::Contents(_) => json!([{"name": candidate, "content": ""}]),
+            _ => candidate.into(),
+        };
+        changed.insert(parameter.name.into(), value);
+    }
+    changed
 }
 
 #[cfg(test)]
@@ -294,6 +318,23 @@ mod tests {
     }
 
     const PLAIN: &str = "@id(\"a\") permit (principal is Operator, action == Action::\"node.reboot\", resource);\n";
+
+    #[test]
+    fn a_type_about_several_things_is_compared_too() {
+        let bundle = bundle(
+            "@id(\"a\") permit (principal is Agent, action, resource in Folder::\"/aios/groups/home/files/d\");",
+        );
+        let named = ["Folder::\"/aios/groups/home/files/d\"", "Object::\"o\""];
+        let named = named.iter().map(|uid| uid.parse().expect("a name")).collect();
+        let fresh = Fresh::beside(&named);
+        let asked = |action_type: &str| -> Vec<String> {
+            let entry = aios_action::find(action_type).expect("known");
+            things(entry, &bundle, &named, &fresh).into_iter().map(|(thing, _)| thing).collect()
+        };
+        let inside = format!("{GRANTED_FOLDER}/d/{}", fresh.name);
+        assert!(asked("file.move").contains(&format!("{inside} and {inside}")), "{:?}", asked("file.move"));
+        assert!(asked("object.transaction").contains(&"o".to_owned()), "{:?}", asked("object.transaction"));
+    }
 
     #[test]
     fn what_becomes_allowed_or_denied_is_said_and_nothing_else() {

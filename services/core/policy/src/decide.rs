@@ -93,14 +93,16 @@ fn say(bundle: Option<&Bundle>, envelope: &Envelope, subject: &Peer) -> Said {
         return denied("NoPolicy", text, Vec::new());
     };
     let rules = bundle.rules();
-    let question = match request::question(rules.schema(), envelope, subject) {
-        Ok(question) => question,
+    let questions = match request::questions(rules.schema(), envelope, subject) {
+        Ok(questions) => questions,
         Err(error) => {
             let text = format!("{asked}, but this cannot be put to the rules ({error}); tell whoever made this system");
             return denied("PolicyError", text, Vec::new());
         }
     };
-    match rules.ask(&question) {
+    // An action is about one thing at least; one about none would be about nothing that a rule could permit.
+    let answer = questions.iter().map(|question| rules.ask(question)).reduce(Answer::and);
+    match answer.unwrap_or(Answer::NotMentioned) {
         Answer::Permitted(rules) if ALWAYS_APPROVED.contains(&envelope.request.action_type.as_str()) => {
             once_approved(&asked, rules, Wanted::default())
         }
@@ -140,7 +142,7 @@ fn once_approved(asked: &str, rules: Vec<String>, wanted: Wanted) -> Said {
 fn asked_for(envelope: &Envelope) -> String {
     let request = &envelope.request;
     let parameters = &request.parameters;
-    let about = ["name", "key", "path", "program", "source", "digest"]
+    let about = ["name", "key", "path", "program", "source", "digest", "host"]
         .into_iter()
         .find_map(|key| parameters.get(key)?.as_str());
     match about {

@@ -77,8 +77,12 @@ const DENIES: &[Deny] = &[
     Deny {
         id: "hd.write_outside_granted_folder",
         code: "WriteOutsideGrantedFolder",
-        says: "files are written only below the granted folder, /aios/groups/home/files; give a path below it",
-        applies: |_, envelope| envelope.request.action_type == "file.write" && !stays_below(text(envelope, "path")),
+        says: "files are read and written only below the granted folder, /aios/groups/home/files; give a path below it",
+        applies: |_, envelope| {
+            let leaves = |name: &str| !stays_below(text(envelope, name));
+            let moves = envelope.request.parameters.contains_key("to");
+            envelope.request.action_type.starts_with("file.") && (leaves("path") || (moves && leaves("to")))
+        },
     },
     Deny {
         id: "hd.program_outside_store",
@@ -164,6 +168,10 @@ mod tests {
             (&agent, "file.write", json!({"path": "/root/key"}), Some("WriteOutsideGrantedFolder")),
             (&agent, "file.write", json!({"path": ["a"]}), Some("WriteOutsideGrantedFolder")),
             (&agent, "file.write", json!({}), Some("WriteOutsideGrantedFolder")),
+            (&agent, "file.read", json!({"path": "../key"}), Some("WriteOutsideGrantedFolder")),
+            (&agent, "file.move", json!({"path": "a", "to": "b"}), None),
+            (&agent, "file.move", json!({"path": "a", "to": "../b"}), Some("WriteOutsideGrantedFolder")),
+            (&agent, "file.move", json!({"path": "/a", "to": "b"}), Some("WriteOutsideGrantedFolder")),
             (&service, "task.run", json!({"program": "/bin/sh"}), Some("ProgramOutsideStore")),
             (
                 &service,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::str::FromStr;
 
-use aios_action::{Envelope, GRANTED_FOLDER, store_path_and_rest};
+use aios_action::{Envelope, GRANTED_FOLDER, contents, store_path_and_rest};
 use aios_identity::Peer;
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, Schema, SchemaError};
 
@@ -35,15 +35,19 @@ pub(crate) enum QuestionError {
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Asks whether `subject` may do what `envelope` says.
-pub(crate) fn question(schema: &Schema, envelope: &Envelope, subject: &Peer) -> Result<Question, QuestionError> {
+/// Asks whether `subject` may do what `envelope` says: one question about each thing that the action is about. It may be
+/// done when the answer to each is yes.
+pub(crate) fn questions(schema: &Schema, envelope: &Envelope, subject: &Peer) -> Result<Vec<Question>, QuestionError> {
+    things(envelope)?.into_iter().map(|thing| question(schema, envelope, subject, thing)).collect()
+}
+
+fn question(schema: &Schema, envelope: &Envelope, subject: &Peer, thing: Thing) -> Result<Question, QuestionError> {
     let principal = match subject {
         Peer::Operator { name, .. } => uid("Operator", name),
         Peer::Agent { name } => uid("Agent", name),
         Peer::Service { name } => uid("Service", name),
     };
     let action = uid("Action", &envelope.request.action_type);
-    let thing = thing(envelope)?;
     let resource = thing.uid.clone();
     let does_not_fit = |error: Box<dyn std::error::Error + Send + Sync>| QuestionError::Request(error);
     let entities = thing
@@ -66,18 +70,27 @@ struct Thing {
     above: Vec<EntityUid>,
 }
 
-fn thing(envelope: &Envelope) -> Result<Thing, QuestionError> {
+fn things(envelope: &Envelope) -> Result<Vec<Thing>, QuestionError> {
+    let parameters = &envelope.request.parameters;
     let parameter = |name: &'static str| {
-        let value = envelope.request.parameters.get(name).and_then(|value| value.as_str());
+        let value = parameters.get(name).and_then(|value| value.as_str());
         value.ok_or(QuestionError::Parameter(name))
     };
     let alone = |kind: &str, id: &str| Thing { uid: uid(kind, id), above: Vec::new() };
-    Ok(match envelope.request.action_type.as_str() {
-        "service.restart" => alone("Unit", parameter("name")?),
+    let thing = match envelope.request.action_type.as_str() {
+        "service.restart" | "service.start" | "service.stop" => alone("Unit", parameter("name")?),
         "settings.set" => alone("Setting", parameter("key")?),
-        "object.put" => alone("Object", parameter("name")?),
-        "file.write" => file(parameter("path")?),
-        "node.reboot" => alone("Machine", "this"),
+        "settings.rollback" => alone("Setting", ALL_SETTINGS),
+        "object.put" | "object.rollback" | "object.tag" | "object.untag" => alone("Object", parameter("name")?),
+        "object.transaction" => {
+            let objects = parameters.get("objects").and_then(contents).ok_or(QuestionError::Parameter("objects"))?;
+            return Ok(objects.into_iter().map(|(name, _)| alone("Object", name)).collect());
+        }
+        "file.read" | "file.write" | "file.patch" | "file.delete" => file(parameter("path")?),
+        // Whoever may not delete here or write there may not do both at once.
+        "file.move" => return Ok(vec![file(parameter("path")?), file(parameter("to")?)]),
+        "node.reboot" | "node.poweroff" | "time.set" => alone("Machine", "this"),
+        "network.check" => alone("Host", parameter("host")?),
         "store.add" => alone("StorePath", parameter("path")?),
         "task.run" => program(parameter("program")?),
         "agent.run" => alone("AgentManifest", parameter("name")?),
@@ -85,8 +98,12 @@ fn thing(envelope: &Envelope) -> Result<Thing, QuestionError> {
         "policy.load" => alone("PolicyBundle", parameter("digest")?),
         "user.add" | "user.passphrase" => alone("Operator", parameter("name")?),
         other => return Err(QuestionError::Type(other.to_owned())),
-    })
+    };
+    Ok(vec![thing])
 }
+
+/// The setting that stands for all of them; no key has this form.
+const ALL_SETTINGS: &str = "*";
 
 fn file(path: &str) -> Thing {
     let whole = format!("{GRANTED_FOLDER}/{path}");

@@ -53,6 +53,33 @@ pub(crate) enum Answer {
     Broken(Vec<String>),
 }
 
+impl Answer {
+    /// The answer to two questions that both need a yes: the worse of the two, and of two alike the rules of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let join = |mut one: Vec<String>, two: Vec<String>| {
+            one.extend(two);
+            one.sort();
+            one.dedup();
+            one
+        };
+        match (self, other) {
+            (Self::Broken(one), Self::Broken(two)) => Self::Broken(join(one, two)),
+            (Self::Forbidden(one, says), Self::Forbidden(two, too)) => Self::Forbidden(join(one, two), says.or(too)),
+            (Self::PermittedOnceApproved(one, first), Self::PermittedOnceApproved(two, second)) => {
+                Self::PermittedOnceApproved(join(one, two), strictest(first, second))
+            }
+            (Self::PermittedOnceApproved(one, wanted), Self::Permitted(two))
+            | (Self::Permitted(two), Self::PermittedOnceApproved(one, wanted)) => {
+                Self::PermittedOnceApproved(join(one, two), wanted)
+            }
+            (Self::Permitted(one), Self::Permitted(two)) => Self::Permitted(join(one, two)),
+            (worst @ Self::Broken(_), _) | (_, worst @ Self::Broken(_)) => worst,
+            (worst @ Self::Forbidden(..), _) | (_, worst @ Self::Forbidden(..)) => worst,
+            (Self::NotMentioned, _) | (_, Self::NotMentioned) => Self::NotMentioned,
+        }
+    }
+}
+
 /// A file of rules cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RuleError {

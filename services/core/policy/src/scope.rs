@@ -89,7 +89,7 @@ mod tests {
     use aios_ids::ActionId;
     use proptest::prelude::*;
 
-    use crate::request::{Question, question};
+    use crate::request::{self, Question};
     use crate::rules::Rules;
 
     /// Every rule that can be made of these parts and that the schema takes.
@@ -142,7 +142,7 @@ mod tests {
                     constraints: Constraints::default(),
                 };
                 let envelope = Envelope::new(ActionId::new(1, [1; 10]), peer.to_string(), asked);
-                all.push(question(rules.schema(), &envelope, &peer).expect("a question"));
+                all.extend(request::questions(rules.schema(), &envelope, &peer).expect("questions"));
             }
         }
         all

@@ -8,6 +8,7 @@ pub mod launch;
 pub mod logs;
 pub mod network;
 pub mod objects;
+pub mod plan;
 pub mod policy;
 pub mod probe;
 pub mod settings;

@@ -18,6 +18,17 @@ pub struct ObjectVersion {
     pub at_ms: u64,
 }
 
+/// A name that a version of an object has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectTag {
+    /// The object's name.
+    pub name: String,
+    /// The tag.
+    pub tag: String,
+    /// The version it is at.
+    pub version: u64,
+}
+
 /// A tree under `/nix/store` that the object store verified and keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredPath {

@@ -128,6 +128,9 @@ pub struct Approval {
     pub action_type: String,
     /// Its parameters as canonical JSON.
     pub parameters: String,
+    /// What the file is that it is about, in words; when it is another one by then, the action does not begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// Why, in the words of who asked: not trusted.
     pub reason: String,
     /// The type's fixed risk.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use aios_action::{CATALOGUE, Constraints, Envelope, Request};
+use aios_action::{ActionType, CATALOGUE, Constraints, Envelope, Request, Right};
 use aios_identity::{Peer, PeerTable};
 use aios_ids::ActionId;
 use aios_policy::{Bundle, decide, public_key};
@@ -24,10 +24,10 @@ fn everything_permitted() -> Bundle {
     Bundle::open(&bytes, &public_key(&SEED)).expect("opens")
 }
 
-/// The type's example, about the thing of this name where a name names it.
-fn parameters(action_type: &str, name: &str) -> Map<String, Value> {
-    let mut given = aios_action::find(action_type).expect("in the catalogue").example();
-    if let Some(named) = given.get_mut("name").filter(|_| action_type.starts_with("service.")) {
+/// The type's example, about the service `name` where it is about one.
+fn parameters(entry: &ActionType, name: &str) -> Map<String, Value> {
+    let mut given = entry.example();
+    if let Some(named) = given.get_mut("name").filter(|_| entry.rights == [Right::Services]) {
         *named = name.into();
     }
     given
@@ -40,7 +40,7 @@ fn no_rules_let_an_agent_install_or_anybody_stop_the_guards() {
     for subject in [agent(), person(), service("agent-door")] {
         for entry in CATALOGUE {
             for name in ["network", "policy-kernel", "evidence-log", "init"] {
-                let parameters = parameters(entry.name, name);
+                let parameters = parameters(entry, name);
                 let request = Request {
                     action_type: entry.name.into(),
                     parameters,
@@ -78,7 +78,20 @@ fn the_table_of_peers_opens_the_door_and_nothing_that_changes_anything() {
             }
         }
     }
-    let reads = ["status", "services", "boot", "boots", "get", "list", "watch", "log", "store-info", "store-list"];
+    let reads = [
+        "status",
+        "services",
+        "boot",
+        "boots",
+        "get",
+        "list",
+        "watch",
+        "log",
+        "store-info",
+        "store-list",
+        "earlier",
+        "tags",
+    ];
     open.retain(|pair| {
         let (service, verb) = pair.split_once(' ').expect("a pair");
         !(reads.contains(&verb) || (service, verb) == ("object-store", "store-verify"))

@@ -3,12 +3,12 @@
 use aios_action::{Constraints, Envelope, Request};
 use aios_identity::Peer;
 use aios_ids::ActionId;
-use aios_policy::{Bundle, decide};
+use aios_policy::{Bundle, decide, public_key};
 use aios_wire::policy::{Decision, Verdict};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::shipped::{agent, live, person, service, shipped};
+use crate::shipped::{SEED, agent, live, pack_sources, person, service, shipped};
 
 const HELLO: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-1.0";
 
@@ -92,7 +92,7 @@ fn the_table_of_answers() {
         (service("object-store"), add(), "denied", "NoMatchingPermit", ""),
         // What the catalogue does not know or accept is denied whoever asks.
         (person(), ("shell.run", json!({"line": "id"})), "denied", "UnknownActionType", ""),
-        (person(), ("service.stop", json!({"name": "network"})), "denied", "UnknownActionType", ""),
+        (person(), ("service.kill", json!({"name": "network"})), "denied", "UnknownActionType", ""),
         (person(), ("", json!({})), "denied", "UnknownActionType", ""),
         (person(), ("Service.Restart", json!({"name": "network"})), "denied", "UnknownActionType", ""),
         (person(), restart("../init"), "denied", "InvalidAction", ""),
@@ -112,6 +112,46 @@ fn the_table_of_answers() {
         assert_eq!(found, (verdict, reason, rule.to_owned()), "{subject} {action_type} {parameters}: {decision:?}");
         assert_eq!((&decision.subject, decision.epoch.as_str()), (&subject, policy.epoch()));
     }
+}
+
+/// The rules of a person who lets an agent work in one folder and on one object, and keeps another folder closed.
+fn one_folder_and_one_object() -> Bundle {
+    let rules = r#"
+        @id("drafts") permit (principal is Agent, action, resource in Folder::"/aios/groups/home/files/drafts");
+        @id("archive") @approval("person")
+        permit (principal is Agent, action, resource in Folder::"/aios/groups/home/files/archive");
+        @id("private") @says("it is private")
+        forbid (principal, action, resource in Folder::"/aios/groups/home/files/private");
+        @id("note") permit (principal is Agent, action == Action::"object.transaction", resource == Object::"note");
+    "#;
+    let about = "epoch = 1\n[[case]]\nwho = 'agent:helper'\ntype = 'node.reboot'\nexpect = 'denied'\n";
+    let bytes =
+        pack_sources(&[("some.cedar".into(), rules.into()), ("bundle.toml".into(), about.into())]).expect("packs");
+    Bundle::open(&bytes, &public_key(&SEED)).expect("opens")
+}
+
+#[test]
+fn an_action_on_several_things_gets_the_worst_of_the_answers() {
+    let policy = one_folder_and_one_object();
+    for (from, to, verdict, reason) in [
+        ("drafts/a", "drafts/b", "allowed", "PermittedByRule"),
+        ("drafts/a", "archive/a", "needs approval", "ApprovalRequired"),
+        ("archive/a", "drafts/a", "needs approval", "ApprovalRequired"),
+        ("drafts/a", "elsewhere", "denied", "NoMatchingPermit"),
+        ("elsewhere", "drafts/a", "denied", "NoMatchingPermit"),
+        ("drafts/a", "private/a", "denied", "ForbiddenByRule"),
+        ("private/a", "drafts/a", "denied", "ForbiddenByRule"),
+        ("elsewhere", "private/a", "denied", "ForbiddenByRule"),
+    ] {
+        let decision = asked(&policy, &agent(), "file.move", json!({"path": from, "to": to}));
+        assert_eq!((word(&decision), decision.reason.as_str()), (verdict, reason), "{from} {to}");
+    }
+    let both = asked(&policy, &agent(), "file.move", json!({"path": "drafts/a", "to": "archive/a"}));
+    assert_eq!(both.rules, ["archive", "drafts"]);
+    let object = |name: &str| json!({"name": name, "content": ""});
+    let put = |objects: Value| word(&asked(&policy, &agent(), "object.transaction", json!({ "objects": objects })));
+    assert_eq!(put(json!([object("note")])), "allowed");
+    assert_eq!(put(json!([object("note"), object("other")])), "denied");
 }
 
 #[test]
