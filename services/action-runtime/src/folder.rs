@@ -93,6 +93,8 @@ pub fn write(folder: impl AsFd, path: &str, content: &[u8], mark: &str) -> Resul
     let parent = make_folders(folder, &folders).map_err(step("make the folders of"))?;
     is_file(&parent, name, path)?;
     let prepared = format!(".{mark}.new");
+    // A name that nobody can have taken: what was cut off leaves its own behind, and others write in the folder too.
+    let prepared = unguessable(&prepared).map_err(step("prepare"))?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&parent, &prepared, flags, Mode::from_raw_mode(0o660))
         .map_err(|error| step("prepare")(error.into()))?;
@@ -147,6 +149,12 @@ pub fn rename(folder: impl AsFd, from: &str, to: &str) -> Result<(), FolderError
         rustix::fs::fsync(parent).map_err(|error| at("keep the name of", path)(error.into()))?;
     }
     Ok(())
+}
+
+fn unguessable(name: &str) -> io::Result<String> {
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!("{name}-{:016x}", u64::from_ne_bytes(random)))
 }
 
 fn at(step: &'static str, path: &str) -> impl FnOnce(io::Error) -> FolderError {

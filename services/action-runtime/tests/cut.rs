@@ -82,6 +82,7 @@ fn killed_at_any_moment_it_leaves_the_old_file_or_the_new_one_and_undoing_brings
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("notes/state.txt");
     std::fs::create_dir(folder.path().join("notes")).expect("ours");
+    std::fs::write(folder.path().join("notes/.undo.new"), "planted").expect("ours");
     for path in [folder.path(), &folder.path().join("notes")] {
         rustix::fs::chown(path, None, Some(rustix::fs::Gid::from_raw(300))).expect("root may");
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o2770)).expect("ours");
@@ -99,6 +100,8 @@ fn killed_at_any_moment_it_leaves_the_old_file_or_the_new_one_and_undoing_brings
         cut += usize::from(adapted(&write(round), folder.path(), limit).is_none());
         let content = std::fs::read_to_string(&file).expect("there is always one");
         assert!(content == BEFORE || content == "x".repeat(AFTER_BYTES), "half a file of {} bytes", content.len());
+        // Undoing is cut off as well, and what that leaves behind keeps nobody from doing it again.
+        let _ = adapted(&undo, folder.path(), limit);
         assert!(adapted(&undo, folder.path(), patience).is_some());
         assert_eq!(std::fs::read_to_string(&file).expect("there"), BEFORE);
     }
