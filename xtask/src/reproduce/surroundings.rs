@@ -115,7 +115,8 @@ impl Surroundings {
                 .run()?;
         }
         let in_tree = || git().arg("-C").arg(self.tree());
-        in_tree().args(["fetch", "--quiet", "origin"]).run()?;
+        // What is checked out here need not be a branch.
+        in_tree().args(["fetch", "--quiet"]).arg(project::root()).arg("HEAD").run()?;
         in_tree().args(["checkout", "--quiet", "--force", "--detach", commit]).run()?;
         let registry = self.home().join(".cargo/registry");
         fs::create_dir_all(&registry).on("make", &registry)?;
@@ -186,6 +187,8 @@ impl Surroundings {
             .env("LANG", self.locale)
             .env("TZ", self.zone)
             .env(project::TREE, self.tree())
+            // Cargo names its own compiler's libraries to what it runs; another compiler would take that for its home.
+            .without_env("LD_LIBRARY_PATH")
             .arg(builder()?)
             .args(["--no-install", "iso"])
             .run()
