@@ -139,7 +139,10 @@ impl Journal {
             left.push(match settle(&entry, kept, boot) {
                 Settled::Waits => Left::Waits(entry),
                 Settled::Measure => Left::Measure(entry),
-                Settled::Undo(undo, why) => Left::Undo(entry, undo, why),
+                Settled::Undo(undo, why) => {
+                    let interrupted = Some(interrupted(&entry.view.state));
+                    Left::Undo(journal.note(&entry.view.id, |entry| entry.interrupted = interrupted)?, undo, why)
+                }
                 Settled::Ends(event) => {
                     let interrupted = Some(interrupted(&entry.view.state));
                     Left::Ended(journal.advance(&entry.view.id, event, |entry| entry.interrupted = interrupted)?)

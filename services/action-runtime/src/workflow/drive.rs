@@ -236,12 +236,11 @@ async fn carry_out(
 
 /// What the end of an action means for its run; none while it has not ended.
 fn ending(entry: &Entry) -> Option<Ending> {
-    match entry.interrupted {
-        Some(Interrupted::BeforeEffect) => return Some(Ending::Void { text: "the action runtime ended".into() }),
-        Some(Interrupted::WhileRunning) => return Some(Ending::Interrupted),
-        None => {}
-    }
     Some(match &entry.view.state {
+        State::Denied { .. } | State::Failed { .. } if entry.interrupted == Some(Interrupted::BeforeEffect) => {
+            Ending::Void { text: "the action runtime ended".into() }
+        }
+        State::Failed { .. } if entry.interrupted == Some(Interrupted::WhileRunning) => Ending::Interrupted,
         State::Succeeded => Ending::Succeeded,
         State::Failed { text } => Ending::Failed { text: kept(text) },
         State::RolledBack { text } => Ending::RolledBack { text: kept(text) },
@@ -320,6 +319,9 @@ mod tests {
         check(denied("Interrupted"), Some(Interrupted::BeforeEffect), void());
         check(failed(), Some(Interrupted::BeforeEffect), void());
         check(failed(), Some(Interrupted::WhileRunning), Some(Ending::Interrupted));
+        // What was brought back afterwards did not happen.
+        let back = || State::RolledBack { text: text() };
+        check(back(), Some(Interrupted::WhileRunning), Some(Ending::RolledBack { text: text() }));
         for goes_on in [
             State::Proposed,
             State::Waiting { approval: ApprovalId::new(0, [0; 10]) },
@@ -327,7 +329,8 @@ mod tests {
             State::Running,
             State::Verifying,
         ] {
-            check(goes_on, None, None);
+            check(goes_on.clone(), None, None);
+            check(goes_on, Some(Interrupted::WhileRunning), None);
         }
     }
 
