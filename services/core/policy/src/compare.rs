@@ -250,8 +250,12 @@ fn things(
         let asked = envelope(entry, &anybody, &parameters);
         let Ok(questions) = request::questions(bundle.rules().schema(), &asked, &anybody) else { return };
         let things = questions.iter().filter_map(|question| question.request.resource());
-        let is_named =
-            |thing: &String| !fresh.values().contains(thing) && *thing != format!("{GRANTED_FOLDER}/{}", fresh.name);
+        // All settings and the machine itself are what their types are always about; no parameter names them.
+        let is_named = |thing: &String| {
+            !fresh.values().contains(thing)
+                && *thing != format!("{GRANTED_FOLDER}/{}", fresh.name)
+                && !["*", "this"].contains(&thing.as_str())
+        };
         let named: Vec<String> = things.map(|thing| thing.id().unescaped().to_owned()).filter(is_named).collect();
         let thing = named.join(" and ");
         found.entry(thing).or_insert(parameters);
