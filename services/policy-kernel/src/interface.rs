@@ -40,6 +40,7 @@ impl Policy1 {
     async fn explain(&self, envelope: &str, subject: Fd<'_>) -> fdo::Result<String> {
         self.require("explain")?;
         let subject = resolve(&subject)?;
+        self.kernel.settle().await;
         json(self.kernel.explain(envelope, &subject))
     }
 
@@ -49,6 +50,7 @@ impl Policy1 {
         self.require("decide-again")?;
         let subject = serde_json::from_str(subject)
             .map_err(|error| fdo::Error::InvalidArgs(format!("the subject is no peer: {error}")))?;
+        self.kernel.settle().await;
         json(self.kernel.explain(envelope, &subject))
     }
 
@@ -118,6 +120,7 @@ impl Policy1 {
     /// What comes of the test cases of the policy in force.
     async fn test(&self) -> fdo::Result<String> {
         self.require("test")?;
+        self.kernel.settle().await;
         json(Ok(self.kernel.test()))
     }
 
@@ -148,6 +151,7 @@ impl Policy1 {
     /// The policy that decides now.
     async fn show(&self) -> fdo::Result<String> {
         self.require("show")?;
+        self.kernel.settle().await;
         json(Ok(self.kernel.policy()))
     }
 }

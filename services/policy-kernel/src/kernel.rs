@@ -419,8 +419,10 @@ impl Kernel {
     /// Ends approvals whose time is over, for as long as the program runs.
     pub(crate) async fn watch_the_time(&self) {
         loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
             self.settle().await;
+            // A log that is starting is asked again soon.
+            let pause = if self.policy.is_settled() { LOOK_AGAIN } else { Duration::from_secs(1) };
+            tokio::time::sleep(pause).await;
             if let Err(error) = self.end_what_is_over().await {
                 eprintln!("approvals cannot be looked through: {}", aios_daemon::error_chain(&error));
             }

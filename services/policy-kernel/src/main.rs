@@ -49,10 +49,7 @@ async fn run() -> Result<(), Fatal> {
     aios_daemon::ready()?;
     tokio::spawn({
         let kernel = Arc::clone(&kernel);
-        async move {
-            kernel.settle().await;
-            kernel.watch_the_time().await;
-        }
+        async move { kernel.watch_the_time().await }
     });
     aios_daemon::serve("/org/aios/Policy1", move |caller| Policy1::new(caller, Arc::clone(&kernel))).await?;
     Ok(())
