@@ -138,7 +138,7 @@ kinds! {
         "text": Text,
     ];
     /// A run of a workflow began, was resumed, answered or cancelled, or ended; its id stands in place of an action's.
-    Workflow = "workflow", 1020, Forever, [
+    Workflow = "workflow", 1022, Forever, [
         "what": Text, "name": Text, "definition": Text, "subject": Subject, "by": Text, "step": Text, "answer": Text,
         "outcome": Json, "trace": Text, "submitted": Whole,
     ];
