@@ -28,7 +28,7 @@ pub(crate) struct Root {
 /// The root with these files.
 pub(crate) fn make(cache: &Cache, files: &[Staged]) -> Result<Root> {
     let version = Tool::new("mkfs.erofs").arg("-V").said().unwrap_or_default();
-    let mut key = Key::new("root 1").text("mkfs", &version);
+    let mut key = Key::new("root 2").text("mkfs", &version);
     for file in files {
         key = key.text("path", &file.path).text("mode", &format!("{:o}", file.mode));
         key = match &file.content {
@@ -41,9 +41,7 @@ pub(crate) fn make(cache: &Cache, files: &[Staged]) -> Result<Root> {
     check_size(files)?;
     let place = cache.step("root", &key, |out| {
         let stage = cache.scratch("root")?;
-        for file in files {
-            write(&stage, file)?;
-        }
+        fill(&stage, files)?;
         let image = out.join("root.erofs");
         Tool::new("mkfs.erofs")
             .args(["--quiet", "-zlz4hc,12", "-C65536", "-x-1", "--force-uid=0", "--force-gid=0"])
@@ -94,6 +92,12 @@ fn check_size(files: &[Staged]) -> Result<()> {
     ))
 }
 
+/// Puts everything into the folder that becomes `/`, whose mode is not left to the umask of who builds.
+fn fill(stage: &Path, files: &[Staged]) -> Result<()> {
+    fs::set_permissions(stage, fs::Permissions::from_mode(0o755)).on("set the mode of", stage)?;
+    files.iter().try_for_each(|file| write(stage, file))
+}
+
 fn write(stage: &Path, file: &Staged) -> Result<()> {
     let path = stage.join(&file.path);
     match &file.content {
@@ -124,5 +128,16 @@ mod tests {
         check_size(&[file("a", 1), file("b", BUDGET - 1)]).expect("it fits");
         let error = check_size(&[file("small", 1), file("usr/big", BUDGET)]).expect_err("too big");
         assert!(error.to_string().contains(&format!("the biggest: /usr/big {BUDGET}, /small 1")), "{error}");
+    }
+
+    #[test]
+    fn everybody_may_enter_a_root_whoever_built_it() {
+        let stage = tempfile::tempdir().expect("a folder");
+        assert_eq!(stage.path().metadata().expect("there").permissions().mode() & 0o777, 0o700);
+        let etc = Staged { path: "etc".into(), mode: 0o755, content: Content::Directory, made_from: None };
+        fill(stage.path(), &[etc]).expect("filled");
+        for path in [stage.path(), &stage.path().join("etc")] {
+            assert_eq!(path.metadata().expect("there").permissions().mode() & 0o777, 0o755, "{}", path.display());
+        }
     }
 }
