@@ -8,6 +8,7 @@ use serde_json::Value;
 /// One job for an adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is written out at once")]
 pub enum Task {
     /// Do the action.
     Do(Envelope),
