@@ -132,7 +132,7 @@ mod tests {
         partition.set_len(0).and_then(|()| partition.set_len(1 << 20)).expect("emptied");
 
         let (log, opened, _) = open();
-        let why = begin(&log, &system("three"), opened, Some(&partition)).err().expect("not trusted");
+        let why = begin(&log, &system("three"), opened, Some(&partition)).expect_err("not trusted");
         assert!(why.contains("removed") && why.contains("accept-restored"), "{why}");
         // The end of a machine is recorded only by a log that goes on; its head would make this one trusted.
         let log = Arc::new(log);
