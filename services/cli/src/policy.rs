@@ -109,7 +109,7 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
     };
     read.map_err(|error| {
         Failure::failed(format!("cannot read {}: {error}", path.display())).hint(
-            "a session sees /aios/store, /aios/groups and /root; 'aios store add' brings a bundle in a store path",
+            "a session sees /nix/store, /aios/groups and /root; 'aios store add' brings a bundle in a store path",
         )
     })?;
     Ok(bytes)
