@@ -55,12 +55,14 @@ impl Prompt {
     }
 
     pub(crate) fn ask(&mut self) -> io::Result<Asked> {
-        marks::prompt(PROMPT)?;
         if !io::stdin().is_terminal() {
+            marks::prompt(PROMPT)?;
             let mut text = String::new();
             return Ok(if io::stdin().lock().read_line(&mut text)? == 0 { Asked::End } else { Asked::Line(text) });
         }
+        // Before the prompt: a key that is typed on seeing it is this editor's, not the terminal's.
         let _raw = Raw::begin()?;
+        marks::prompt(PROMPT)?;
         loop {
             let Some(key) = self.keys.pop_front() else {
                 match typed(&io::stdin(), self.patience) {

@@ -123,6 +123,7 @@ fn what_is_typed_ahead_is_not_lost() {
 fn ctrl_d_ends_an_empty_line_only() {
     let mut person = Person::sits_down();
     person.types("a '\x04\r").sees_an_open_quote_at(3);
+    person.waits_for("aios> ");
     person.types("\x04");
     assert!(person.console.wait().expect("it ends").success());
 }
