@@ -108,9 +108,8 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
         std::fs::File::open(path).and_then(|file| file.take(BUNDLE_LIMIT + 1).read_to_end(&mut bytes))
     };
     read.map_err(|error| {
-        Failure::failed(format!("cannot read {}: {error}", path.display())).hint(
-            "a session sees /nix/store, /aios/groups and /root; 'aios store add' brings a bundle in a store path",
-        )
+        Failure::failed(format!("cannot read {}: {error}", path.display()))
+            .hint("a session sees /nix/store, /aios/groups and /root; 'aios store add' brings a bundle in a store path")
     })?;
     Ok(bytes)
 }
