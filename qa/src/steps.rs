@@ -210,11 +210,18 @@ impl Aios {
     ) -> Result<Value, Failure> {
         let begin = std::time::Instant::now();
         loop {
-            let answer = self.json(line)?;
-            if wanted(&answer) {
-                return Ok(answer);
+            let said = self.ok(&format!("--json {line}"))?;
+            // PID 1 shares the serial line: what it says in the middle of an answer spoils that one, not the next.
+            let answer = first_json(&said);
+            if let Some(answer) = answer.as_ref().filter(|answer| wanted(answer)) {
+                return Ok(answer.clone());
             }
-            ensure!(begin.elapsed() < limit, "waited {} s for {what}; '{line}' says {answer:#}", limit.as_secs());
+            ensure!(
+                begin.elapsed() < limit,
+                "waited {} s for {what}; '{line}' says:\n{}",
+                limit.as_secs(),
+                indented(&said)
+            );
             std::thread::sleep(Duration::from_millis(500));
         }
     }
