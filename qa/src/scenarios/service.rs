@@ -9,7 +9,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario {
         name: "confinement",
         promise: "every process is confined as its unit says, scores at most 2.0, and nothing gets out of any profile; no call is listed in vain",
-        set: Set::Long,
+        set: Set::Ci,
         boots: 1,
         show: confined,
     },

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aios_units::Unit;
 use aios_units::unit::{Kind, Network, Own, Paths};
-use serde_json::Value;
+use aios_wire::probe::{LAST_LINE, ProbeReport};
 
 pub(crate) use self::calls::none_is_unused;
 use self::exposure::{Process, open, parse, score};
@@ -234,15 +234,11 @@ pub(crate) fn nothing_escapes(aios: &mut Aios, shipped: &[Shipped]) -> Result<()
     let mut wrong = Vec::new();
     for (number, shipped) in shipped.iter().enumerate().filter(|(_, shipped)| is_tried(&shipped.unit)) {
         let name = &shipped.unit.name;
-        let lines = said(aios, &try_name(number), |line| line.contains("\"attempts\""))?;
-        let report = lines.iter().find(|line| line.contains("\"attempts\"")).cloned().unwrap_or_default();
-        let report: Value = serde_json::from_str(&report)
-            .map_err(|error| Failure::broken(format!("the battery in the profile of {name} says {report}: {error}")))?;
-        let attempts = list(&report["attempts"])?;
-        let mut done = BTreeSet::new();
-        for attempt in attempts.iter().filter(|attempt| attempt["contained"] != true) {
-            done.insert(format!("{} ({})", text(attempt, "name")?, text(attempt, "result")?));
-        }
+        let lines = said(aios, &try_name(number), |line| line == LAST_LINE)?.join("\n");
+        let ProbeReport { attempts } = ProbeReport::parse(lines.as_bytes())
+            .map_err(|error| Failure::broken(format!("the battery in the profile of {name} says {lines}: {error}")))?;
+        let escaped = attempts.iter().filter(|attempt| !attempt.contained);
+        let mut done: BTreeSet<_> = escaped.map(|attempt| format!("{} ({})", attempt.name, attempt.result)).collect();
         let permitted = shipped.permitted();
         done.retain(|name| !permitted.iter().any(|known| name.split(' ').next() == Some(known)));
         println!("  {name}: {} tries, {} get through: {}", attempts.len(), done.len(), join(&done));

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
     }
     let report = ProbeReport { attempts: battery::run() };
-    match serde_json::to_string(&report) {
+    match report.to_lines() {
         Ok(text) => {
             println!("{text}");
             ExitCode::SUCCESS

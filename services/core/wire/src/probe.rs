@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// purpose.
 pub const FOLDER: &str = "--folder";
 
+/// What ends a report on a line of its own.
+pub const LAST_LINE: &str = "]}";
+
 /// The whole battery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +40,12 @@ impl ProbeReport {
         serde_json::from_slice(&bytes[..bytes.len().min(crate::MESSAGE_LIMIT)])
     }
 
+    /// What [`parse`](Self::parse) reads, with each try on a line of its own: a line of a service's log has a limit.
+    pub fn to_lines(&self) -> Result<String, serde_json::Error> {
+        let tries = self.attempts.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+        Ok(format!("{{\"attempts\":[\n{}\n{LAST_LINE}", tries.join(",\n")))
+    }
+
     /// Whether enough was tried and everything was contained; otherwise why not.
     pub fn verdict(&self) -> Result<(), String> {
         let escaped: Vec<_> =
@@ -63,6 +72,14 @@ mod tests {
             contained: *contained,
         };
         ProbeReport { attempts: contained.iter().map(attempt).collect() }
+    }
+
+    #[test]
+    fn a_report_in_lines_reads_back_and_ends_with_its_last_line() {
+        let report = report(&[true; 3]);
+        let lines = report.to_lines().expect("text");
+        assert_eq!((lines.lines().count(), lines.lines().last()), (5, Some(LAST_LINE)));
+        assert_eq!(ProbeReport::parse(lines.as_bytes()).expect("JSON"), report);
     }
 
     #[test]
