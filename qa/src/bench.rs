@@ -7,6 +7,7 @@ mod actions;
 mod boot;
 mod build;
 mod evidence;
+mod figures;
 mod journald;
 mod kernel;
 mod others;

@@ -2,11 +2,11 @@
 //!
 //! The log is the service's own code in a process without PID 1 (`evidence-figures`); everything runs in one folder.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 
+use super::figures::{Figures, output};
 use super::{Peer, Row, journald};
-use crate::scenario::{Failure, Stage, ensure};
+use crate::scenario::{Failure, Stage};
 
 /// The size of the large log. Ten million are promised; `AIOS_BENCH_ENTRIES` asks for them.
 const ENTRIES: u64 = 1_000_000;
@@ -37,14 +37,9 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
     let folder = stage.folder.join("evidence");
     let mut cargo = Command::new("cargo");
     cargo.args(["run", "--release", "-q", "-p", "evidence-log", "--example", "evidence-figures", "--"]);
-    let printed = output(cargo.arg(&folder).arg(entries.to_string()).current_dir(&stage.context.workspace))?;
-    let figures: BTreeMap<&str, f64> = printed
-        .lines()
-        .filter_map(|line| line.split_once(' ').and_then(|(name, value)| Some((name, value.parse().ok()?))))
-        .collect();
-    let figure = |name: &str| {
-        figures.get(name).copied().ok_or_else(|| Failure::broken(format!("evidence-figures did not measure {name}")))
-    };
+    cargo.arg(&folder).arg(entries.to_string()).current_dir(&stage.context.workspace);
+    let figures = Figures::of("evidence-figures", &mut cargo)?;
+    let figure = |name: &str| figures.get(name);
     let bytes = figure("bytes-of-one-append")?;
     let mut python = Command::new("python3");
     let sqlite = output(python.args(["-c", SQLITE]).arg(&folder).arg(bytes.to_string().as_str()))?;
@@ -116,11 +111,4 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
 
 fn peer(name: &'static str, value: f64) -> Option<Peer> {
     Some(Peer { name, value })
-}
-
-pub(super) fn output(command: &mut Command) -> Result<String, Failure> {
-    let ran = command.output().map_err(|error| Failure::broken(format!("cannot start {command:?}: {error}")))?;
-    let complaint = String::from_utf8_lossy(&ran.stderr);
-    ensure!(ran.status.success(), "{command:?} ended with {}: {complaint}", ran.status);
-    Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }

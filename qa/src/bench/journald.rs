@@ -84,7 +84,7 @@ pub(super) fn rates(folder: &Path, bytes: f64) -> Result<Rates, Failure> {
         command.arg(how).arg(at(from)).arg(to);
     }
     command.args(["python3", "/run/load.py", PROGRAM, &(bytes as u64).to_string()]);
-    let said = super::evidence::output(&mut command)?;
+    let said = super::figures::output(&mut command)?;
     let figures: Vec<f64> = said.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
     let [sent, kept, synced, together] = figures[..] else {
         return Err(Failure::broken(format!("the load on journald printed {said}")));

@@ -1,10 +1,10 @@
 //! What a decision costs in the policy kernel's own code, beside the cedar-policy crate asked in the plain way and regorus.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 
+use super::figures::Figures;
 use super::{Peer, Row};
-use crate::scenario::{Failure, Stage, ensure};
+use crate::scenario::{Failure, Stage};
 
 /// How many rules a bundle has in each row.
 const RULES: [usize; 4] = [10, 200, 1000, 5000];
@@ -12,20 +12,8 @@ const RULES: [usize; 4] = [10, 200, 1000, 5000];
 pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
     let mut cargo = Command::new("cargo");
     cargo.args(["run", "--release", "-q", "-p", "policy-load"]);
-    let ran = cargo
-        .current_dir(&stage.context.workspace)
-        .output()
-        .map_err(|error| Failure::broken(format!("cannot start {cargo:?}: {error}")))?;
-    let complaint = String::from_utf8_lossy(&ran.stderr);
-    ensure!(ran.status.success(), "{cargo:?} ended with {}: {complaint}", ran.status);
-    let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
-    let figures: BTreeMap<&str, f64> = printed
-        .lines()
-        .filter_map(|line| line.split_once(' ').and_then(|(name, value)| Some((name, value.parse().ok()?))))
-        .collect();
-    let figure = |name: &str| {
-        figures.get(name).copied().ok_or_else(|| Failure::broken(format!("policy-load did not measure {name}")))
-    };
+    let figures = Figures::of("policy-load", cargo.current_dir(&stage.context.workspace))?;
+    let figure = |name: &str| figures.get(name);
     let beside = |name: &'static str, value: f64| Some(Peer { name, value });
     let mut rows = Vec::new();
     for count in RULES {

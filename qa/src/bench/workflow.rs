@@ -1,10 +1,10 @@
 //! What a workflow adds to its actions: deciding and journalling, without the actions.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 
+use super::figures::Figures;
 use super::{Peer, Row};
-use crate::scenario::{Failure, Stage, ensure};
+use crate::scenario::{Failure, Stage};
 
 /// The promise: a step of a workflow with 1,000 of them adds at most a millisecond.
 const STEP_US: f64 = 1000.0;
@@ -12,20 +12,8 @@ const STEP_US: f64 = 1000.0;
 pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
     let mut cargo = Command::new("cargo");
     cargo.args(["run", "--release", "-q", "-p", "action-runtime", "--example", "workflow-figures"]);
-    let ran = cargo
-        .current_dir(&stage.context.workspace)
-        .output()
-        .map_err(|error| Failure::broken(format!("cannot start {cargo:?}: {error}")))?;
-    let complaint = String::from_utf8_lossy(&ran.stderr);
-    ensure!(ran.status.success(), "{cargo:?} ended with {}: {complaint}", ran.status);
-    let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
-    let figures: BTreeMap<&str, f64> = printed
-        .lines()
-        .filter_map(|line| line.split_once(' ').and_then(|(name, value)| Some((name, value.parse().ok()?))))
-        .collect();
-    let figure = |name: &str| {
-        figures.get(name).copied().ok_or_else(|| Failure::broken(format!("workflow-figures did not measure {name}")))
-    };
+    let figures = Figures::of("workflow-figures", cargo.current_dir(&stage.context.workspace))?;
+    let figure = |name: &str| figures.get(name);
     let row = |name, figure, unit, limit| Row { name, value: figure, unit, peer: None, limit };
     let sync = Peer { name: "a synced write of 512 bytes", value: figure("sync-us")? };
     Ok(vec![

@@ -158,19 +158,7 @@ impl Runtime {
     }
 
     fn entry(&self, envelope: &Envelope) -> Entry {
-        let view = ActionView {
-            id: envelope.id.clone(),
-            subject: envelope.subject.clone(),
-            request: envelope.request.clone(),
-            target: envelope.target,
-            digest: envelope.digest(),
-            state: State::Proposed,
-            rules: Vec::new(),
-            epoch: "none".into(),
-            observed: None,
-            evidence: Vec::new(),
-        };
-        Entry { view, boot: self.boot.clone(), before: None, interrupted: None }
+        Entry { view: ActionView::proposed(envelope), boot: self.boot.clone(), before: None, interrupted: None }
     }
 
     /// Asks policy. No answer, or an answer to another question, is a denial.

@@ -79,7 +79,8 @@ pub(crate) fn answer(view: &ActionView) -> CallToolResult {
 
 #[cfg(test)]
 mod tests {
-    use aios_ids::{ActionId, Digest};
+    use aios_action::Envelope;
+    use aios_ids::ActionId;
 
     use super::*;
 
@@ -103,24 +104,9 @@ mod tests {
 
     #[test]
     fn only_what_did_not_happen_is_an_error() {
-        let view = |state| ActionView {
-            id: ActionId::new(0, [0; 10]),
-            subject: "agent:example".into(),
-            request: Request {
-                action_type: "node.reboot".into(),
-                parameters: JsonObject::new(),
-                reason: String::new(),
-                idempotency_key: None,
-                constraints: Constraints::default(),
-            },
-            target: None,
-            digest: Digest::of(b""),
-            state,
-            rules: vec![],
-            epoch: "1".into(),
-            observed: None,
-            evidence: vec![],
-        };
+        let asked = request("node.reboot", JsonObject::new()).expect("good");
+        let envelope = Envelope::new(ActionId::new(0, [0; 10]), "agent:example".into(), asked);
+        let view = |state| ActionView { state, ..ActionView::proposed(&envelope) };
         let denied = answer(&view(State::Denied { reason: "NoMatchingPermit".into(), text: "no".into() }));
         assert_eq!(denied.is_error, Some(true));
         assert_eq!(answer(&view(State::Succeeded)).is_error, Some(false));

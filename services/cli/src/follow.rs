@@ -62,30 +62,15 @@ fn detached(view: &ActionView) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use aios_action::Request;
-    use aios_ids::{ActionId, ApprovalId, Digest};
+    use aios_action::{Envelope, Request};
+    use aios_ids::{ActionId, ApprovalId};
 
     use super::*;
 
     fn view(state: State) -> ActionView {
-        ActionView {
-            id: ActionId::new(0, [0; 10]),
-            subject: "operator:ada".into(),
-            request: Request {
-                action_type: "node.reboot".into(),
-                parameters: serde_json::Map::new(),
-                reason: String::new(),
-                idempotency_key: None,
-                constraints: aios_action::Constraints::default(),
-            },
-            target: None,
-            digest: Digest::of(b""),
-            state,
-            rules: vec!["operator-power".into()],
-            epoch: "1".into(),
-            observed: None,
-            evidence: vec![],
-        }
+        let (request, _) = Request::parse(r#"{"type":"node.reboot"}"#).expect("a good request");
+        let envelope = Envelope::new(ActionId::new(0, [0; 10]), "operator:ada".into(), request);
+        ActionView { state, rules: vec!["operator-power".into()], ..ActionView::proposed(&envelope) }
     }
 
     #[test]

@@ -65,21 +65,28 @@ fn restrict(tree: BorrowedFd<'_>) -> io::Result<()> {
 mod tests {
     use std::fs::File;
     use std::os::unix::fs::MetadataExt;
+    use std::path::PathBuf;
 
     use rustix::fs::AtFlags;
 
     use super::*;
 
-    #[test]
-    fn nothing_is_above_it_and_nothing_runs_in_it() {
+    /// A folder in a place of its own, and a descriptor of it; copying its mount needs root.
+    fn granted() -> Option<(tempfile::TempDir, PathBuf, File)> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: copying a mount needs root");
-            return;
+            return None;
         }
         let place = tempfile::tempdir().expect("a folder");
         let path = place.path().join("granted");
         std::fs::create_dir(&path).expect("made");
         let given = File::open(&path).expect("open");
+        Some((place, path, given))
+    }
+
+    #[test]
+    fn nothing_is_above_it_and_nothing_runs_in_it() {
+        let Some((_place, path, given)) = granted() else { return };
         let up = |folder: BorrowedFd<'_>| rustix::fs::statat(folder, "../..", AtFlags::empty()).expect("there").st_ino;
         let own = given.metadata().expect("there").ino();
         assert_ne!(up(given.as_fd()), own, "an ordinary descriptor leads upwards");
@@ -97,14 +104,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_where_it_was_is_refused() {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: copying a mount needs root");
-            return;
-        }
-        let place = tempfile::tempdir().expect("a folder");
-        let path = place.path().join("granted");
-        std::fs::create_dir(&path).expect("made");
-        let given = File::open(&path).expect("open");
+        let Some((place, path, given)) = granted() else { return };
         std::fs::rename(&path, place.path().join("away")).expect("moved");
         std::fs::create_dir(&path).expect("made");
         // The kernel tells where the descriptor's folder is now; a removed one is nowhere.

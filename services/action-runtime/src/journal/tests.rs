@@ -15,21 +15,8 @@ fn entry(number: u64, action_type: &str, key: Option<&str>) -> Entry {
         idempotency_key: key.map(str::to_owned),
         constraints: Constraints::default(),
     };
-    let id = ActionId::new(number, [0; 10]);
-    let envelope = Envelope::new(id.clone(), "operator:ada".into(), request.clone());
-    let view = ActionView {
-        id,
-        subject: envelope.subject.clone(),
-        request,
-        target: None,
-        digest: envelope.digest(),
-        state: State::Proposed,
-        rules: vec![],
-        epoch: "1".into(),
-        observed: None,
-        evidence: vec![],
-    };
-    Entry { view, boot: "one".into(), before: None, interrupted: None }
+    let envelope = Envelope::new(ActionId::new(number, [0; 10]), "operator:ada".into(), request);
+    Entry { view: ActionView::proposed(&envelope), boot: "one".into(), before: None, interrupted: None }
 }
 
 fn approval() -> ApprovalId {

@@ -274,26 +274,16 @@ fn kept(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use aios_action::{ActionView, Request};
-    use aios_ids::{ActionId, ApprovalId, Digest};
+    use aios_action::{ActionView, Envelope, Request};
+    use aios_ids::{ActionId, ApprovalId};
     use serde_json::json;
 
     use super::*;
 
     fn entry(state: State, interrupted: Option<Interrupted>) -> Entry {
         let (request, _) = Request::parse(r#"{"type":"node.reboot"}"#).expect("a good request");
-        let view = ActionView {
-            id: ActionId::new(0, [0; 10]),
-            subject: "operator:ada".into(),
-            request,
-            target: None,
-            digest: Digest::of(b""),
-            state,
-            rules: vec![],
-            epoch: "1".into(),
-            observed: None,
-            evidence: vec![],
-        };
+        let envelope = Envelope::new(ActionId::new(0, [0; 10]), "operator:ada".into(), request);
+        let view = ActionView { state, ..ActionView::proposed(&envelope) };
         Entry { view, boot: "one".into(), before: None, interrupted }
     }
 

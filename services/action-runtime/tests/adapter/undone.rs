@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use action_runtime::journal::{Entry, Journal, Left};
 use action_runtime::task::Was;
-use aios_action::{ActionView, CATALOGUE, Event, Reversal, State};
+use aios_action::{ActionView, CATALOGUE, Event, Reversal};
 use object_store::Objects;
 use object_store::index::Index;
 
@@ -287,17 +287,5 @@ fn a_runtime_that_is_killed_at_any_write_leaves_the_effect_or_the_state_from_bef
 }
 
 fn entry_of(envelope: &Envelope) -> Entry {
-    let view = ActionView {
-        id: envelope.id.clone(),
-        subject: envelope.subject.clone(),
-        request: envelope.request.clone(),
-        target: None,
-        digest: envelope.digest(),
-        state: State::Proposed,
-        rules: vec![],
-        epoch: "1".into(),
-        observed: None,
-        evidence: vec![],
-    };
-    Entry { view, boot: "boot".into(), before: Some("{}".into()), interrupted: None }
+    Entry { view: ActionView::proposed(envelope), boot: "boot".into(), before: Some("{}".into()), interrupted: None }
 }

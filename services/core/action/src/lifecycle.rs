@@ -173,6 +173,22 @@ pub struct ActionView {
 }
 
 impl ActionView {
+    /// An action of which nothing but its envelope is known.
+    pub fn proposed(envelope: &Envelope) -> Self {
+        Self {
+            id: envelope.id.clone(),
+            subject: envelope.subject.clone(),
+            request: envelope.request.clone(),
+            target: envelope.target,
+            digest: envelope.digest(),
+            state: State::Proposed,
+            rules: Vec::new(),
+            epoch: "none".into(),
+            observed: None,
+            evidence: Vec::new(),
+        }
+    }
+
     /// The envelope, as it was sealed.
     pub fn envelope(&self) -> Envelope {
         Envelope::new(self.id.clone(), self.subject.clone(), self.request.clone()).of_target(self.target)
