@@ -1,6 +1,6 @@
 //! The rules and questions of the measurement.
 
-use aios_action::{Constraints, Envelope, Request, find};
+use aios_action::{Envelope, Request, find};
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::ActionId;
 
@@ -85,12 +85,6 @@ pub(crate) fn asked(number: usize) -> Asked {
 pub(crate) fn envelope(asked: &Asked) -> Envelope {
     let mut parameters = find(asked.kind.action).map(|entry| entry.example()).unwrap_or_default();
     parameters.insert(asked.kind.parameter.into(), asked.thing.clone().into());
-    let request = Request {
-        action_type: asked.kind.action.into(),
-        parameters,
-        reason: String::new(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    };
+    let request = Request::new(asked.kind.action, parameters);
     Envelope::new(ActionId::new(1, [1; 10]), asked.peer.to_string(), request)
 }

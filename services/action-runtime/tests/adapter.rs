@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use action_runtime::task::{Bytes, Report, Task, Undo};
-use aios_action::{Constraints, Envelope, Request};
+use aios_action::{Envelope, Request};
 use aios_linux::calls::{CallFilter, Otherwise};
 use aios_linux::sandbox::{Allow, Identity, Mount, Namespace, Reach, Sandbox, View};
 use aios_linux::spawn::{Program, spawn};
@@ -76,13 +76,7 @@ fn is_root() -> bool {
 }
 
 fn envelope(action_type: &str, parameters: Value) -> Envelope {
-    let request = Request {
-        action_type: action_type.into(),
-        parameters: parameters.as_object().expect("an object").clone(),
-        reason: String::new(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    };
+    let request = Request::new(action_type, parameters.as_object().expect("an object").clone());
     Envelope::new("act_00000000000000000000000000".parse().expect("an id"), "operator:ada".into(), request)
 }
 

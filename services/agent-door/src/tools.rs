@@ -1,7 +1,7 @@
 //! The catalogue as tools, a tool call as a request, an action as an answer. Pure translation at the one border that is
 //! not ours.
 
-use aios_action::{ActionType, ActionView, CATALOGUE, Constraints, Request, State};
+use aios_action::{ActionType, ActionView, CATALOGUE, Request, State};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
 use serde_json::{Value, json};
 
@@ -39,13 +39,7 @@ pub(crate) fn request(name: &str, mut arguments: JsonObject) -> Result<Request, 
     };
     let reason = text(REASON)?.unwrap_or_default();
     let idempotency_key = text(KEY)?;
-    let request = Request {
-        action_type: name.to_owned(),
-        parameters: arguments,
-        reason,
-        idempotency_key,
-        constraints: Constraints::default(),
-    };
+    let request = Request { reason, idempotency_key, ..Request::new(name, arguments) };
     request.check().map_err(|error| aios_daemon::error_chain(&error))?;
     Ok(request)
 }

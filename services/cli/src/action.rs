@@ -112,13 +112,7 @@ pub(crate) async fn submit<const N: usize>(
     format: Format,
 ) -> Result<(), Failure> {
     let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let request = Request {
-        action_type: action_type.into(),
-        parameters,
-        reason: String::new(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    };
+    let request = Request::new(action_type, parameters);
     submit_request(&request, format).await
 }
 
@@ -233,13 +227,7 @@ pub(crate) fn request(action_type: Option<&str>, words: &[String], file: Option<
     let parameters: Map<_, _> = entry
         .parameters_from_words(pairs)
         .map_err(|error| Failure::usage(error.to_string()).hint(format!("aios action schema {}", entry.name)))?;
-    Ok(Request {
-        action_type: entry.name.into(),
-        parameters,
-        reason: String::new(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    })
+    Ok(Request::new(entry.name, parameters))
 }
 
 /// A file's text, or the terminal's for `-`, of at most what a request may have.

@@ -2,7 +2,7 @@
 //!
 //! A pass phrase goes from this program to the policy kernel and nowhere else; the action that follows has only the name.
 
-use aios_action::{ActionView, Constraints, Request, State};
+use aios_action::{ActionView, Request, State};
 use aios_daemon::proxy::Actions1Proxy;
 use aios_identity::{Peer, SessionStrength};
 use aios_wire::policy::People;
@@ -77,13 +77,7 @@ async fn change(action_type: &str, name: &str, new: &str, format: Format) -> Res
         .map_err(|error| Failure::not_reachable("action-runtime", error))?;
     let actions = Actions1Proxy::new(&connection).await?;
     let parameters = [("name".to_owned(), Value::from(name))].into_iter().collect();
-    let request = Request {
-        action_type: action_type.into(),
-        parameters,
-        reason: String::new(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    };
+    let request = Request::new(action_type, parameters);
     request.check().map_err(|error| Failure::usage(aios_daemon::error_chain(&error)))?;
     let text = serde_json::to_string(&request).expect("a request has only text keys");
     let mut view: ActionView = read("action-runtime", &actions.submit(&text).await?)?;

@@ -1,5 +1,7 @@
 //! Times as people write them: in UTC, as the log has them, or as how long ago.
 
+use aios_action::moment::{days_of, is_leap};
+
 const DAY_S: u64 = 86_400;
 /// Later than this is a slip of the fingers.
 const LAST_YEAR: u64 = 9999;
@@ -59,21 +61,8 @@ fn number(digits: &str) -> Option<u64> {
     if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
-fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
 fn days_of_year(year: u64) -> u64 {
     if is_leap(year) { 366 } else { 365 }
-}
-
-fn days_of(year: u64, month: u64) -> u64 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
 }
 
 #[cfg(test)]

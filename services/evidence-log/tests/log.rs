@@ -47,6 +47,20 @@ fn fill(log: &Log, groups: usize) {
     }
 }
 
+/// A log with the boot record and so many groups of records.
+fn filled(groups: usize) -> (tempfile::TempDir, Log) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = ready(folder.path());
+    begin(&log);
+    fill(&log, groups);
+    (folder, log)
+}
+
+/// What a file of the log holds.
+fn bytes_of(folder: &tempfile::TempDir, name: &str) -> Vec<u8> {
+    fs::read(folder.path().join(name)).expect("readable")
+}
+
 /// A copy of a log in which the segment has these bytes.
 fn copy_with(from: &Path, segment: &[u8], checkpoint: &[u8]) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a folder");
@@ -58,10 +72,7 @@ fn copy_with(from: &Path, segment: &[u8], checkpoint: &[u8]) -> tempfile::TempDi
 
 #[test]
 fn what_was_appended_is_there_after_a_restart_and_the_log_goes_on() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let log = ready(folder.path());
-    begin(&log);
-    fill(&log, 3);
+    let (folder, log) = filled(3);
     let (line, head) = (log.record_line(4).expect("there"), log.checkpoint());
     drop(log);
     let log = ready(folder.path());
@@ -73,14 +84,11 @@ fn what_was_appended_is_there_after_a_restart_and_the_log_goes_on() {
 
 #[test]
 fn a_kill_at_any_byte_of_an_append_loses_nothing_that_was_promised() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let log = ready(folder.path());
-    begin(&log);
-    fill(&log, 2);
-    let before = fs::read(folder.path().join("segment")).expect("readable");
-    let promised = fs::read(folder.path().join("checkpoint")).expect("readable");
+    let (folder, log) = filled(2);
+    let before = bytes_of(&folder, "segment");
+    let promised = bytes_of(&folder, "checkpoint");
     fill(&log, 1);
-    let after = fs::read(folder.path().join("segment")).expect("readable");
+    let after = bytes_of(&folder, "segment");
     // Every seventh byte and the ends; the power-cut tests try the rest at random.
     for cut in (before.len()..=after.len()).filter(|cut| cut % 7 == 0 || *cut == before.len() || *cut == after.len()) {
         let copy = copy_with(folder.path(), &after[..cut], &promised);
@@ -96,12 +104,9 @@ fn a_kill_at_any_byte_of_an_append_loses_nothing_that_was_promised() {
 
 #[test]
 fn a_promised_record_that_is_gone_makes_the_log_read_only() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let log = ready(folder.path());
-    begin(&log);
-    fill(&log, 2);
-    let segment = fs::read(folder.path().join("segment")).expect("readable");
-    let checkpoint = fs::read(folder.path().join("checkpoint")).expect("readable");
+    let (folder, _) = filled(2);
+    let segment = bytes_of(&folder, "segment");
+    let checkpoint = bytes_of(&folder, "checkpoint");
     let copy = copy_with(folder.path(), &segment[..segment.len() - 1], &checkpoint);
     let (log, opened, _) = open(copy.path(), || Ok([9; 96])).expect("can be read");
     let Opened::ReadOnly { reason } = opened else { panic!("a promised record is gone") };
@@ -114,12 +119,9 @@ fn a_promised_record_that_is_gone_makes_the_log_read_only() {
 
 #[test]
 fn a_flipped_byte_is_found_at_the_start_wherever_it_is() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let log = ready(folder.path());
-    begin(&log);
-    fill(&log, 2);
-    let segment = fs::read(folder.path().join("segment")).expect("readable");
-    let checkpoint = fs::read(folder.path().join("checkpoint")).expect("readable");
+    let (folder, _) = filled(2);
+    let segment = bytes_of(&folder, "segment");
+    let checkpoint = bytes_of(&folder, "checkpoint");
     let check = |segment: &[u8], checkpoint: &[u8], what: &str| {
         let copy = copy_with(folder.path(), segment, checkpoint);
         match open(copy.path(), || Ok([9; 96])) {
@@ -142,11 +144,8 @@ fn a_flipped_byte_is_found_at_the_start_wherever_it_is() {
 
 #[test]
 fn a_byte_changed_under_a_running_log_is_found_and_never_served() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let log = ready(folder.path());
-    begin(&log);
-    fill(&log, 2);
-    let mut segment = fs::read(folder.path().join("segment")).expect("readable");
+    let (folder, log) = filled(2);
+    let mut segment = bytes_of(&folder, "segment");
     let place = segment.windows(4).rposition(|bytes| bytes == b"true").expect("the last outcome");
     segment[place] = b'T';
     fs::write(folder.path().join("segment"), &segment).expect("written");
@@ -201,10 +200,7 @@ fn many_appends_share_groups_and_a_wrong_one_among_them_is_refused_alone() {
 
 #[test]
 fn questions_are_answered_from_the_log() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let log = ready(folder.path());
-    begin(&log);
-    fill(&log, 10);
+    let (_folder, log) = filled(10);
     let ask = |filter: Filter| -> Vec<u64> {
         let lines = log.query(&filter).expect("answered");
         lines.iter().map(|line| Record::decode(line.as_bytes()).expect("a record").index).collect()
@@ -239,10 +235,7 @@ fn export(log: &Log, folder: &Path) {
 
 #[test]
 fn an_export_is_sound_to_our_verifier_and_to_a_foreign_one_and_neither_misses_a_byte() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let log = ready(folder.path());
-    begin(&log);
-    fill(&log, 150);
+    let (_folder, log) = filled(150);
     let out = tempfile::tempdir().expect("a folder");
     export(&log, out.path());
 

@@ -44,14 +44,7 @@ pub fn sandbox(request: &LaunchRequest, calls: &CallFilter) -> Sandbox {
     let shares_folder = request.resource == Resource::Folder;
     let identity = Identity { uid, gid: uid, groups: if shares_folder { vec![ACTIONS_GROUP] } else { Vec::new() } };
     Sandbox {
-        namespaces: vec![
-            Namespace::Mount,
-            Namespace::Pid,
-            Namespace::Ipc,
-            Namespace::Uts,
-            Namespace::Net,
-            Namespace::Cgroup,
-        ],
+        namespaces: Namespace::ALL.to_vec(),
         view: View::Only(mounts(request)),
         reach: Reach::Only(rules(request)),
         calls: Some(calls.clone()),

@@ -58,14 +58,7 @@ impl Bench {
     /// Starts busybox with these words.
     fn start(&self, words: &[&str], limits: Limits) -> (Run, File) {
         let sandbox = Sandbox {
-            namespaces: vec![
-                Namespace::Mount,
-                Namespace::Pid,
-                Namespace::Ipc,
-                Namespace::Uts,
-                Namespace::Net,
-                Namespace::Cgroup,
-            ],
+            namespaces: Namespace::ALL.to_vec(),
             view: View::Only(vec![
                 Mount::Memory { at: "/tmp".into(), bytes: 32 << 20, mode: 0o700 },
                 Mount::Bind { from: BUSYBOX.into(), at: BUSYBOX.into(), allow: Allow::Execute },

@@ -99,6 +99,11 @@ pub enum Namespace {
     Cgroup,
 }
 
+impl Namespace {
+    /// Each of them, in the order in which a strict sandbox lists them.
+    pub const ALL: [Self; 6] = [Self::Mount, Self::Pid, Self::Ipc, Self::Uts, Self::Net, Self::Cgroup];
+}
+
 /// Which file tree a program sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum View {

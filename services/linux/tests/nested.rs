@@ -84,14 +84,7 @@ fn as_a_launcher() {
         binds.map(|path| Mount::Bind { from: path.into(), at: path.into(), allow: Allow::Execute }).collect();
     mounts.extend([Mount::Devices, Mount::Proc, Mount::Memory { at: "/tmp".into(), bytes: 1 << 20, mode: 0o700 }]);
     let action = Sandbox {
-        namespaces: vec![
-            Namespace::Mount,
-            Namespace::Pid,
-            Namespace::Ipc,
-            Namespace::Uts,
-            Namespace::Net,
-            Namespace::Cgroup,
-        ],
+        namespaces: Namespace::ALL.to_vec(),
         view: View::Only(mounts),
         reach: Reach::Unlimited,
         calls: filter(&[ACTION]),

@@ -1,6 +1,6 @@
 //! What a crash at each step leaves, and that nothing leads out of the life cycle.
 
-use aios_action::{Constraints, Envelope, Request};
+use aios_action::{Envelope, Request};
 use aios_ids::ApprovalId;
 use proptest::prelude::*;
 
@@ -8,13 +8,8 @@ use super::*;
 use crate::task::Was;
 
 fn entry(number: u64, action_type: &str, key: Option<&str>) -> Entry {
-    let request = Request {
-        action_type: action_type.into(),
-        parameters: serde_json::Map::new(),
-        reason: String::new(),
-        idempotency_key: key.map(str::to_owned),
-        constraints: Constraints::default(),
-    };
+    let request =
+        Request { idempotency_key: key.map(str::to_owned), ..Request::new(action_type, serde_json::Map::new()) };
     let envelope = Envelope::new(ActionId::new(number, [0; 10]), "operator:ada".into(), request);
     Entry { view: ActionView::proposed(&envelope), boot: "one".into(), before: None, interrupted: None }
 }

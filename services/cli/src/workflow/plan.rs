@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
-use aios_action::{Constraints, Envelope, Request, canonical};
+use aios_action::{Envelope, Request, canonical};
 use aios_ids::{ActionId, Digest};
 use aios_wire::policy::{Decision, Verdict};
 use aios_workflow::{Act, Condition, Definition, Step, Typed, Work, most_actions};
@@ -128,13 +128,8 @@ impl Said {
 }
 
 async fn explain(typed: &Typed) -> Result<String, Failure> {
-    let request = Request {
-        action_type: typed.action_type.clone(),
-        parameters: typed.parameters.clone(),
-        reason: typed.reason.clone(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    };
+    let request =
+        Request { reason: typed.reason.clone(), ..Request::new(typed.action_type.clone(), typed.parameters.clone()) };
     // The id stands for an action that does not exist; who asks is found by the policy kernel.
     let envelope = Envelope::new(ActionId::new(0, [0; 10]), String::new(), request);
     let me = pidfd_open(getpid(), PidfdFlags::empty())

@@ -102,6 +102,17 @@ pub enum EnvelopeError {
 }
 
 impl Request {
+    /// An action with these parameters, and nothing said about it.
+    pub fn new(action_type: impl Into<String>, parameters: Map<String, Value>) -> Self {
+        Self {
+            action_type: action_type.into(),
+            parameters,
+            reason: String::new(),
+            idempotency_key: None,
+            constraints: Constraints::default(),
+        }
+    }
+
     /// Reads a request and checks it against the catalogue.
     pub fn parse(text: &str) -> Result<(Self, &'static ActionType), EnvelopeError> {
         let request: Self = serde_json::from_value(canonical::parse(text)?).map_err(EnvelopeError::Form)?;

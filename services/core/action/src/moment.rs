@@ -24,14 +24,19 @@ pub fn parse(text: &str) -> Option<u64> {
     Some(days * DAY_S + hour * 3600 + minute * 60 + second)
 }
 
-fn days_of(year: u64, month: u64) -> u64 {
-    let leaps = (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+/// How many days a month has.
+pub fn days_of(year: u64, month: u64) -> u64 {
     match month {
-        2 if leaps => 29,
+        2 if is_leap(year) => 29,
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     }
+}
+
+/// Whether a year has a 29th of February.
+pub fn is_leap(year: u64) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A bundle's own test cases: who asks for what, and what the answer must be. They travel inside the bundle and run each
 //! time it is opened, so a policy that does not do what its author meant never decides anything.
 
-use aios_action::{Constraints, Envelope, Request};
+use aios_action::{Envelope, Request};
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::ActionId;
 use aios_wire::policy::{CaseReport, Times, Verdict};
@@ -141,13 +141,7 @@ pub(crate) fn report(bundle: &Bundle, cases: &[Case]) -> Vec<CaseReport> {
 
 fn run_one(bundle: &Bundle, case: &Case, number: usize) -> Result<(), CaseError> {
     let subject = subject(&case.who).ok_or_else(|| CaseError::Who { number, who: case.who.clone() })?;
-    let request = Request {
-        action_type: case.action_type.clone(),
-        parameters: case.parameters.clone(),
-        reason: String::new(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    };
+    let request = Request::new(case.action_type.clone(), case.parameters.clone());
     let envelope = Envelope::new(ActionId::new(0, [0; 10]), subject.to_string(), request);
     let decision = decide(Some(bundle), &envelope, &subject);
     let found = match decision.verdict {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aios_action::{ActionType, CATALOGUE, Constraints, Envelope, GRANTED_FOLDER, Kind, Parameter, Request};
+use aios_action::{ActionType, CATALOGUE, Envelope, GRANTED_FOLDER, Kind, Parameter, Request};
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::{ActionId, Digest};
 use aios_wire::policy::{Verdict, Wanted, Whom};
@@ -158,13 +158,7 @@ fn answer(bundle: Option<&Bundle>, envelope: &Envelope, peer: &Peer) -> Answer {
 }
 
 fn envelope(entry: &ActionType, peer: &Peer, parameters: &Map<String, Value>) -> Envelope {
-    let request = Request {
-        action_type: entry.name.to_owned(),
-        parameters: parameters.clone(),
-        reason: String::new(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    };
+    let request = Request::new(entry.name, parameters.clone());
     Envelope::new(ActionId::new(0, [0; 10]), peer.to_string(), request)
 }
 

@@ -117,7 +117,7 @@ fn stays_below(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use aios_action::{Constraints, Request};
+    use aios_action::Request;
     use aios_identity::SessionStrength;
     use aios_ids::ActionId;
     use serde_json::{Value, json};
@@ -127,13 +127,7 @@ mod tests {
     /// The envelope is not checked against the catalogue: these rows must hold without it.
     fn code(subject: &Peer, action_type: &str, parameters: Value) -> Option<&'static str> {
         let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
-        let request = Request {
-            action_type: action_type.into(),
-            parameters,
-            reason: String::new(),
-            idempotency_key: None,
-            constraints: Constraints::default(),
-        };
+        let request = Request::new(action_type, parameters);
         let envelope = Envelope::new(ActionId::new(0, [0; 10]), subject.to_string(), request);
         find(subject, &envelope).map(|deny| deny.code)
     }

@@ -84,7 +84,7 @@ fn can_apply(rule: &Policy, principal: &EntityTypeName, action: &EntityUid) -> b
 
 #[cfg(test)]
 mod tests {
-    use aios_action::{CATALOGUE, Constraints, Envelope, Request as Asked};
+    use aios_action::{CATALOGUE, Envelope, Request as Asked};
     use aios_identity::{Peer, SessionStrength};
     use aios_ids::ActionId;
     use proptest::prelude::*;
@@ -134,13 +134,7 @@ mod tests {
         let mut all = Vec::new();
         for peer in peers {
             for entry in CATALOGUE {
-                let asked = Asked {
-                    action_type: entry.name.into(),
-                    parameters: entry.example(),
-                    reason: String::new(),
-                    idempotency_key: None,
-                    constraints: Constraints::default(),
-                };
+                let asked = Asked::new(entry.name, entry.example());
                 let envelope = Envelope::new(ActionId::new(1, [1; 10]), peer.to_string(), asked);
                 all.extend(request::questions(rules.schema(), &envelope, &peer).expect("questions"));
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aios_action::{Constraints, Request as ActionRequest};
+use aios_action::Request as ActionRequest;
 use aios_policy::operators::{self, Operator, Operators};
 use aios_policy::{Bundle, pack, public_key};
 use serde_json::Value;
@@ -200,13 +200,7 @@ fn packed(more: &[(&str, &str)], epoch: u64) -> Vec<u8> {
 
 fn envelope(subject: &Peer, number: u64, action_type: &str, parameters: Value) -> Envelope {
     let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
-    let request = ActionRequest {
-        action_type: action_type.into(),
-        parameters,
-        reason: "a test".into(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    };
+    let request = ActionRequest { reason: "a test".into(), ..ActionRequest::new(action_type, parameters) };
     Envelope::new(ActionId::new(number, [1; 10]), subject.to_string(), request)
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use aios_action::{ActionType, CATALOGUE, Constraints, Envelope, Request, Right};
+use aios_action::{ActionType, CATALOGUE, Envelope, Request, Right};
 use aios_identity::{Peer, PeerTable};
 use aios_ids::ActionId;
 use aios_policy::{Bundle, decide, public_key};
@@ -41,13 +41,7 @@ fn no_rules_let_an_agent_install_or_anybody_stop_the_guards() {
         for entry in CATALOGUE {
             for name in ["network", "policy-kernel", "evidence-log", "init"] {
                 let parameters = parameters(entry, name);
-                let request = Request {
-                    action_type: entry.name.into(),
-                    parameters,
-                    reason: String::new(),
-                    idempotency_key: None,
-                    constraints: Constraints::default(),
-                };
+                let request = Request::new(entry.name, parameters);
                 let envelope = Envelope::new(ActionId::new(1, [1; 10]), subject.to_string(), request);
                 let decision = decide(Some(&bundle), &envelope, &subject);
                 let guarded = entry.name.starts_with("service.") && name != "network";

@@ -1,6 +1,6 @@
 //! What the shipped policy and the compiled-in denies say, and that nothing a caller can change widens it.
 
-use aios_action::{Constraints, Envelope, Request};
+use aios_action::{Envelope, Request};
 use aios_identity::Peer;
 use aios_ids::ActionId;
 use aios_policy::{Bundle, decide, public_key};
@@ -14,13 +14,7 @@ const HELLO: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-1.0";
 
 fn envelope(subject: &Peer, action_type: &str, parameters: Value) -> Envelope {
     let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
-    let request = Request {
-        action_type: action_type.into(),
-        parameters,
-        reason: "a test".into(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    };
+    let request = Request { reason: "a test".into(), ..Request::new(action_type, parameters) };
     Envelope::new(ActionId::new(7, [7; 10]), subject.to_string(), request)
 }
 

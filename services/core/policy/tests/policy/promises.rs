@@ -1,6 +1,6 @@
 //! What holds for the shipped policy, over everything that can be asked, and what holds for any policy.
 
-use aios_action::{CATALOGUE, Constraints, Envelope, Request, Risk, find};
+use aios_action::{CATALOGUE, Envelope, Request, Risk, find};
 use aios_identity::Peer;
 use aios_ids::ActionId;
 use aios_policy::{Bundle, compare, decide, pack, public_key};
@@ -57,13 +57,7 @@ fn verdict(bundle: &Bundle, subject: &Peer, action_type: &str, name: Option<&str
     if let (Some(name), Some(named)) = (name, parameters.get_mut("name")) {
         *named = name.into();
     }
-    let request = Request {
-        action_type: action_type.into(),
-        parameters,
-        reason: String::new(),
-        idempotency_key: None,
-        constraints: Constraints::default(),
-    };
+    let request = Request::new(action_type, parameters);
     let envelope = Envelope::new(ActionId::new(1, [1; 10]), subject.to_string(), request);
     decide(Some(bundle), &envelope, subject).verdict
 }
