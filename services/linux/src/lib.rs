@@ -5,6 +5,7 @@
 //! ([`verity`]), signals and readiness as things to read ([`signals`], [`notify`]). It decides nothing about who may do what;
 //! callers bring finished descriptions. A layer of protection that the kernel lacks is an error here, never skipped.
 
+pub mod arp;
 pub mod attempt;
 pub mod audit;
 pub mod block;

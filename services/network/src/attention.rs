@@ -38,6 +38,10 @@ fn wrong(link: &LinkStatus, reached: bool) -> Option<String> {
             "the DHCP server of {name} refused it {times} times: ask whoever runs that network, or set an address with \
              'settings set network.links'"
         )),
+        LinkState::Taken { address, by } => Some(format!(
+            "{name} does not use {address}, because another machine ({by}) has it: give one of the two another with \
+             'settings set network.links', or ask whoever runs that network"
+        )),
         // With addresses of an IPv6 router, or with another link, the machine has a network.
         LinkState::Asking { unanswered } if *unanswered >= PATIENCE && link.addresses.is_empty() => Some(format!(
             "no DHCP server answers on {name}, asked {} times: look at the other end of its cable, or set an address with \
@@ -111,6 +115,10 @@ mod tests {
         for (state, words) in [
             (LinkState::Asking { unanswered: 3 }, "no DHCP server answers on eth0, asked 4 times"),
             (LinkState::Refused { times: 2 }, "refused it 2 times"),
+            (
+                LinkState::Taken { address: "192.0.2.9".into(), by: "02:00:00:00:00:01".into() },
+                "another machine (02:00:00:00:00:01) has it",
+            ),
             (LinkState::NoCarrier, "look at its cable"),
             (LinkState::Failed { why: "it is gone".into() }, "it is gone"),
         ] {

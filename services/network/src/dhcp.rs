@@ -54,6 +54,7 @@ mod kind {
     pub(super) const DISCOVER: u8 = 1;
     pub(super) const OFFER: u8 = 2;
     pub(super) const REQUEST: u8 = 3;
+    pub(super) const DECLINE: u8 = 4;
     pub(super) const ACK: u8 = 5;
     pub(super) const NAK: u8 = 6;
 }
@@ -76,7 +77,7 @@ pub enum AnswerError {
 pub fn encode(question: Question, mac: Mac, transaction: u32) -> Vec<u8> {
     let own = match question {
         Question::Renew { address, .. } | Question::Rebind { address } => address,
-        Question::Discover | Question::Request { .. } => Ipv4Addr::UNSPECIFIED,
+        Question::Discover | Question::Request { .. } | Question::Decline { .. } => Ipv4Addr::UNSPECIFIED,
     };
     // Without an address this machine can hear only broadcasts.
     let flags = if own.is_unspecified() { BROADCAST } else { 0 };
@@ -94,10 +95,20 @@ pub fn encode(question: Question, mac: Mac, transaction: u32) -> Vec<u8> {
         bytes.extend([code, value.len() as u8]);
         bytes.extend(value);
     };
-    add(option::KIND, &[if question == Question::Discover { kind::DISCOVER } else { kind::REQUEST }]);
-    if let Question::Request { address, server } = question {
+    let kind = match question {
+        Question::Discover => kind::DISCOVER,
+        Question::Request { .. } | Question::Renew { .. } | Question::Rebind { .. } => kind::REQUEST,
+        Question::Decline { .. } => kind::DECLINE,
+    };
+    add(option::KIND, &[kind]);
+    if let Question::Request { address, server } | Question::Decline { address, server } = question {
         add(option::ADDRESS, &address.octets());
         add(option::SERVER, &server.octets());
+    }
+    if let Question::Decline { .. } = question {
+        // It asks for nothing, so it says nothing more.
+        bytes.push(option::END);
+        return bytes;
     }
     add(option::MESSAGE_SIZE, &(MESSAGE_LIMIT as u16).to_be_bytes());
     let wanted = [
@@ -307,6 +318,10 @@ mod tests {
         let renewal = read(encode(Question::Renew { address, server: SERVER }, MAC, 7));
         assert!(!renewal.flags().broadcast());
         assert_eq!((renewal.ciaddr(), renewal.opts().get(OptionCode::ServerIdentifier)), (address, None));
+        let decline = read(encode(Question::Decline { address, server: SERVER }, MAC, 7));
+        assert_eq!((decline.ciaddr(), decline.opts().msg_type()), (Ipv4Addr::UNSPECIFIED, Some(MessageType::Decline)));
+        assert_eq!(decline.opts().get(OptionCode::RequestedIpAddress), Some(&DhcpOption::RequestedIpAddress(address)));
+        assert_eq!(decline.opts().get(OptionCode::ParameterRequestList), None);
     }
 
     proptest! {

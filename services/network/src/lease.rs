@@ -4,17 +4,20 @@
 //! |---|---|---|
 //! | `Down` | the link is up | `Selecting` |
 //! | `Selecting` | an offer; asks again after 2, 4, 8 … 64 s | `Requesting` |
-//! | `Requesting` | ack; nak; three silences | `Bound`; `Paused`; `Selecting` |
-//! | `Paused` | a time that grows with each nak | `Selecting` |
+//! | `Requesting` | ack; nak; three silences | `Checking`; `Paused`; `Selecting` |
+//! | `Checking` | nobody has the address; somebody has | `Bound`; `Paused` |
+//! | `Paused` | a time that grows with each nak, ten seconds at least for an address that is taken | `Selecting` |
 //! | `Bound` | T1 | `Renewing` |
 //! | `Renewing` | ack; nak; T2 | `Bound`; `Selecting`; `Rebinding` |
 //! | `Rebinding` | ack; nak or the end of the lease | `Bound`; `Selecting` |
 //!
-//! Every state goes to `Down` with the link. Times are milliseconds of a clock that never goes back.
+//! An ack with another address than before is checked like the first one. Every state goes to `Down` with the link. Times are milliseconds of a clock that never goes back.
 
 use std::net::Ipv4Addr;
 
 use aios_settings::Subnet;
+
+use crate::dhcp::Mac;
 
 /// How often a request is sent before its offer is given up.
 const REQUESTS: u32 = 3;
@@ -24,6 +27,12 @@ const LONGEST_WAIT_MS: u64 = 64_000;
 
 /// The shortest wait between two renewals.
 const SHORTEST_RENEWAL_MS: u64 = 60_000;
+
+/// How long to leave a server alone after its address was declined (RFC 2131, 3.1).
+const AFTER_DECLINE_MS: u64 = 10_000;
+
+/// Checking takes less than a second; whoever was to say what came of it is not there any more.
+const CHECK_MS: u64 = 5_000;
 
 /// What a server grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +90,13 @@ pub enum Question {
         /// The address.
         address: Ipv4Addr,
     },
+    /// To all: the granted address is somebody else's.
+    Decline {
+        /// The address.
+        address: Ipv4Addr,
+        /// Who granted it.
+        server: Ipv4Addr,
+    },
 }
 
 /// What happened.
@@ -94,6 +110,13 @@ pub enum Input {
     Time,
     /// A server answered this client's current transaction.
     Answer(Answer),
+    /// Nobody has the address of [`Output::Check`].
+    Free,
+    /// It is another's.
+    Taken {
+        /// Whose.
+        by: Mac,
+    },
 }
 
 /// What is to be done, in order.
@@ -101,6 +124,8 @@ pub enum Input {
 pub enum Output {
     /// Say it.
     Say(Question),
+    /// Find out whether somebody on the link has this address.
+    Check(Ipv4Addr),
     /// Make the link have this.
     Set(Lease),
     /// Make the link not have it any more.
@@ -112,6 +137,7 @@ enum State {
     Down,
     Selecting { tries: u32 },
     Requesting { offer: Lease, tries: u32 },
+    Checking { lease: Lease },
     Paused,
     Bound { lease: Lease, since: u64 },
     Renewing { lease: Lease, since: u64 },
@@ -126,6 +152,8 @@ pub struct Client {
     jitter_ms: u64,
     /// How often a server took its offer back since the last lease.
     refusals: u32,
+    /// The last address that was declined since the last lease, and whose it is.
+    taken: Option<(Ipv4Addr, Mac)>,
 }
 
 /// How far a client without a lease came.
@@ -141,13 +169,20 @@ pub enum Progress {
         /// How often.
         times: u32,
     },
+    /// A server gave an address that somebody has.
+    Taken {
+        /// The address.
+        address: Ipv4Addr,
+        /// Whose it is.
+        by: Mac,
+    },
 }
 
 impl Client {
     /// A client whose link is down. `jitter_ms`, a random number below a second, keeps the machines of a building that got
     /// its power back from asking in chorus.
     pub fn new(jitter_ms: u64) -> Self {
-        Self { state: State::Down, wake_at: None, jitter_ms, refusals: 0 }
+        Self { state: State::Down, wake_at: None, jitter_ms, refusals: 0, taken: None }
     }
 
     /// When to come back with [`Input::Time`].
@@ -159,7 +194,11 @@ impl Client {
     pub fn lease(&self) -> Option<&Lease> {
         match &self.state {
             State::Bound { lease, .. } | State::Renewing { lease, .. } | State::Rebinding { lease, .. } => Some(lease),
-            State::Down | State::Selecting { .. } | State::Requesting { .. } | State::Paused => None,
+            State::Down
+            | State::Selecting { .. }
+            | State::Requesting { .. }
+            | State::Checking { .. }
+            | State::Paused => None,
         }
     }
 
@@ -167,9 +206,12 @@ impl Client {
     pub fn progress(&self) -> Option<Progress> {
         match self.state {
             State::Down | State::Bound { .. } | State::Renewing { .. } | State::Rebinding { .. } => None,
+            _ if let Some((address, by)) = self.taken => Some(Progress::Taken { address, by }),
             _ if self.refusals > 0 => Some(Progress::Refused { times: self.refusals }),
             State::Selecting { tries } => Some(Progress::Asking { unanswered: tries }),
-            State::Requesting { .. } | State::Paused => Some(Progress::Asking { unanswered: 0 }),
+            State::Requesting { .. } | State::Checking { .. } | State::Paused => {
+                Some(Progress::Asking { unanswered: 0 })
+            }
         }
     }
 
@@ -181,7 +223,7 @@ impl Client {
             (State::Down, _) => (self, Vec::new()),
             (_, Input::Down) => {
                 let outputs = self.unset();
-                (Self { state: State::Down, wake_at: None, refusals: 0, ..self }, outputs)
+                (Self { state: State::Down, wake_at: None, refusals: 0, taken: None, ..self }, outputs)
             }
             (_, Input::Time) if self.wake_at.is_none_or(|wake| now < wake) => (self, Vec::new()),
 
@@ -196,8 +238,12 @@ impl Client {
             (State::Requesting { .. }, Input::Answer(Answer::Nak)) => self.pause(now),
             // Only the server whose offer was taken may grant it.
             (State::Requesting { offer, .. }, Input::Answer(Answer::Ack(lease))) if lease.server == offer.server => {
-                self.bind(now, lease)
+                self.check(now, lease)
             }
+
+            // Silence is what a free address sounds like.
+            (State::Checking { lease }, Input::Free | Input::Time) => self.bind(now, lease),
+            (State::Checking { lease }, Input::Taken { by }) => self.decline(now, &lease, by),
 
             (State::Bound { lease, since } | State::Renewing { lease, since }, Input::Time)
                 if now < since + seconds(lease.rebind_after) =>
@@ -208,8 +254,15 @@ impl Client {
                 State::Bound { lease, since } | State::Renewing { lease, since } | State::Rebinding { lease, since },
                 Input::Time,
             ) => self.rebind_or_end(now, lease, since),
-            (State::Renewing { .. } | State::Rebinding { .. }, Input::Answer(Answer::Ack(lease))) => {
-                self.bind(now, lease)
+            (
+                State::Renewing { lease: old, .. } | State::Rebinding { lease: old, .. },
+                Input::Answer(Answer::Ack(lease)),
+            ) => {
+                if old.address == lease.address {
+                    self.bind(now, lease)
+                } else {
+                    self.check(now, lease)
+                }
             }
             (State::Renewing { .. } | State::Rebinding { .. }, Input::Answer(Answer::Nak)) => {
                 let outputs = self.unset();
@@ -217,7 +270,7 @@ impl Client {
             }
 
             // Answers that come late or twice, and a link that is up already.
-            (_, Input::Answer(_) | Input::Up) => (self, Vec::new()),
+            (_, Input::Answer(_) | Input::Up | Input::Free | Input::Taken { .. }) => (self, Vec::new()),
         }
     }
 
@@ -239,15 +292,30 @@ impl Client {
         (Self { state: State::Requesting { offer, tries }, wake_at, ..self }, vec![Output::Say(question)])
     }
 
+    /// What is no longer granted goes before.
+    fn check(self, now: u64, lease: Lease) -> (Self, Vec<Output>) {
+        let mut outputs = self.unset();
+        outputs.push(Output::Check(lease.address.address()));
+        (Self { state: State::Checking { lease }, wake_at: Some(now + CHECK_MS), ..self }, outputs)
+    }
+
+    fn decline(self, now: u64, lease: &Lease, by: Mac) -> (Self, Vec<Output>) {
+        let address = lease.address.address();
+        let refusals = self.refusals.saturating_add(1);
+        let wake_at = Some(now + self.wait(refusals).max(AFTER_DECLINE_MS));
+        let outputs = vec![Output::Say(Question::Decline { address, server: lease.server })];
+        (Self { state: State::Paused, wake_at, refusals, taken: Some((address, by)), ..self }, outputs)
+    }
+
     fn bind(self, now: u64, lease: Lease) -> (Self, Vec<Output>) {
-        // Setting the same again refreshes it; what is no longer granted goes first.
+        // Setting the same again refreshes it; another way out goes first.
         let mut outputs = match self.lease() {
-            Some(old) if old.address != lease.address || old.gateway != lease.gateway => self.unset(),
+            Some(old) if old.gateway != lease.gateway => self.unset(),
             _ => Vec::new(),
         };
         outputs.push(Output::Set(lease.clone()));
         let wake_at = Some(now + seconds(lease.renew_after));
-        (Self { state: State::Bound { lease, since: now }, wake_at, refusals: 0, ..self }, outputs)
+        (Self { state: State::Bound { lease, since: now }, wake_at, refusals: 0, taken: None, ..self }, outputs)
     }
 
     fn renew(self, now: u64, lease: Lease, since: u64) -> (Self, Vec<Output>) {
@@ -314,7 +382,9 @@ mod tests {
     fn bound() -> Client {
         let (client, _) = Client::new(0).step(0, Input::Up);
         let (client, _) = client.step(10, Input::Answer(Answer::Offer(lease(15))));
-        client.step(20, Input::Answer(Answer::Ack(lease(15)))).0
+        let (client, said) = client.step(20, Input::Answer(Answer::Ack(lease(15))));
+        assert_eq!(said, [Output::Check(lease(15).address.address())]);
+        client.step(20, Input::Free).0
     }
 
     #[test]
@@ -324,7 +394,9 @@ mod tests {
         let (client, said) = client.step(10, Input::Answer(Answer::Offer(lease(15))));
         let address = lease(15).address.address();
         assert_eq!(said, [Output::Say(Question::Request { address, server: SERVER })]);
-        let (client, said) = client.step(20, Input::Answer(Answer::Ack(lease(15))));
+        let (client, said) = client.step(15, Input::Answer(Answer::Ack(lease(15))));
+        assert_eq!((said, client.lease()), (vec![Output::Check(address)], None));
+        let (client, said) = client.step(20, Input::Free);
         assert_eq!(said, [Output::Set(lease(15))]);
         assert_eq!((client.lease(), client.wake_at()), (Some(&lease(15)), Some(20 + 1_800_000)));
     }
@@ -390,10 +462,27 @@ mod tests {
     #[test]
     fn another_address_replaces_the_old_one() {
         let (client, _) = bound().step(20 + 1_800_000, Input::Time);
-        let (_, said) = client.clone().step(1_900_000, Input::Answer(Answer::Ack(lease(16))));
-        assert_eq!(said, [Output::Unset(lease(15)), Output::Set(lease(16))]);
+        let (checking, said) = client.clone().step(1_900_000, Input::Answer(Answer::Ack(lease(16))));
+        assert_eq!(said, [Output::Unset(lease(15)), Output::Check(lease(16).address.address())]);
+        assert_eq!(checking.step(1_900_600, Input::Free).1, [Output::Set(lease(16))]);
         let (_, said) = client.step(1_900_000, Input::Answer(Answer::Nak));
         assert_eq!(said, [Output::Unset(lease(15)), Output::Say(Question::Discover)]);
+    }
+
+    #[test]
+    fn an_address_that_somebody_has_is_declined_and_the_server_left_alone() {
+        let (client, _) = Client::new(0).step(0, Input::Up);
+        let (client, _) = client.step(10, Input::Answer(Answer::Offer(lease(15))));
+        let (client, _) = client.step(20, Input::Answer(Answer::Ack(lease(15))));
+        let (address, by) = (lease(15).address.address(), [2, 0, 0, 0, 0, 9]);
+        let (paused, said) = client.clone().step(620, Input::Taken { by });
+        assert_eq!(said, [Output::Say(Question::Decline { address, server: SERVER })]);
+        assert_eq!((paused.lease(), paused.progress()), (None, Some(Progress::Taken { address, by })));
+        assert_eq!(paused.clone().step(10_619, Input::Time).1, []);
+        let (asking, said) = paused.step(10_620, Input::Time);
+        assert_eq!((said, asking.progress()), (discover(), Some(Progress::Taken { address, by })));
+        // Who was to find out and says nothing does not keep the machine without a network.
+        assert_eq!(client.step(20 + CHECK_MS, Input::Time).1, [Output::Set(lease(15))]);
     }
 
     #[test]
@@ -411,6 +500,8 @@ mod tests {
             (1..4_u8).prop_map(|host| Input::Answer(Answer::Offer(lease(host)))),
             (1..4_u8).prop_map(|host| Input::Answer(Answer::Ack(lease(host)))),
             Just(Input::Answer(Answer::Nak)),
+            Just(Input::Free),
+            Just(Input::Taken { by: [2; 6] }),
         ]
     }
 
@@ -432,7 +523,7 @@ mod tests {
                             on_link = Some(lease);
                         }
                         Output::Unset(lease) => prop_assert_eq!(on_link.take(), Some(lease)),
-                        Output::Say(_) => {}
+                        Output::Say(_) | Output::Check(_) => {}
                     }
                 }
                 prop_assert_eq!(next.lease(), on_link.as_ref());

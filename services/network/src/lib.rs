@@ -2,12 +2,13 @@
 //!
 //! Pure: [`dhcp`] and [`lease`] are a DHCP client, [`sntp`] and [`dns`] read answers of time and name servers,
 //! [`firewall`] has the rules, [`attention`] says what is wrong. [`netlink`] speaks with the kernel, [`link`] keeps one
-//! link, [`clock`] follows time servers, [`reach`] tries a connection, and [`service`] holds all of it together. There is no Wi-Fi here; IPv6 addresses
+//! link, `conflict` finds out whether an address is somebody's, [`clock`] follows time servers, [`reach`] tries a connection, and [`service`] holds all of it together. There is no Wi-Fi here; IPv6 addresses
 //! are the kernel's work.
 
 pub mod attention;
 mod board;
 pub mod clock;
+mod conflict;
 pub mod dhcp;
 pub mod dns;
 pub mod firewall;

@@ -14,6 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::conflict;
 use crate::dhcp::{self, MESSAGE_LIMIT, Mac};
 use crate::lease::{Client, Input, Lease, Output, Progress, Question};
 use crate::netlink::{Carrier, Link, Netlink, NetlinkError};
@@ -102,14 +103,26 @@ impl Keeper {
             // Without a carrier the kernel forgets routes of the link, so they are set with each new one.
             let carrier = *self.carrier.borrow_and_update();
             let state = match carrier {
-                Carrier::Present => {
-                    self.set(&addresses, &ways)?;
-                    LinkState::Fixed { gateways: clause.gateways.iter().map(IpAddr::to_string).collect() }
-                }
+                Carrier::Present => match self.first_taken(&addresses).await {
+                    Some((address, by)) => {
+                        self.unset(&addresses, &ways)?;
+                        taken(address, by)
+                    }
+                    None => {
+                        self.set(&addresses, &ways)?;
+                        self.announce(&addresses);
+                        LinkState::Fixed { gateways: clause.gateways.iter().map(IpAddr::to_string).collect() }
+                    }
+                },
                 Carrier::Absent => LinkState::NoCarrier,
             };
+            let again = matches!(state, LinkState::Taken { .. }).then(|| Instant::now() + PAUSE);
             report(state.into());
-            match self.news(clause).await {
+            let news = tokio::select! {
+                news = self.news(clause) => news,
+                () = at(again) => continue,
+            };
+            match news {
                 News::Carrier => {}
                 News::Ended(Ended::Changed) => {
                     self.unset(&addresses, &ways)?;
@@ -157,20 +170,33 @@ impl Keeper {
         let mut input = self.carrier_now();
         loop {
             let now = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let found_free = input == Input::Free;
             let (next, outputs) = client.step(now, input);
             client = next;
+            let mut verdict = None;
             for output in outputs {
                 match output {
                     Output::Say(question) => talk.say(question).await,
+                    Output::Check(address) => {
+                        let by = self.owner(address).await;
+                        verdict = Some(by.map_or(Input::Free, |by| Input::Taken { by }));
+                    }
                     Output::Set(lease) => {
                         let (address, way) = granted(&lease);
                         self.set(&address, &way)?;
+                        if found_free {
+                            self.announce(&address);
+                        }
                     }
                     Output::Unset(lease) => {
                         let (address, way) = granted(&lease);
                         self.unset(&address, &way)?;
                     }
                 }
+            }
+            if let Some(verdict) = verdict {
+                input = verdict;
+                continue;
             }
             report(reached(&client));
             let wake = client.wake_at().map(|wake| started + Duration::from_millis(wake));
@@ -195,6 +221,37 @@ impl Keeper {
         match *self.carrier.borrow_and_update() {
             Carrier::Present => Input::Up,
             Carrier::Absent => Input::Down,
+        }
+    }
+
+    /// The first of these addresses that is somebody else's, and whose. The kernel asks by itself for those of IPv6.
+    async fn first_taken(&self, addresses: &[Inet]) -> Option<(Ipv4Addr, Mac)> {
+        for address in addresses {
+            if let Inet::V4(subnet) = address
+                && let Some(by) = self.owner(subnet.address()).await
+            {
+                return Some((subnet.address(), by));
+            }
+        }
+        None
+    }
+
+    /// Who has an address. Where nobody can be asked the address is used: a network without this question is better than
+    /// none.
+    async fn owner(&self, address: Ipv4Addr) -> Option<Mac> {
+        conflict::owner(self.link.index, self.mac, address).await.unwrap_or_else(|error| {
+            eprintln!("nobody on {} was asked whether {address} is free: {error}", self.link.name);
+            None
+        })
+    }
+
+    fn announce(&self, addresses: &[Inet]) {
+        for address in addresses {
+            if let Inet::V4(subnet) = address
+                && let Err(error) = conflict::announce(self.link.index, self.mac, subnet.address())
+            {
+                eprintln!("{} was not announced on {}: {error}", subnet.address(), self.link.name);
+            }
         }
     }
 
@@ -226,6 +283,11 @@ fn granted(lease: &Lease) -> (Vec<Inet>, Vec<Route>) {
     (vec![Inet::V4(lease.address)], way.into_iter().collect())
 }
 
+fn taken(address: Ipv4Addr, by: Mac) -> LinkState {
+    let by = by.map(|byte| format!("{byte:02x}")).join(":");
+    LinkState::Taken { address: address.to_string(), by }
+}
+
 /// How far a DHCP client came, for the report.
 fn reached(client: &Client) -> Report {
     let all = |addresses: &[Ipv4Addr]| addresses.iter().copied().map(IpAddr::from).collect();
@@ -239,6 +301,7 @@ fn reached(client: &Client) -> Report {
             time: all(&lease.time),
         },
         (None, Some(Progress::Asking { unanswered })) => LinkState::Asking { unanswered }.into(),
+        (None, Some(Progress::Taken { address, by })) => taken(address, by).into(),
         (None, Some(Progress::Refused { times })) => LinkState::Refused { times }.into(),
         (None, None) => LinkState::NoCarrier.into(),
     }
@@ -296,7 +359,9 @@ impl Talk {
     async fn say(&self, question: Question) {
         let to = match question {
             Question::Renew { server, .. } => server,
-            Question::Discover | Question::Request { .. } | Question::Rebind { .. } => Ipv4Addr::BROADCAST,
+            Question::Discover | Question::Request { .. } | Question::Rebind { .. } | Question::Decline { .. } => {
+                Ipv4Addr::BROADCAST
+            }
         };
         let bytes = dhcp::encode(question, self.mac, self.transaction);
         if let Err(error) = self.socket.send_to(&bytes, SocketAddr::from((to, SERVER_PORT))).await {

@@ -54,6 +54,13 @@ pub enum LinkState {
         /// How often.
         times: u32,
     },
+    /// The address that it should have is somebody else's.
+    Taken {
+        /// The address.
+        address: String,
+        /// The other's hardware address.
+        by: String,
+    },
     /// It has what a server granted.
     Leased {
         /// Who granted it.
@@ -121,6 +128,7 @@ impl fmt::Display for LinkStatus {
             LinkState::Asking { unanswered: 0 } => f.write_str(" asks for a lease"),
             LinkState::Asking { unanswered } => write!(f, " asked {unanswered} times for a lease"),
             LinkState::Refused { times } => write!(f, " was refused {times} times"),
+            LinkState::Taken { address, by } => write!(f, " does not use {address}: {by} has it"),
             LinkState::Leased { gateway: Some(gateway), .. } => write!(f, " from DHCP, gateway {gateway}"),
             LinkState::Leased { gateway: None, .. } => f.write_str(" from DHCP"),
             LinkState::Fixed { gateways } if gateways.is_empty() => f.write_str(" from the settings"),

@@ -128,6 +128,41 @@ fn a_server_that_offers_and_refuses_is_named_and_not_flooded() {
 }
 
 #[test]
+fn an_address_that_a_neighbour_has_is_declined_until_it_is_free() {
+    let Some(network) = Network::lay(1, &[]) else { return };
+    network.ip(0, "addr add 192.0.2.10/24 dev eth0");
+    let mut server = network.rogue(0, "taken");
+    let client = network.client("");
+    let status = client.wait(
+        "the conflict",
+        |status| matches!(&status.links[0].state, LinkState::Taken { address, .. } if address == "192.0.2.10"),
+    );
+    assert!(status.links[0].addresses.is_empty(), "it is used all the same: {status:?}");
+    assert!(status.attention[0].contains("another machine"), "{status:?}");
+    server.wait("the refusal", |log| log.contains("Decline"));
+    network.ip(0, "addr del 192.0.2.10/24 dev eth0");
+    let status = client.wait("the lease", |status| matches!(status.links[0].state, LinkState::Leased { .. }));
+    assert_eq!((status.links[0].addresses.as_slice(), status.attention.len()), (&["192.0.2.10/24".to_owned()][..], 0));
+}
+
+#[test]
+fn a_fixed_address_that_a_neighbour_has_is_not_used_until_it_is_free() {
+    let Some(network) = Network::lay(1, &[]) else { return };
+    let client = network.client("eth0 static 192.0.2.1/24");
+    let status = client.wait("the conflict", |status| matches!(status.links[0].state, LinkState::Taken { .. }));
+    let LinkState::Taken { by, .. } = &status.links[0].state else { panic!("it waited for that") };
+    assert!(status.attention[0].contains(by.as_str()), "{status:?}");
+    client.wait_for("no address", &["addr", "show", "eth0"], |seen| !seen.contains("192.0.2.1/"));
+    // The settings help at once, and what becomes free is taken without them.
+    client.settings("eth0 static 192.0.2.9/24");
+    client.wait("the other address", |status| matches!(status.links[0].state, LinkState::Fixed { .. }));
+    client.settings("eth0 static 192.0.2.1/24");
+    client.wait("the conflict again", |status| matches!(status.links[0].state, LinkState::Taken { .. }));
+    network.ip(0, "addr del 192.0.2.1/24 dev eth0");
+    client.wait("the address", |status| status.links[0].addresses == ["192.0.2.1/24"]);
+}
+
+#[test]
 fn bad_answers_change_nothing_and_a_good_one_behind_them_counts() {
     let Some(network) = Network::lay(1, &[]) else { return };
     let _server = network.rogue(0, "bad");

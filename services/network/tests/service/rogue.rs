@@ -1,4 +1,5 @@
-//! A DHCP server that does what good ones do not: grants for seconds and falls silent, offers and refuses, answers nonsense.
+//! A DHCP server that does what good ones do not: grants for seconds and falls silent, offers and refuses, grants what
+//! is taken, answers nonsense.
 //! It prints a line for each question. And a time server that is an hour ahead and talks nonsense first.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -33,6 +34,9 @@ pub(crate) fn serve(role: &str) -> ! {
                     message.opts_mut().insert(DhcpOption::DomainNameServer(vec![SERVER]));
                 }));
             }
+            // What is declined is not answered.
+            "taken" if kind == MessageType::Decline => {}
+            "taken" => say(&answer(&question, if offer { MessageType::Offer } else { MessageType::Ack }, |_| ())),
             "refuse" => say(&answer(&question, if offer { MessageType::Offer } else { MessageType::Nak }, |_| ())),
             _ => {
                 let kind = if offer { MessageType::Offer } else { MessageType::Ack };
