@@ -106,7 +106,7 @@ fn faults(stage: &Stage<'_>) -> Result<(), Failure> {
     ensure!(figure("judge: opened besides")? == 1, "another program cannot open a file beside the hoard");
     ensure!(figure("judge: frozen after")? <= 1000, "a log that stands still freezes actions too late");
     let shown = aios.json("service list")?;
-    for name in ["evidence-log", "policy-kernel", "launcher", "action-runtime", "verifier", "agent-door"] {
+    for name in ["evidence-log", "policy-kernel", "launcher", "action-runtime", "verifier"] {
         let ready = list(&shown)?.iter().any(|service| service["name"] == name && service["state"] == "ready");
         ensure!(ready, "{name} suffered: {shown:#}");
     }
@@ -117,7 +117,8 @@ fn faults(stage: &Stage<'_>) -> Result<(), Failure> {
 }
 
 fn watchdog(stage: &Stage<'_>) -> Result<(), Failure> {
-    let options = image(stage, &[("stopper", "output = \"consoles\"\nrequires = [\"agent-door\"]", "stop-init.sh")])?;
+    let options =
+        image(stage, &[("stopper", "output = \"consoles\"\nrequires = [\"action-runtime\"]", "stop-init.sh")])?;
     let options = Options { watchdog: true, power_on_at: Some("1970-01-02"), ..options };
     let mut aios = Aios::boot(stage, "watchdog", options, Login::Already)?;
     let said = aios.machine.console.said();
@@ -155,7 +156,7 @@ fn keyboard(aios: &mut Aios) -> Result<(), Failure> {
 }
 
 fn last_words(stage: &Stage<'_>) -> Result<(), Failure> {
-    let options = image(stage, &[("fragile", "output = \"consoles\"\nrequires = [\"agent-door\"]", "fragile.sh")])?;
+    let options = image(stage, &[("fragile", "output = \"consoles\"\nrequires = [\"action-runtime\"]", "fragile.sh")])?;
     // With firmware, whose variables keep the words.
     let direct = options.direct.map(|direct| DirectKernel { start: DirectStart::ByFirmware, ..direct });
     let mut aios = Aios::boot(stage, "last-words", Options { direct, ..options }, Login::Already)?;

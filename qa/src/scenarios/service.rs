@@ -14,6 +14,13 @@ pub(super) const ALL: &[Scenario] = &[
         show: confined,
     },
     Scenario {
+        name: "on-call",
+        promise: "the agents' door is no process until an agent knocks, and none again when it has gone",
+        set: Set::Long,
+        boots: 1,
+        show: on_call,
+    },
+    Scenario {
         name: "log-flood",
         promise: "a flood costs a service its own lines and a full disk costs nobody any: the loss is counted and shown",
         set: Set::Long,
@@ -40,6 +47,14 @@ fn confined(stage: &Stage<'_>) -> Result<(), Failure> {
     confinement::report(&mut aios, stage, &shipped)?;
     confinement::nothing_escapes(&mut aios, &shipped)?;
     logs::boot_times(&mut aios)
+}
+
+fn on_call(stage: &Stage<'_>) -> Result<(), Failure> {
+    let options = probe_image::with(stage.context, &stage.folder, &[])?;
+    let mut aios = Aios::boot(stage, "on-call", options, Login::Already)?;
+    services::all_ready(&mut aios)?;
+    services::the_door_comes_and_goes(&mut aios)?;
+    aios.power_off()
 }
 
 fn flood(stage: &Stage<'_>) -> Result<(), Failure> {

@@ -5,21 +5,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Aios, Status, list, text};
+use super::{Aios, Status, agent, list, text};
 use crate::scenario::{Failure, ensure};
 
 /// The services that the system is made of.
-const EXPECTED: [&str; 9] = [
-    "evidence-log",
-    "policy-kernel",
-    "launcher",
-    "object-store",
-    "settings",
-    "network",
-    "action-runtime",
-    "verifier",
-    "agent-door",
-];
+const EXPECTED: [&str; 8] =
+    ["evidence-log", "policy-kernel", "launcher", "object-store", "settings", "network", "action-runtime", "verifier"];
+
+/// How long a start or an end for want of work takes under translation.
+const SETTLED: Duration = Duration::from_secs(120);
 
 /// Every service runs, each in a process of its own.
 pub(crate) fn all_ready(aios: &mut Aios) -> Result<(), Failure> {
@@ -54,6 +48,25 @@ pub(crate) fn list_is_quick(aios: &mut Aios) -> Result<(), Failure> {
     took.sort_unstable();
     println!("  'service list' took {} ms from key to prompt, at most {} ms", took[4], took[8]);
     ensure!(took[4] < 1000, "'service list' takes {} ms", took[4]);
+    Ok(())
+}
+
+/// An agent that knocks has its door opened; when it is gone, so is the door.
+pub(crate) fn the_door_comes_and_goes(aios: &mut Aios) -> Result<(), Failure> {
+    let memory = |aios: &mut Aios| Ok::<_, Failure>(aios.json("status")?["memory_used_mib"].clone());
+    let closed = aios.json("service show agent-door")?;
+    ensure!(closed["state"] == "on-call" && closed["pid"].is_null(), "nobody has knocked: {closed:#}");
+    println!("  {} MiB are used without the door", memory(aios)?);
+    agent::behind_its_door(aios)?;
+    let shown =
+        aios.until("service show agent-door", "the door to close", SETTLED, |door| door["state"] == "on-call")?;
+    ensure!(shown["starts"] == 1 && shown["pid"].is_null(), "it was opened more than once: {shown:#}");
+    aios.json("agent run example")?;
+    let open = aios.until("service show agent-door", "the door to open", SETTLED, |door| door["state"] == "ready")?;
+    ensure!(open["starts"] == 2, "it was opened more than once: {open:#}");
+    println!("  {} MiB are used with it and an agent", memory(aios)?);
+    let history = aios.ok("service history agent-door")?;
+    ensure!(history.contains("idle"), "why it ended is not told:\n{history}");
     Ok(())
 }
 

@@ -6,14 +6,13 @@
 
 mod tools;
 
-use std::convert::Infallible;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use aios_action::{ActionView, Request, State};
 use aios_daemon::proxy::Actions1Proxy;
-use aios_daemon::{Caller, Fatal};
+use aios_daemon::{Caller, Fatal, Piece, Work};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ListToolsResult, PaginatedRequestParams,
     ServerCapabilities, ServerConfig,
@@ -24,20 +23,22 @@ use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
 fn main() -> ExitCode {
     aios_daemon::run(async {
         aios_daemon::ready()?;
-        match open().await? {}
+        open().await
     })
 }
 
-async fn open() -> Result<Infallible, Fatal> {
-    Ok(aios_daemon::accept(|caller, stream| match caller.require("agent-door", "connect") {
-        Ok(()) => drop(tokio::spawn(meet(caller, stream))),
+/// Until no agent has been there for a while; the next one has the door opened again.
+async fn open() -> Result<(), Fatal> {
+    let work = Work::default();
+    Ok(aios_daemon::accept_on_call(&work, |caller, stream, visit| match caller.require("agent-door", "connect") {
+        Ok(()) => drop(tokio::spawn(meet(caller, stream, visit))),
         Err(closed) => eprintln!("{closed}"),
     })
     .await?)
 }
 
 /// Answers one agent until it goes.
-async fn meet(caller: Caller, stream: UnixStream) {
+async fn meet(caller: Caller, stream: UnixStream, _visit: Piece) {
     let name = caller.peer.to_string();
     let ended = async {
         stream.set_nonblocking(true)?;

@@ -71,6 +71,7 @@ pub(crate) fn unknown(name: &str) -> Failure {
 pub(crate) fn state_word(state: ServiceState) -> &'static str {
     match state {
         ServiceState::Stopped => "stopped",
+        ServiceState::OnCall => "on-call",
         ServiceState::Waiting => "waiting",
         ServiceState::Starting => "starting",
         ServiceState::Ready => "ready",

@@ -43,10 +43,11 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         println!("  up         {} s; boot {}", system.uptime_s, system.boot_id);
         println!("  root       verified, {}…; secure boot {}", short(&system.root_hash), secure_boot_text(&system));
         println!("  measured   {}", measured_text(&system.measured));
-        let ready = services.iter().filter(|s| matches!(s.state, ServiceState::Ready | ServiceState::Finished)).count();
+        let good = |state| matches!(state, ServiceState::Ready | ServiceState::Finished | ServiceState::OnCall);
+        let ready = services.iter().filter(|s| good(s.state)).count();
         // An agent that nobody started is no fault, so the rest is told apart.
         let stopped = services.iter().filter(|s| s.state == ServiceState::Stopped).count();
-        println!("  services   {ready} of {} ready or done, {stopped} stopped", services.len() - stopped);
+        println!("  services   {ready} of {} ready, done or on call, {stopped} stopped", services.len() - stopped);
         println!("  policy     {}", or_why(policy.map(|p| p["text"].as_str().unwrap_or_default().to_owned())));
         println!("  evidence   {}", or_why(evidence.map(|head| head.line())));
         match &network {

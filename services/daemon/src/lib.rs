@@ -8,7 +8,11 @@ pub mod init;
 mod listen;
 pub mod proxy;
 mod report;
+mod work;
 
 pub use caller::{Caller, IdentifyError, identify};
-pub use listen::{ServeError, accept, connect, hold, open_socket, ready, serve, serve_all, status};
+pub use listen::{
+    ServeError, accept, accept_on_call, connect, hold, open_socket, ready, serve, serve_all, serve_on_call, status,
+};
 pub use report::{Fatal, error_chain, run};
+pub use work::{Piece, Work};

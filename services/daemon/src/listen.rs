@@ -11,6 +11,7 @@ use zbus::object_server::Interface;
 
 use crate::caller::Caller;
 use crate::report::error_chain;
+use crate::work::{Piece, Work};
 
 /// The service cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -38,20 +39,66 @@ pub async fn serve_all(offer: impl Fn(Caller, Builder<'static>) -> Builder<'stat
     .await
 }
 
+/// Answers callers until there was nothing to do for a while: neither a connection nor other `work` of the service.
+pub async fn serve_on_call<I: Interface>(
+    work: &Work,
+    path: &'static str,
+    object: impl Fn(Caller) -> I,
+) -> Result<(), ServeError> {
+    accept_on_call(work, |caller, stream, piece| {
+        let offered = Builder::unix_stream(stream).server(zbus::Guid::generate()).p2p().serve_at(path, object(caller));
+        tokio::spawn(async move {
+            answer(offered).await;
+            drop(piece);
+        });
+    })
+    .await
+}
+
 /// Hands each connection of a known caller to `meet`. A stranger's connection is closed.
 pub async fn accept(mut meet: impl FnMut(Caller, UnixStream)) -> Result<Infallible, ServeError> {
-    let listener = aios_linux::inherited::listening_socket().map_err(ServeError::Socket)?;
-    listener.set_nonblocking(true).map_err(ServeError::Socket)?;
-    let listener = tokio::net::UnixListener::from_std(listener).map_err(ServeError::Socket)?;
-    give_signs_of_life();
+    let mut door = Door::open()?;
     loop {
-        let (stream, _) = listener.accept().await.map_err(ServeError::Accept)?;
+        door.next(&mut meet).await?;
+    }
+}
+
+/// The same until there was nothing to do for a while. `meet` keeps the piece of work for as long as it has the connection.
+/// Who calls after that waits at the socket, which is PID 1's, and has the service started.
+pub async fn accept_on_call(work: &Work, mut meet: impl FnMut(Caller, UnixStream, Piece)) -> Result<(), ServeError> {
+    let mut door = Door::open()?;
+    loop {
+        tokio::select! {
+            // Whoever is at the door is let in before anybody thinks of leaving.
+            biased;
+            met = door.next(|caller, stream| meet(caller, stream, work.begin())) => met?,
+            () = work.is_over() => return Ok(()),
+        }
+    }
+}
+
+/// The socket that PID 1 passed.
+struct Door(tokio::net::UnixListener);
+
+impl Door {
+    fn open() -> Result<Self, ServeError> {
+        let listener = aios_linux::inherited::listening_socket().map_err(ServeError::Socket)?;
+        listener.set_nonblocking(true).map_err(ServeError::Socket)?;
+        let listener = tokio::net::UnixListener::from_std(listener).map_err(ServeError::Socket)?;
+        give_signs_of_life();
+        Ok(Self(listener))
+    }
+
+    /// Waits for one connection.
+    async fn next(&mut self, meet: impl FnOnce(Caller, UnixStream)) -> Result<(), ServeError> {
+        let (stream, _) = self.0.accept().await.map_err(ServeError::Accept)?;
         let stream = stream.into_std().map_err(ServeError::Accept)?;
         // Asking PID 1 takes a fraction of a millisecond and PID 1 never calls back, so it may be waited for.
         match Caller::of(&stream) {
             Ok(caller) => meet(caller, stream),
             Err(stranger) => eprintln!("a connection was closed: {}", error_chain(&stranger)),
         }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use aios_ids::UnitName;
 use aios_linux::calls::{CallFilter, Otherwise};
 use aios_linux::inherited::{AUDIT, BOOT_STATE, KERNEL_MESSAGES};
 use aios_linux::sandbox::{
@@ -86,6 +87,11 @@ impl Starter {
         Ok(Self { users, boot_id, origin, calls: BTreeMap::new(), sockets, messages })
     }
 
+    /// What a unit listens on, if it does.
+    pub(crate) fn socket(&self, unit: &UnitName) -> Option<BorrowedFd<'_>> {
+        self.sockets.get(unit.as_str()).map(AsFd::as_fd)
+    }
+
     /// Starts `unit` in `cgroup`; what it prints goes to `output`, or to its terminal if it has one.
     pub(crate) fn start(
         &mut self,
@@ -109,7 +115,7 @@ impl Starter {
             sandbox.environment.push(("AIOS_KERNEL_MESSAGES".into(), KERNEL_MESSAGES.to_string().into()));
         }
         let terminal = unit.terminal.as_ref().map(|name| Terminal { name: name.clone() });
-        let listener = self.sockets.get(unit.name.as_str()).map(AsFd::as_fd);
+        let listener = self.socket(&unit.name);
         let streams = Streams::open(terminal.as_ref(), uid, output)?;
         let mut descriptors = streams.descriptors();
         descriptors.extend(listener.map(|socket| (socket, 3)));

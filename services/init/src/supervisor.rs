@@ -3,10 +3,14 @@
 //! Nothing here decides about units; [`Graph::step`] does. Nothing here waits: children report over pipes, callers and
 //! services over sockets, ends over a signal descriptor.
 
+#[cfg(test)]
+mod calls;
 mod children;
 mod ending;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod test_machine;
 mod verbs;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -148,6 +152,7 @@ impl Supervisor {
             self.read_signals();
             self.read_notifications();
             self.read_outputs();
+            self.answer_calls();
             self.serve_callers();
             self.tell_of_measuring();
             self.happened(Event::Tick);
@@ -199,6 +204,8 @@ impl Supervisor {
         ];
         let pending = self.processes.values().filter(|process| process.report.is_none());
         waits.extend(pending.map(|process| PollFd::new(&process.running.child.report, PollFlags::IN)));
+        let called = self.graph.on_call().filter_map(|name| self.starter.socket(name));
+        waits.extend(called.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
         waits.extend(self.outputs.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         waits.extend(self.care.fds().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         for (fd, wait) in self.control.waits() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aios_daemon::proxy::Settings1Proxy;
-use aios_daemon::{Caller, error_chain};
+use aios_daemon::{Caller, Work, error_chain};
 use aios_image::release::ReleaseKey;
 use aios_settings::{ReleaseSource, SourceError};
 use serde_json::json;
@@ -24,8 +24,10 @@ pub(crate) struct Updater1 {
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) key: ReleaseKey,
-    /// One update at a time; what the last one did.
-    pub(crate) last: Mutex<Option<Applied>>,
+    /// One update at a time.
+    pub(crate) writing: Mutex<()>,
+    /// What has to come to its end whether or not anybody still waits for it.
+    pub(crate) work: Work,
 }
 
 impl Updater1 {
@@ -42,19 +44,21 @@ impl Updater1 {
         let source: ReleaseSource =
             source.parse().map_err(|error: SourceError| fdo::Error::InvalidArgs(error.to_string()))?;
         let source = Source::of(source);
-        let Ok(mut last) = self.shared.last.try_lock() else {
+        let Ok(_writing) = self.shared.writing.try_lock() else {
             return Err(fdo::Error::Failed("an update is being applied: wait for its end".to_owned()));
         };
-        let key = self.shared.key;
+        let (key, piece) = (self.shared.key, self.shared.work.begin());
         // Fetching and writing block, and status is asked meanwhile.
-        let work = tokio::task::spawn_blocking(move || apply_here(&source, &key)).await;
-        let applied = match work {
-            Ok(result) => result.map_err(fdo::Error::Failed)?,
-            Err(_) => return Err(fdo::Error::Failed("the update was interrupted; apply it again".to_owned())),
-        };
-        let answer = json!(applied).to_string();
-        *last = Some(applied);
-        Ok(answer)
+        let work = tokio::task::spawn_blocking(move || {
+            let applied = apply_here(&source, &key);
+            drop(piece);
+            applied
+        });
+        let work = work.await;
+        match work {
+            Ok(result) => Ok(json!(result.map_err(fdo::Error::Failed)?).to_string()),
+            Err(_) => Err(fdo::Error::Failed("the update was interrupted; apply it again".to_owned())),
+        }
     }
 
     /// `{source, running, offer}`: what the source of the settings has. There is no other to be looked at, so that whoever
@@ -62,7 +66,7 @@ impl Updater1 {
     async fn check(&self) -> fdo::Result<String> {
         self.caller.require("updater", "check")?;
         let source = chosen_source().await?;
-        let Ok(_last) = self.shared.last.try_lock() else {
+        let Ok(_writing) = self.shared.writing.try_lock() else {
             return Err(fdo::Error::Failed("an update is being applied: wait for its end".to_owned()));
         };
         let (key, from) = (self.shared.key, source.to_string());
@@ -74,12 +78,12 @@ impl Updater1 {
         Ok(json!({"source": from, "running": running.version.to_string(), "offer": offer}).to_string())
     }
 
-    /// `{running, slot, entries: [names], applied}`: the boot entries say what is on trial, spent or good.
+    /// `{running, origin, busy, entries: [names]}`: the boot entries say what is on trial, spent or good.
     async fn status(&self) -> fdo::Result<String> {
         self.caller.require("updater", "status")?;
         let failed = |error: MachineError| fdo::Error::Failed(error_chain(&error));
         let system = machine::system().map_err(failed)?;
-        let busy = self.shared.last.try_lock().is_err();
+        let busy = self.shared.writing.try_lock().is_err();
         // While an update writes, the partition is its alone.
         let entries = match machine::disk(&system) {
             Ok(disk) if !busy => {
@@ -90,13 +94,11 @@ impl Updater1 {
             }
             _ => None,
         };
-        let applied = self.shared.last.try_lock().ok().and_then(|last| last.clone());
         let status = json!({
             "running": system.version,
             "origin": system.origin,
             "busy": busy,
             "entries": entries,
-            "applied": applied,
         });
         Ok(status.to_string())
     }

@@ -14,7 +14,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use aios_daemon::{Fatal, error_chain};
+use aios_daemon::{Fatal, Work, error_chain};
 use aios_image::release::ReleaseKey;
 use tokio::sync::Mutex;
 
@@ -29,13 +29,16 @@ fn main() -> ExitCode {
 async fn run() -> Result<(), Fatal> {
     let text = fs::read_to_string(RELEASE_KEY).map_err(|error| Fatal::new("cannot read the release key", &error))?;
     let key = ReleaseKey::parse(&text)?;
-    let shared = Arc::new(Shared { key, last: Mutex::new(None) });
+    let shared = Arc::new(Shared { key, writing: Mutex::new(()), work: Work::default() });
+    let marking = shared.work.begin();
     aios_daemon::ready()?;
-    tokio::spawn(async {
+    tokio::spawn(async move {
         let outcome = bless::bless().await.unwrap_or_else(|error| format!("not marked good: {}", error_chain(&error)));
         eprintln!("{outcome}");
         let _ = aios_daemon::status(&outcome);
+        drop(marking);
     });
-    aios_daemon::serve("/org/aios/Updater1", move |caller| Updater1::new(caller, Arc::clone(&shared))).await?;
+    let object = |caller| Updater1::new(caller, Arc::clone(&shared));
+    aios_daemon::serve_on_call(&shared.work, "/org/aios/Updater1", object).await?;
     Ok(())
 }

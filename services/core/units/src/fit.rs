@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aios_ids::UnitName;
 
-use crate::unit::{Mode, Unit};
+use crate::unit::{Mode, Start, Unit};
 
 /// The units do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +20,14 @@ pub enum GraphError {
         unit: UnitName,
         /// What is not there.
         missing: UnitName,
+    },
+    /// A unit needs one that may not be running.
+    #[error("unit '{unit}' requires '{other}', which only its callers start: leave it out, its socket is always there")]
+    OnCall {
+        /// Who requires.
+        unit: UnitName,
+        /// What starts on call.
+        other: UnitName,
     },
     /// Two units that cannot run together are started together.
     #[error("'{unit}' and '{rival}' conflict, and both are started in the same mode{}", .by.as_ref().map(|by| format!(" by '{by}'")).unwrap_or_default())]
@@ -56,6 +64,10 @@ pub(crate) fn check(mode: Mode, units: &BTreeMap<UnitName, Unit>) -> Result<(), 
         let is_there = |other: &&Unit| unit.modes.is_empty() || other.modes.contains(&mode);
         if let Some(missing) = unit.requires.iter().find(|name| !units.get(name).is_some_and(|o| is_there(&o))) {
             return Err(GraphError::Missing { unit: unit.name.clone(), missing: missing.clone() });
+        }
+        let on_call = |name: &&UnitName| units.get(name).is_some_and(|other| other.start != Start::Boot);
+        if let Some(other) = unit.requires.iter().find(on_call) {
+            return Err(GraphError::OnCall { unit: unit.name.clone(), other: other.clone() });
         }
     }
     claims(units)?;

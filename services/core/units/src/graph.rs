@@ -100,6 +100,11 @@ impl Graph {
         self.nodes.iter().map(|node| node.service(frozen)).collect()
     }
 
+    /// Units that whoever calls their sockets starts.
+    pub fn on_call(&self) -> impl Iterator<Item = &UnitName> {
+        self.nodes.iter().filter(|node| node.state == State::OnCall).map(|node| &node.unit.name)
+    }
+
     /// When [`Event::Tick`] is needed next.
     pub fn next_deadline(&self) -> Option<u64> {
         self.nodes.iter().filter_map(Node::deadline).min()
@@ -110,6 +115,7 @@ impl Graph {
         let mut effects = Vec::new();
         match event {
             Event::Begin => self.begin(),
+            Event::Called(name) => self.change(&name, Node::called),
             Event::Shutdown => self.end(&mut effects),
             Event::Tick => {}
             Event::Hurry => self.hurry(),
@@ -152,7 +158,7 @@ impl Graph {
         }
         self.phase = Phase::Running;
         for node in self.nodes.iter_mut().filter(|node| node.unit.modes.contains(&self.mode)) {
-            node.state = State::Waiting;
+            node.begin();
         }
     }
 
@@ -164,7 +170,7 @@ impl Graph {
         effects.push(Effect::Record(None, What::Shutdown, "ending all units".into()));
         for node in &mut self.nodes {
             match node.state {
-                State::Waiting | State::Restarting { .. } => node.state = State::Stopped,
+                State::Waiting | State::OnCall | State::Restarting { .. } => node.state = State::Stopped,
                 State::Stopping { ref mut then, .. } => *then = Then::Stay,
                 _ => {}
             }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use aios_wire::init::{Role, Service, ServiceState};
 
 use crate::state::{Effect, State, Then, What};
-use crate::unit::{Kind, Readiness, RestartPolicy, Unit, WhenSpent};
+use crate::unit::{Kind, Readiness, RestartPolicy, Start, Unit, WhenSpent};
 
 /// Waits between restarts never grow beyond this.
 const BACKOFF_LIMIT_MS: u64 = 10_000;
@@ -80,6 +80,19 @@ impl Node {
             State::Ready { alive_by } => alive_by,
             State::Restarting { at } => Some(at),
             _ => None,
+        }
+    }
+
+    /// It starts by itself, or waits for a caller if only its callers start it.
+    pub(crate) fn begin(&mut self) {
+        self.state = if self.unit.start == Start::OnCall { State::OnCall } else { State::Waiting };
+    }
+
+    /// Somebody calls its socket.
+    pub(crate) fn called(&mut self) {
+        if self.state == State::OnCall {
+            self.state = State::Waiting;
+            self.note = "a caller".into();
         }
     }
 
@@ -159,7 +172,13 @@ impl Node {
     /// The process is gone, or there never was one.
     pub(crate) fn ended(&mut self, how: &str, quality: Quality, now_ms: u64, effects: &mut Vec<Effect>) {
         self.pid = None;
+        let called = self.unit.start != Start::Boot;
+        if called && quality == Quality::Good && matches!(self.state, State::Ready { .. }) {
+            return self.idle(now_ms, effects);
+        }
         self.note = how.to_owned();
+        // Who ends before being ready has not answered its caller, who would start it again at once.
+        let quality = if called { Quality::Bad } else { quality };
         match self.state {
             State::Stopping { then, .. } => {
                 effects.push(self.record(What::Stopped, how.to_owned()));
@@ -178,6 +197,16 @@ impl Node {
         }
     }
 
+    /// It ended because it had nothing to do. What it last said of itself stays.
+    fn idle(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        self.state = match self.room(now_ms) {
+            None => State::OnCall,
+            Some(room) => self.without_room(room, effects),
+        };
+        effects.push(self.record(What::Idle, String::new()));
+        self.tell_if_failed(effects);
+    }
+
     fn after_end(&mut self, quality: Quality, now_ms: u64, effects: &mut Vec<Effect>) {
         let policy = self.unit.restart.policy;
         self.state = match (self.unit.kind, quality) {
@@ -194,6 +223,10 @@ impl Node {
             }
             _ => self.next_start(now_ms, effects),
         };
+        self.tell_if_failed(effects);
+    }
+
+    fn tell_if_failed(&mut self, effects: &mut Vec<Effect>) {
         if self.state == State::Failed {
             let note = format!("{}; it is not started again", self.note);
             effects.push(self.record(What::Failed, note.clone()));
@@ -206,17 +239,25 @@ impl Node {
         let backoff = self.backoff_ms;
         self.backoff_ms = (backoff * 2).min(BACKOFF_LIMIT_MS);
         let soon = now_ms + backoff;
+        match self.room(soon) {
+            None => State::Restarting { at: soon },
+            Some(room) => self.without_room(room, effects),
+        }
+    }
+
+    /// When it may be started again, if that is later than `soon` because of its budget.
+    fn room(&self, soon: u64) -> Option<u64> {
         let full = self.recent.len() >= self.unit.restart.budget as usize;
         let room = self.recent.front().filter(|_| full).map(|first| first + self.unit.restart.window_s * 1000);
-        match room.filter(|room| *room > soon) {
-            None => State::Restarting { at: soon },
-            Some(room) => {
-                self.spent(effects);
-                match self.unit.restart.policy {
-                    RestartPolicy::Always => State::Restarting { at: room },
-                    RestartPolicy::OnFailure | RestartPolicy::Never => State::Failed,
-                }
-            }
+        room.filter(|room| *room > soon)
+    }
+
+    /// Its budget is spent until `room`.
+    fn without_room(&mut self, room: u64, effects: &mut Vec<Effect>) -> State {
+        self.spent(effects);
+        match self.unit.restart.policy {
+            RestartPolicy::Always => State::Restarting { at: room },
+            RestartPolicy::OnFailure | RestartPolicy::Never => State::Failed,
         }
     }
 
@@ -228,7 +269,7 @@ impl Node {
 
     pub(crate) fn start(&mut self, _now_ms: u64, _then: Then, _effects: &mut Vec<Effect>) {
         match self.state {
-            State::Stopped | State::Failed | State::Finished | State::Restarting { .. } => {
+            State::Stopped | State::OnCall | State::Failed | State::Finished | State::Restarting { .. } => {
                 // A person's wish is not bound by what went wrong before.
                 self.recent.clear();
                 self.backoff_ms = self.unit.restart.backoff_ms;
@@ -250,7 +291,7 @@ impl Node {
             State::Killed { .. } => self.state = State::Stopping { deadline, killed: true, then },
             State::Stopping { then: ref mut next, .. } => *next = then,
             _ if then == Then::Start => self.start(now_ms, then, effects),
-            State::Waiting | State::Restarting { .. } => self.state = State::Stopped,
+            State::Waiting | State::OnCall | State::Restarting { .. } => self.state = State::Stopped,
             State::Stopped | State::Failed | State::Finished => {}
         }
         if then == Then::Stay {
@@ -275,7 +316,7 @@ impl Node {
                 *killed = true;
                 effects.push(Effect::Kill(self.unit.name.clone()));
             }
-            State::Restarting { at } if *at <= now_ms => self.state = State::Waiting,
+            State::Restarting { at } if *at <= now_ms => self.begin(),
             _ => {}
         }
     }
@@ -288,6 +329,7 @@ impl Node {
     pub(crate) fn service(&self, frozen: Frozen) -> Service {
         let state = match self.state {
             State::Stopped => ServiceState::Stopped,
+            State::OnCall => ServiceState::OnCall,
             State::Waiting => ServiceState::Waiting,
             State::Starting { .. } => ServiceState::Starting,
             State::Ready { .. } if frozen == Frozen::Yes && self.unit.kind == Kind::Agent => ServiceState::Frozen,

@@ -3,6 +3,7 @@
 //! | in state | what happens | next |
 //! |---|---|---|
 //! | stopped, failed, finished | asked to start | waiting |
+//! | on call | somebody calls its socket | waiting |
 //! | waiting | all it requires is ready | starting |
 //! | starting | ready | ready |
 //! | starting | start time over | killed |
@@ -11,8 +12,9 @@
 //! | starting, ready | says that it holds actions | the same, and they are frozen until it is started again |
 //! | killed | ended | as if it had ended badly by itself |
 //! | starting, ready | ended | finished, restarting, stopped or failed, by kind and restart rule |
+//! | ready | ended well, and its callers start it | on call, or restarting when it was started too often |
 //! | starting, ready, killed | asked to stop, or one that it conflicts with to start | stopping |
-//! | restarting | its time has come | waiting |
+//! | restarting | its time has come | waiting, or on call if only its callers start it |
 //! | stopping | ended | stopped, or waiting if it was a restart |
 //! | stopping | stop time over | killed |
 
@@ -41,6 +43,8 @@ pub enum Event {
     Holds(UnitName, String),
     /// The unit's process ended, and with it all others of its cgroup.
     Ended(UnitName, Ended),
+    /// Somebody calls a unit that starts on call.
+    Called(UnitName),
     /// Somebody with the right to asked for a start.
     Start(UnitName),
     /// Somebody with the right to asked for a stop.
@@ -111,6 +115,8 @@ pub enum What {
     Exited,
     /// A unit was stopped.
     Stopped,
+    /// A unit had nothing to do and ended; its next caller starts it.
+    Idle,
     /// A unit is not started again.
     Failed,
     /// A unit's restarts are spent, and what follows from it.
@@ -138,6 +144,7 @@ impl What {
             Self::Ready => "ready",
             Self::Exited => "exited",
             Self::Stopped => "stopped",
+            Self::Idle => "idle",
             Self::Failed => "failed",
             Self::Spent => "spent",
             Self::Shed => "shed",
@@ -154,6 +161,8 @@ impl What {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     Stopped,
+    /// Its next caller starts it.
+    OnCall,
     Waiting,
     /// Its process is being made or has not said that it is ready.
     Starting {

@@ -32,8 +32,10 @@ pub struct Unit {
     pub args: Vec<String>,
     /// The user it runs as, a name of the image's table of users.
     pub user: String,
-    /// In which ways of running the machine it is started; an agent is started when it is asked for.
+    /// In which ways of running the machine it is there; an agent is in all but an installation.
     pub modes: Vec<Mode>,
+    /// What starts it, besides being asked for.
+    pub start: Start,
     /// Units that must be ready before it is started.
     pub requires: Vec<UnitName>,
     /// Units that are started with it when it is asked for, and that it is ordered after; they may be missing or fail.
@@ -102,6 +104,19 @@ pub enum Mode {
     Install,
     /// From an installed disk.
     Disk,
+}
+
+/// What starts a unit, besides being asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// The machine's start.
+    #[default]
+    Boot,
+    /// Whoever calls its socket while it does not run. It ends when it has nothing to do.
+    OnCall,
+    /// The machine's start, and once it has ended well whoever calls.
+    BootThenOnCall,
 }
 
 /// When a unit counts as ready.
@@ -191,6 +206,8 @@ struct RawUnit {
     #[serde(default)]
     modes: Vec<Mode>,
     #[serde(default)]
+    start: Start,
+    #[serde(default)]
     requires: Vec<UnitName>,
     #[serde(default)]
     wants: Vec<UnitName>,
@@ -266,6 +283,9 @@ impl Unit {
         if raw.modes.is_empty() && !matches!(raw.kind, Kind::Agent | Kind::Terminal) {
             return Err(value("modes", "is empty: the unit would never start".into()));
         }
+        if raw.start != Start::Boot {
+            check_on_call(&raw).map_err(|why| value("start", why.into()))?;
+        }
         if raw.session.is_some() && raw.kind != Kind::Terminal {
             return Err(value("session", "is only for a terminal unit".into()));
         }
@@ -310,6 +330,7 @@ impl Unit {
             args: raw.args,
             user: raw.user,
             modes: raw.modes,
+            start: raw.start,
             requires: raw.requires,
             wants: raw.wants,
             after: raw.after,
@@ -357,6 +378,17 @@ impl Unit {
             ..self.clone()
         })
     }
+}
+
+/// What waits for a caller has a socket to be called on, and the machine works without it.
+fn check_on_call(raw: &RawUnit) -> Result<(), &'static str> {
+    if raw.kind != Kind::Service || !raw.socket {
+        return Err("other than boot is only for a service with a socket");
+    }
+    if raw.critical || raw.freezes_actions {
+        return Err("other than boot is not for a unit that is critical or freezes actions");
+    }
+    Ok(())
 }
 
 /// Limits that would be none, or that end what they should hold.

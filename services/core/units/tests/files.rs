@@ -54,6 +54,8 @@ fn what_makes_no_sense_is_refused_with_its_key() {
         ("example", format!("{GOOD}\n[resources]\noom-score = -1000"), "oom-score is from -999"),
         ("example", format!("{GOOD}\n[resources]\ncpu-weight = 0"), "cpu-weight is from 1"),
         ("example", format!("{GOOD}\n[resources]\nmemory-max-mib = 99999999999999"), "memory-max-mib is from 1"),
+        ("example", with("start = \"on-call\""), "only for a service with a socket"),
+        ("example", with("start = \"on-call\"\nsocket = true\ncritical = true"), "not for a unit that is critical"),
         ("example", with(&"#".repeat(40_000)), "bytes long"),
     ] {
         let error = Unit::parse(name, &text).expect_err(expected);
@@ -116,6 +118,12 @@ fn units_that_cannot_start_are_found_when_the_graph_is_made() {
     assert_eq!(circle.expect_err("a circle").to_string(), "units wait for each other: a, b, c");
     assert!(matches!(graph(vec![unit("a", ""), unit("a", "")]), Err(GraphError::Twice(_))));
     assert_eq!(graph(vec![unit("a", "after = [\"elsewhere\"]\nwants = [\"nobody\"]")]), Ok(()));
+    let called = |start: &str| unit("b", &format!("start = \"{start}\"\nsocket = true"));
+    for start in ["on-call", "boot-then-on-call"] {
+        let needs = graph(vec![unit("a", "requires = [\"b\"]"), called(start)]).expect_err(start).to_string();
+        assert!(needs.contains("'a' requires 'b', which only its callers start"), "{needs}");
+        assert_eq!(graph(vec![unit("a", "after = [\"b\"]"), called(start)]), Ok(()));
+    }
     let clash = graph(vec![unit("a", "conflicts = [\"b\"]"), unit("b", "")]).expect_err("both are started");
     assert_eq!(clash.to_string(), "'a' and 'b' conflict, and both are started in the same mode");
     let mut twice = vec![unit("a", "state = [\"/aios/x\"]"), unit("b", "published = [\"/aios/x/\"]")];

@@ -6,6 +6,7 @@
 //! - Actions are frozen exactly while a unit that freezes them is not ready, or said since its start that it holds them.
 //! - A unit that is given up was spent first, and what is to follow was said.
 //! - A refusal changes nothing.
+//! - What waits for a caller has no process, and is given none before it is called or asked for.
 //! - Every deadline lies ahead.
 //! - The machine is ready at most once; whatever happened before, a shutdown ends in no process at all.
 
@@ -79,7 +80,7 @@ impl Machine {
         let before = self.graph.clone();
         let effects = self.graph.step(event.clone(), self.now);
         if effects.iter().any(|effect| matches!(effect, Effect::Refuse(_))) {
-            let mut idle = before;
+            let mut idle = before.clone();
             let others = idle.step(Event::Tick, self.now);
             assert_eq!(effects.len(), others.len() + 1, "{event:?} was refused and did something: {effects:?}");
             assert_eq!(idle, self.graph, "{event:?} was refused and changed something");
@@ -104,6 +105,14 @@ impl Machine {
                 }
                 Effect::Record(..) | Effect::Spent(..) | Effect::Refuse(_) => {}
             }
+        }
+        for waiting in self.graph.on_call() {
+            assert!(!self.processes.contains_key(waiting), "{waiting} waits for a caller and runs after {event:?}");
+        }
+        let wished = matches!(event, Event::Called(_) | Event::Start(_) | Event::Restart(_));
+        let waited: Vec<&UnitName> = before.on_call().filter(|_| !wished).collect();
+        for effect in &effects {
+            assert!(!matches!(effect, Effect::Spawn(unit) if waited.contains(&unit)), "nobody called: {event:?}");
         }
         let stands = |unit: &UnitName| self.is_up(unit) && !self.holding.contains(unit);
         let missing = self.graph.units().any(|unit| unit.freezes_actions && !stands(&unit.name));
@@ -159,6 +168,7 @@ impl Machine {
             let unit = || unit.name.clone();
             events.extend([Event::Start(unit()), Event::Stop(unit()), Event::Restart(unit())]);
         }
+        events.extend(self.graph.on_call().cloned().map(Event::Called));
         events.extend(self.graph.next_deadline().map(|_| Event::Tick));
         events
     }
@@ -232,6 +242,8 @@ const CORE: &str = "kind = \"service\"\nmodes = [\"live\"]\nfreezes-actions = tr
                     restart = { budget = 2, window-s = 1 }";
 const WEAK: &str = "kind = \"service\"\nmodes = [\"live\"]\nrestart = { policy = \"on-failure\", budget = 1, when-spent = \"ignore\" }";
 const ONCE: &str = "kind = \"oneshot\"\nmodes = [\"live\"]";
+const CALLED: &str = "kind = \"service\"\nmodes = [\"live\"]\nsocket = true\nstart = \"on-call\"\n\
+                      restart = { budget = 1, window-s = 1 }";
 const ASKED: &str = "kind = \"agent\"";
 
 /// Every machine of up to three units, every order of up to so many events after the start.
@@ -239,7 +251,7 @@ const ASKED: &str = "kind = \"agent\"";
 fn the_rules_hold_in_every_order_on_every_small_machine() {
     const EVENTS: usize = 4;
     let (mut machines, mut states) = (0_usize, 0_usize);
-    for last in [ONCE, ASKED] {
+    for last in [ONCE, ASKED, CALLED] {
         for ties in 0..TIES.len().pow(3) {
             let [first, second, third] = [ties % 5, ties / 5 % 5, ties / 25].map(|tie| TIES[tie]);
             let units =
@@ -280,7 +292,7 @@ fn explore(machine: Machine, events: usize) -> usize {
 
 /// Up to forty units, each tied to some before it.
 fn large() -> impl Strategy<Value = Vec<Unit>> {
-    let life = prop::sample::select(vec![CORE, WEAK, WEAK, ONCE, ASKED]);
+    let life = prop::sample::select(vec![CORE, WEAK, WEAK, ONCE, ASKED, CALLED]);
     let tie = prop::sample::select(vec![Tie::Requires, Tie::Requires, Tie::Wants, Tie::After, Tie::Conflicts]);
     let ties = prop::collection::vec((any::<prop::sample::Index>(), tie), 0..4);
     prop::collection::vec((life, ties), 2..40).prop_map(|drawn| {
@@ -290,9 +302,10 @@ fn large() -> impl Strategy<Value = Vec<Unit>> {
             let mut others: BTreeMap<usize, Tie> = BTreeMap::new();
             for (other, tie) in ties.into_iter().filter(|_| number > 0) {
                 let other = other.index(number);
-                // What starts by itself cannot need what does not, nor keep out what does.
+                // What starts by itself cannot need what does not, nor keep out what does; nobody can need what is called.
                 let fits = match tie {
                     Tie::Conflicts => life == ASKED || lives[other] == ASKED,
+                    Tie::Requires if lives[other] == CALLED => false,
                     Tie::Requires => life == ASKED || lives[other] != ASKED,
                     _ => true,
                 };

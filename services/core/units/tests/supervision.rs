@@ -241,6 +241,91 @@ fn restarts_wait_longer_each_time_and_stay_within_the_budget() {
     assert_eq!(world.state("weak"), ServiceState::Starting);
 }
 
+/// A world with a unit of which `start` says what starts it, begun.
+fn with_a_door(start: &str, restart: &str) -> World {
+    let mut units = machine();
+    units.push(service("door", &format!("start = \"{start}\"\nsocket = true\nrequires = [\"evidence\"]\n{restart}")));
+    let mut world = World::new(units);
+    world.step(Event::Begin);
+    world
+}
+
+/// The door opens and, with nothing more to do, closes again.
+fn comes_and_goes(world: &mut World) {
+    world.step(Event::Started(name("door"), 9));
+    world.step(Event::Ready(name("door")));
+    assert_eq!(world.state("door"), ServiceState::Ready);
+    world.step(Event::Ended(name("door"), Ended::Status(0)));
+}
+
+#[test]
+fn a_caller_starts_a_unit_that_ends_when_it_has_nothing_to_do() {
+    let mut world = with_a_door("on-call", "");
+    assert_eq!(world.state("door"), ServiceState::OnCall);
+    world.step(Event::Called(name("door")));
+    assert_eq!(world.state("door"), ServiceState::Waiting, "what it requires is not ready");
+    world.step(Event::Started(name("evidence"), 2));
+    world.step(Event::Ready(name("evidence")));
+    for _ in 0..3 {
+        assert_eq!(world.state("door"), ServiceState::Starting);
+        comes_and_goes(&mut world);
+        assert_eq!(world.state("door"), ServiceState::OnCall);
+        assert!(world.graph.degraded().next().is_none());
+        world.step(Event::Called(name("door")));
+    }
+    comes_and_goes(&mut world);
+    assert_eq!(world.step(Event::Stop(name("door"))), None);
+    world.step(Event::Called(name("door")));
+    assert_eq!(world.state("door"), ServiceState::Stopped, "what a person stopped no caller starts");
+    assert_eq!(world.step(Event::Start(name("door"))), None);
+    assert_eq!(world.state("door"), ServiceState::Starting);
+}
+
+#[test]
+fn a_unit_that_cannot_answer_its_callers_is_not_started_for_ever() {
+    let mut world = with_a_door("on-call", "restart = { budget = 3, window-s = 60 }");
+    world.step(Event::Started(name("evidence"), 2));
+    world.step(Event::Ready(name("evidence")));
+    for (round, wait) in [100, 200].into_iter().enumerate() {
+        world.step(Event::Called(name("door")));
+        assert_eq!(world.state("door"), ServiceState::Starting, "round {round}");
+        // That it ends well without ever being ready is no answer either.
+        world.step(Event::Ended(name("door"), Ended::Status(0)));
+        assert_eq!(world.state("door"), ServiceState::Restarting);
+        world.step(Event::Called(name("door")));
+        assert_eq!(world.state("door"), ServiceState::Restarting, "the caller waits");
+        world.now += wait;
+        world.step(Event::Tick);
+        assert_eq!(world.state("door"), ServiceState::OnCall);
+    }
+    world.step(Event::Called(name("door")));
+    comes_and_goes(&mut world);
+    assert_eq!(world.state("door"), ServiceState::Restarting, "three starts are what it may have");
+    assert_eq!(world.graph.degraded().collect::<Vec<_>>(), [&name("door")]);
+    world.now += 60_000;
+    world.step(Event::Tick);
+    assert_eq!(world.state("door"), ServiceState::OnCall);
+    world.step(Event::Called(name("door")));
+    world.step(Event::Started(name("door"), 9));
+    world.step(Event::Ready(name("door")));
+    assert!(world.graph.degraded().next().is_none());
+}
+
+#[test]
+fn a_unit_with_a_task_at_the_start_is_called_only_after_it() {
+    let mut world = with_a_door("boot-then-on-call", "");
+    world.step(Event::Started(name("evidence"), 2));
+    world.step(Event::Ready(name("evidence")));
+    world.step(Event::Started(name("door"), 9));
+    world.step(Event::Ready(name("door")));
+    world.step(Event::Ended(name("door"), Ended::Signal(9)));
+    world.now += 100;
+    world.step(Event::Tick);
+    assert_eq!(world.state("door"), ServiceState::Starting, "its task may not be done");
+    comes_and_goes(&mut world);
+    assert_eq!(world.state("door"), ServiceState::OnCall);
+}
+
 #[test]
 fn leaving_a_terminal_opens_it_again_at_once_however_often() {
     let mut world = World::new(machine());

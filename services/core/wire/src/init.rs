@@ -299,6 +299,8 @@ pub enum Role {
 pub enum ServiceState {
     /// Not started.
     Stopped,
+    /// Not started: its next caller starts it.
+    OnCall,
     /// Waits for the units it requires.
     Waiting,
     /// Its process runs and has not said that it is ready.
@@ -326,7 +328,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The unit, or `init` for the machine itself.
     pub unit: String,
-    /// One word: `asked`, `started`, `ready`, `exited`, `stopped`, `failed`, `holds-actions`, `frozen`,
+    /// One word: `asked`, `started`, `ready`, `exited`, `stopped`, `failed`, `idle`, `holds-actions`, `frozen`,
     /// `thawed`, `boot`, `shutdown`, `spent`, `shed`, `session`.
     pub what: String,
     /// The rest, for people.

@@ -1,5 +1,6 @@
 //! How children begin and end: their reports, the signals about them, and the one place where they are reaped.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
 use aios_identity::Peer;
@@ -36,9 +37,7 @@ impl Supervisor {
     pub(super) fn read_reports(&mut self) {
         let mut events = Vec::new();
         for (name, process) in self.processes.iter_mut().filter(|(_, process)| process.report.is_none()) {
-            let mut wait = [PollFd::new(&process.running.child.report, PollFlags::IN)];
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            if poll(&mut wait, Some(&now)).is_ok_and(|ready| ready > 0) {
+            if is_readable(process.running.child.report.as_fd()) {
                 events.extend(process.take_report(name));
             }
         }
@@ -49,6 +48,14 @@ impl Supervisor {
                 self.tell_of_session(&name.clone(), session.clone(), SessionChange::Began, String::new());
             }
             self.happened(event);
+        }
+    }
+
+    /// Units that start on call and have a caller. Their sockets are not touched: the unit answers.
+    pub(super) fn answer_calls(&mut self) {
+        let called = self.graph.on_call().filter(|name| self.starter.socket(name).is_some_and(is_readable));
+        for name in called.cloned().collect::<Vec<_>>() {
+            self.happened(Event::Called(name));
         }
     }
 
@@ -141,6 +148,12 @@ impl Supervisor {
             self.happened(Event::StoodStill(name));
         }
     }
+}
+
+/// Whether something can be read, or accepted, now.
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// What the end of a session's program says about the session.
