@@ -158,7 +158,11 @@ impl Aios {
 
     /// Approves something that may not leave time for the command's end.
     pub(crate) fn begin_to_approve(&mut self, approval: &str) -> Result<String, Failure> {
-        let line = format!("approval approve {approval}");
+        let shown = self.json(&format!("approval show {approval}"))?;
+        let line = match shown["code"].as_str() {
+            Some(code) => format!("approval approve {approval} --code {code}"),
+            None => format!("approval approve {approval}"),
+        };
         self.machine.console.start(&line, COMMAND)?;
         if let Login::As { pass_phrase, .. } = &self.login {
             self.machine.console.wait_for("pass phrase: ", COMMAND)?;

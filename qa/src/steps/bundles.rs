@@ -170,7 +170,7 @@ fn change(aios: &mut Aios, line: &str, new: &[(String, String)]) -> Result<(), F
     Ok(())
 }
 
-/// Runs a command that asks, and answers each question.
+/// Runs a command that asks, and answers each question; the last is for the code of the request that it shows.
 fn interactive(aios: &mut Aios, line: &str, answers: &[(&str, &str)]) -> Result<u8, Failure> {
     aios.machine.console.start(line, COMMAND)?;
     for (question, answer) in answers {
@@ -179,5 +179,11 @@ fn interactive(aios: &mut Aios, line: &str, answers: &[(&str, &str)]) -> Result<
         std::thread::sleep(Duration::from_millis(500));
         aios.machine.console.type_line(answer)?;
     }
+    let shown = aios.machine.console.looked();
+    aios.machine.console.wait_for("type the code to approve: ", COMMAND)?;
+    let request = aios.machine.console.said_between(shown, aios.machine.console.looked());
+    let code = request.lines().find_map(|line| line.trim().strip_prefix("code "));
+    let code = code.ok_or_else(|| Failure::broken(format!("'{line}' shows no code:\n{request}")))?.trim().to_owned();
+    aios.machine.console.type_line(&code)?;
     Ok(aios.machine.console.finish(line, COMMAND)?.status)
 }

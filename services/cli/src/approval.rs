@@ -35,16 +35,22 @@ pub(crate) async fn run(command: ApprovalCommand, format: Format) -> Result<(), 
             format.print(&find(&id).await?, print);
             Ok(())
         }
-        ApprovalCommand::Approve { id } => {
+        ApprovalCommand::Approve { id, code } => {
             let approval = find(&id).await?;
             if format == Format::People {
                 print(&approval);
             }
+            let code = match code {
+                Some(code) => code,
+                // Only who has the request before them is asked for what stands there.
+                None if format == Format::People => ask_code(&approval)?,
+                None => String::new(),
+            };
             let pass_phrase = match status::session_strength() {
                 Some(SessionStrength::PassPhrase) => ask_hidden("pass phrase: ")?,
                 _ => String::new(),
             };
-            policy().await?.approve(&id, &pass_phrase).await?;
+            policy().await?.approve(&id, &code, &pass_phrase).await?;
             format.print(&find(&id).await?, |after| match &after.state {
                 ApprovalState::Waiting => {
                     println!("you said yes; it needs {}, and {} said so", after.wanted, names(&after.yes));
@@ -61,7 +67,7 @@ pub(crate) async fn run(command: ApprovalCommand, format: Format) -> Result<(), 
     }
 }
 
-fn print(approval: &Approval) {
+pub(crate) fn print(approval: &Approval) {
     println!("{}  {}", approval.id, state_text(&approval.state));
     println!("  asked by   {}", approval.subject);
     println!("  action     {}  {}", approval.action, approval.action_type);
@@ -75,6 +81,12 @@ fn print(approval: &Approval) {
         if approval.reversible { "can be undone" } else { "cannot be undone" }
     );
     println!("  digest     {}", approval.digest);
+    if let Some(code) = approval.code.as_ref().filter(|_| approval.state == ApprovalState::Waiting) {
+        println!("  code       {code}");
+    }
+    if approval.wrong_codes > 0 {
+        println!("  ! wrong codes were typed: {}", approval.wrong_codes);
+    }
     println!("  needs      {}", approval.wanted);
     if !approval.yes.is_empty() {
         println!("  yes from   {}", names(&approval.yes));
@@ -110,6 +122,19 @@ pub(crate) async fn find(id: &str) -> Result<Approval, Failure> {
     all().await?.into_iter().find(|approval| approval.id.as_str() == id).ok_or_else(|| {
         Failure::failed(format!("there is no request '{}'", id.escape_default())).hint("aios approval list")
     })
+}
+
+/// Asks for the code of a request that a person has before them; there is nothing to ask where it has none or is answered.
+pub(crate) fn ask_code(approval: &Approval) -> Result<String, Failure> {
+    if approval.code.is_none() || approval.state != ApprovalState::Waiting {
+        return Ok(String::new());
+    }
+    let cannot = |error: std::io::Error| Failure::failed(format!("cannot ask for the code: {error}"));
+    print!("the risk is {}; type the code to approve: ", approval.risk);
+    std::io::stdout().flush().map_err(cannot)?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(cannot)?;
+    Ok(line.trim().to_owned())
 }
 
 /// Asks for a pass phrase without showing it; a program may write it to standard input instead.

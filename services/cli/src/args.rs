@@ -245,6 +245,9 @@ pub(crate) enum ApprovalCommand {
     Approve {
         /// The request's id
         id: String,
+        /// The code beside the request, where the risk is high; asked for without it
+        #[arg(long, value_name = "ABCD")]
+        code: Option<String>,
     },
     /// Refuses it
     Reject {

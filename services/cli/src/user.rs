@@ -3,12 +3,12 @@
 //! A pass phrase goes from this program to the policy kernel and nowhere else; the action that follows has only the name.
 
 use aios_action::{ActionView, Request, State};
-use aios_daemon::proxy::Actions1Proxy;
+use aios_daemon::proxy::{Actions1Proxy, Policy1Proxy};
 use aios_identity::{Peer, SessionStrength};
 use aios_wire::policy::People;
 use serde_json::Value;
 
-use crate::approval::ask_hidden;
+use crate::approval::{self, ask_hidden};
 use crate::args::UserCommand;
 use crate::failure::Failure;
 use crate::show::{Format, harmless, read, table};
@@ -82,11 +82,11 @@ async fn change(action_type: &str, name: &str, new: &str, format: Format) -> Res
     let text = serde_json::to_string(&request).expect("a request has only text keys");
     let mut view: ActionView = read("action-runtime", &actions.submit(&text).await?)?;
     if let State::Waiting { approval } = &view.state
-        && let Err(error) = policy.approve(approval.as_str(), &own).await
+        && let Err(failure) = confirm(&policy, approval.as_str(), &own).await
     {
         // Nobody is to be asked about a change that the person could not confirm.
         actions.cancel(view.id.as_str()).await?;
-        return Err(error.into());
+        return Err(failure);
     }
     while !view.state.is_final() && !waits_for_others(&view).await? {
         view = read("action-runtime", &actions.watch(view.id.as_str()).await?)?;
@@ -102,9 +102,17 @@ async fn change(action_type: &str, name: &str, new: &str, format: Format) -> Res
     }
 }
 
+/// Says yes as the person who asks, with the request before them.
+async fn confirm(policy: &Policy1Proxy<'_>, id: &str, pass_phrase: &str) -> Result<(), Failure> {
+    let waiting = approval::find(id).await?;
+    approval::print(&waiting);
+    let code = approval::ask_code(&waiting)?;
+    Ok(policy.approve(id, &code, pass_phrase).await?)
+}
+
 /// Whether the rules want more people than the one who has just said yes.
 async fn waits_for_others(view: &ActionView) -> Result<bool, Failure> {
     let State::Waiting { approval } = &view.state else { return Ok(false) };
-    let kept = crate::approval::find(approval.as_str()).await?;
+    let kept = approval::find(approval.as_str()).await?;
     Ok(kept.state == aios_wire::policy::ApprovalState::Waiting)
 }

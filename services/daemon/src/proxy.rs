@@ -32,7 +32,7 @@ pub trait Policy1 {
     fn explain(&self, envelope: &str, subject: Fd<'_>) -> zbus::Result<String>;
     fn decide_again(&self, envelope: &str, subject: &str) -> zbus::Result<String>;
     fn approvals(&self) -> zbus::Result<String>;
-    fn approve(&self, id: &str, pass_phrase: &str) -> zbus::Result<()>;
+    fn approve(&self, id: &str, code: &str, pass_phrase: &str) -> zbus::Result<()>;
     fn reject(&self, id: &str, reason: &str) -> zbus::Result<()>;
     fn await_approval(&self, id: &str) -> zbus::Result<String>;
     fn consume(&self, approval: &str, digest: &str, epoch: &str, action: &str) -> zbus::Result<String>;

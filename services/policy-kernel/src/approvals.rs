@@ -272,6 +272,8 @@ mod tests {
             yes: Vec::new(),
             asked: NOW.moment(),
             times: Times::default(),
+            code: None,
+            wrong_codes: 0,
             state: ApprovalState::Waiting,
         }
     }
@@ -281,7 +283,8 @@ mod tests {
     }
 
     fn granted_by(name: &str) -> Change {
-        Change::Grant { by: Peer::Operator { name: name.into(), strength: SessionStrength::PassPhrase } }
+        let by = Peer::Operator { name: name.into(), strength: SessionStrength::PassPhrase };
+        Change::Grant { by, code: String::new() }
     }
 
     fn consume(approval: &Approval) -> Change {

@@ -60,11 +60,11 @@ impl Policy1 {
         json(self.kernel.approvals())
     }
 
-    /// A person says yes.
-    async fn approve(&self, id: &str, pass_phrase: &str) -> fdo::Result<()> {
+    /// A person says yes, with the code beside the request where its risk is high.
+    async fn approve(&self, id: &str, code: &str, pass_phrase: &str) -> fdo::Result<()> {
         self.kernel.refuse_agents(&self.caller.peer, "approve", id).await.map_err(told)?;
         self.require("approve")?;
-        self.kernel.approve(id, &self.caller.peer, pass_phrase).await.map_err(told)
+        self.kernel.approve(id, &self.caller.peer, code, pass_phrase).await.map_err(told)
     }
 
     /// A person says no.

@@ -1,6 +1,7 @@
 //! The policy kernel's work: each step is checked, recorded, then made. A crash between the record and the step leaves
 //! a record of something that did not happen, never something that happened without a record.
 
+mod answers;
 mod bundles;
 mod people;
 
@@ -8,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use aios_action::canonical::{self, StrictError};
 use aios_action::{Envelope, Reversal, Target};
-use aios_identity::{Peer, SessionStrength};
+use aios_identity::Peer;
 use aios_ids::{ActionId, ApprovalId, Digest, IdError};
 use aios_policy::NotNewer;
 use aios_policy::approval::{self, Change, Now, Refusal, Use};
@@ -22,12 +23,6 @@ use crate::evidence::{Evidence, EvidenceError};
 use crate::login::{Login, LoginError};
 use crate::offers::Offers;
 use crate::policy::{InForce, KeepError, Policy};
-
-/// What an agent's attempt to approve costs it: a flood of attempts must not fill the log.
-const AFTER_AN_ATTEMPT: Duration = Duration::from_secs(1);
-
-/// The longest reason of a rejection.
-const REASON_LIMIT: usize = 1024;
 
 /// How often approvals are looked at whose time may be over.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -248,6 +243,8 @@ impl Kernel {
             yes: Vec::new(),
             asked: self.at(policy).moment(),
             times: policy.bundle().map(aios_policy::Bundle::times).unwrap_or_default(),
+            code: None,
+            wrong_codes: 0,
             state: ApprovalState::Waiting,
         })
     }
@@ -274,88 +271,10 @@ impl Kernel {
         Ok(index)
     }
 
-    /// Every approval that is kept.
+    /// Every approval that is kept, with the code of each that wants one.
     pub(crate) fn approvals(&self) -> Result<Vec<Approval>> {
-        Ok(self.approvals.all()?)
-    }
-
-    /// Stops an agent that tries to answer for a person, whatever the table of peers says, and records the attempt.
-    pub(crate) async fn refuse_agents(&self, peer: &Peer, verb: &str, id: &str) -> Result<()> {
-        let Err(refusal @ Refusal::Ai) = approval::may_answer(peer) else { return Ok(()) };
-        let _one_at_a_time = self.attempts.lock().await;
-        // The id is the agent's word; only one that has the form of an id goes into the record.
-        let id = id.parse::<ApprovalId>().ok();
-        let action = id.as_ref().and_then(|id| self.approvals.get(id).ok()).map(|approval| approval.action);
-        let payload = json!({
-            "verdict": "denied",
-            "reason": "AiSelfApprovalBlocked",
-            "rules": ["hd.ai_self_approval"],
-            "subject": peer,
-            "verb": verb,
-            "approval": id,
-        });
-        self.evidence.append("decision", action.as_ref().map_or("", ActionId::as_str), &payload).await?;
-        tokio::time::sleep(AFTER_AN_ATTEMPT).await;
-        Err(KernelError::Blocked(refusal))
-    }
-
-    /// A person says yes; with a session that began with a pass phrase, the person proves it again.
-    pub(crate) async fn approve(&self, id: &str, by: &Peer, pass_phrase: &str) -> Result<()> {
-        let id = id.parse()?;
-        let change = Change::Grant { by: by.clone() };
-        self.settle().await;
-        // A request that cannot be granted should not cost the person a pass phrase.
-        self.approvals.preview(&id, &change, self.at(&self.policy.now()))?;
-        self.confirm(by, pass_phrase).await?;
-        self.answer("approval-granted", &id, &change, by).await
-    }
-
-    /// A person says no.
-    pub(crate) async fn reject(&self, id: &str, by: &Peer, reason: &str) -> Result<()> {
-        if reason.len() > REASON_LIMIT || reason.contains(char::is_control) {
-            let why = format!("it must be at most {REASON_LIMIT} bytes without control characters");
-            return Err(KernelError::Input { what: "the reason", why });
-        }
-        let change = Change::Reject { by: by.clone(), reason: reason.to_owned() };
-        self.answer("approval-rejected", &id.parse()?, &change, by).await
-    }
-
-    /// The action was cancelled. The runtime records that with who did it, so there is no record of its own here.
-    pub(crate) async fn withdraw(&self, id: &str) -> Result<()> {
-        let _turn = self.turn.lock().await;
-        self.approvals.change(&id.parse()?, &Change::Withdraw, self.at(&self.policy.now()))?;
-        self.tell_change();
-        Ok(())
-    }
-
-    async fn confirm(&self, by: &Peer, pass_phrase: &str) -> Result<()> {
-        let Peer::Operator { name, strength: SessionStrength::PassPhrase } = by else { return Ok(()) };
-        let result = self.login.check(name, pass_phrase).await;
-        if let Err(error) = &result {
-            let payload = json!({"operator": name, "for": "approval", "result": "refused", "text": error.to_string()});
-            self.evidence.append("login", "", &payload).await?;
-        }
-        result.map_err(KernelError::Login)
-    }
-
-    async fn answer(&self, kind: &'static str, id: &ApprovalId, change: &Change, by: &Peer) -> Result<()> {
-        let _turn = self.turn.lock().await;
-        let policy = self.policy.now();
-        let (approval, _) = self.approvals.preview(id, change, self.at(&policy))?;
-        let payload = json!({
-            "approval": id,
-            "digest": approval.digest,
-            "epoch": approval.epoch,
-            "subject": approval.subject,
-            "by": by,
-            // An operator's own action is confirmed; separation of duty is for what others ask for.
-            "confirmation": approval.subject.to_string() == by.to_string(),
-            "state": approval.state,
-        });
-        self.evidence.append(kind, approval.action.as_str(), &payload).await?;
-        self.approvals.change(id, change, self.at(&policy))?;
-        self.tell_change();
-        Ok(())
+        let with_code = |approval: Approval| Approval { code: aios_policy::code_of(&approval), ..approval };
+        Ok(self.approvals.all()?.into_iter().map(with_code).collect())
     }
 
     /// Waits until a person has answered or the approval has ended.

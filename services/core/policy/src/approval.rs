@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | waiting | grant | granted | the last of the people who have to say yes, in time, under the policy that asked |
 //! | waiting | grant | waiting | one of several; nobody counts twice, and where others have to say yes, not who asks |
+//! | waiting | miss | waiting | the code of a high risk was not the one beside the request; it is counted |
 //! | waiting | reject | rejected | an operator |
 //! | granted | consume | consumed | same envelope, action, policy epoch and boot, in time |
 //! | consumed | consume | consumed | the very same use: the answer is the same token |
@@ -19,6 +20,8 @@ use aios_identity::Peer;
 use aios_ids::{ActionId, ApprovalId, Digest};
 use aios_wire::policy::{Approval, ApprovalState, Ended, Moment, Whom};
 
+use crate::code::{code_of, is_typed};
+
 /// What is to happen to an approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -26,7 +29,11 @@ pub enum Change {
     Grant {
         /// Who.
         by: Peer,
+        /// What they typed where the risk is high.
+        code: String,
     },
+    /// A person typed another code than the one beside the request.
+    Miss,
     /// A person says no.
     Reject {
         /// Who.
@@ -96,6 +103,23 @@ pub enum Refusal {
         /// Who.
         by: String,
     },
+    /// The risk is high, and the code is another one.
+    #[error("WrongCode: '{typed}' is not the code of {id}; 'aios approval show {id}' has it beside what will run")]
+    WrongCode {
+        /// The approval.
+        id: ApprovalId,
+        /// What was typed.
+        typed: String,
+    },
+    /// The risk is high, and nothing was typed.
+    #[error(
+        "CodeNeeded: the risk of {id} is high, so its code is wanted too; 'aios approval show {id}' has it beside what \
+         will run"
+    )]
+    CodeNeeded {
+        /// The approval.
+        id: ApprovalId,
+    },
     /// Too late.
     #[error("ApprovalExpired: {id} can no longer be used, because {why}; submit the action again")]
     Expired {
@@ -151,7 +175,11 @@ pub fn may_answer(by: &Peer) -> Result<(), Refusal> {
 pub fn after(approval: &Approval, change: &Change, now: Now<'_>) -> Result<Approval, Refusal> {
     let in_state = |state| Approval { state, ..approval.clone() };
     match change {
-        Change::Grant { by } => grant(approval, by, now),
+        Change::Grant { by, code } => grant(approval, by, code, now),
+        Change::Miss => {
+            must_wait(approval)?;
+            Ok(Approval { wrong_codes: approval.wrong_codes.saturating_add(1), ..approval.clone() })
+        }
         Change::Reject { by, reason } => {
             may_answer(by)?;
             must_wait(approval)?;
@@ -169,7 +197,7 @@ pub fn after(approval: &Approval, change: &Change, now: Now<'_>) -> Result<Appro
     }
 }
 
-fn grant(approval: &Approval, by: &Peer, now: Now<'_>) -> Result<Approval, Refusal> {
+fn grant(approval: &Approval, by: &Peer, typed: &str, now: Now<'_>) -> Result<Approval, Refusal> {
     may_answer(by)?;
     must_wait(approval)?;
     must_be(approval, approval.epoch == now.epoch, "EpochMismatch", "policy")?;
@@ -182,6 +210,7 @@ fn grant(approval: &Approval, by: &Peer, now: Now<'_>) -> Result<Approval, Refus
     if approval.yes.iter().any(|other| other.to_string() == name) {
         return Err(Refusal::SaidAlready { id: approval.id.clone(), by: name });
     }
+    must_have_looked(approval, typed)?;
     let mut after = approval.clone();
     after.yes.push(by.clone());
     if after.yes.len() >= usize::from(approval.wanted.persons) {
@@ -193,6 +222,20 @@ fn grant(approval: &Approval, by: &Peer, now: Now<'_>) -> Result<Approval, Refus
         };
     }
     Ok(after)
+}
+
+/// Of a high risk, the code is the proof that the person has the right request before them.
+fn must_have_looked(approval: &Approval, typed: &str) -> Result<(), Refusal> {
+    let id = approval.id.clone();
+    match code_of(approval) {
+        None => Ok(()),
+        Some(code) if is_typed(&code, typed) => Ok(()),
+        Some(_) if typed.trim().is_empty() => Err(Refusal::CodeNeeded { id }),
+        Some(_) => Err(Refusal::WrongCode {
+            id,
+            typed: typed.trim().chars().take(12).flat_map(char::escape_default).collect(),
+        }),
+    }
 }
 
 fn consume(approval: &Approval, wanted: &Use, now: Now<'_>) -> Result<ApprovalState, Refusal> {
@@ -325,12 +368,18 @@ mod tests {
             yes: Vec::new(),
             asked: NOW.moment(),
             times: Times::default(),
+            code: None,
+            wrong_codes: 0,
             state: ApprovalState::Waiting,
         }
     }
 
+    fn yes(by: Peer) -> Change {
+        Change::Grant { by, code: String::new() }
+    }
+
     fn granted() -> Approval {
-        after(&waiting(), &Change::Grant { by: person() }, NOW).expect("a person may")
+        after(&waiting(), &yes(person()), NOW).expect("a person may")
     }
 
     fn the_use() -> Use {
@@ -342,7 +391,7 @@ mod tests {
         let agent = Peer::Agent { name: "ada".into() };
         let service = Peer::Service { name: "action-runtime".into() };
         for (by, expected) in [(agent, Refusal::Ai), (service, Refusal::NotAPerson)] {
-            let grant = Change::Grant { by: by.clone() };
+            let grant = yes(by.clone());
             let reject = Change::Reject { by, reason: String::new() };
             assert_eq!(after(&waiting(), &grant, NOW), Err(expected.clone()));
             assert_eq!(after(&waiting(), &reject, NOW), Err(expected));
@@ -376,10 +425,7 @@ mod tests {
             let withdrawn = after(&before, &Change::Withdraw, NOW).expect("it is not used");
             assert_eq!(withdrawn.state, ApprovalState::Expired { why: Ended::Withdrawn });
             assert_eq!(after(&withdrawn, &Change::Withdraw, NOW), Ok(withdrawn.clone()));
-            assert!(matches!(
-                after(&withdrawn, &Change::Grant { by: person() }, NOW),
-                Err(Refusal::AlreadyAnswered { .. })
-            ));
+            assert!(matches!(after(&withdrawn, &yes(person()), NOW), Err(Refusal::AlreadyAnswered { .. })));
             let used = after(&withdrawn, &Change::Consume(the_use()), NOW);
             assert!(matches!(used, Err(Refusal::Expired { why: Ended::Withdrawn, .. })), "{used:?}");
         }
@@ -403,7 +449,7 @@ mod tests {
     #[test]
     fn no_transition_goes_backwards() {
         let no = Change::Reject { by: person(), reason: "no".into() };
-        let yes = Change::Grant { by: person() };
+        let yes = yes(person());
         let rejected = after(&waiting(), &no, NOW).expect("a person may");
         let used = after(&granted(), &Change::Consume(the_use()), NOW).expect("granted");
         let expired = Approval { state: ApprovalState::Expired { why: Ended::Time }, ..waiting() };
@@ -435,7 +481,7 @@ mod tests {
 
     #[test]
     fn a_request_ends_a_day_after_it_was_asked_and_a_grant_an_hour_after_it_was_given() {
-        let grant = Change::Grant { by: person() };
+        let grant = yes(person());
         let late = |result: Result<Approval, Refusal>| matches!(result, Err(Refusal::Expired { why: Ended::Time, .. }));
         assert!(after(&waiting(), &grant, later(23)).is_ok());
         assert!(late(after(&waiting(), &grant, later(24))));
@@ -466,15 +512,15 @@ mod tests {
     #[test]
     fn of_several_people_each_counts_once() {
         let two = Approval { wanted: Wanted { persons: 2, whom: Whom::Anybody }, ..waiting() };
-        let one_of_two = after(&two, &Change::Grant { by: person() }, NOW).expect("the first");
+        let one_of_two = after(&two, &yes(person()), NOW).expect("the first");
         assert_eq!(one_of_two.state, ApprovalState::Waiting);
         let here = Peer::Operator { name: "ada".into(), strength: SessionStrength::Presence };
         for again in [person(), here] {
-            let refused = after(&one_of_two, &Change::Grant { by: again }, NOW);
+            let refused = after(&one_of_two, &yes(again), NOW);
             assert!(matches!(refused, Err(Refusal::SaidAlready { .. })), "{refused:?}");
         }
         assert!(matches!(after(&one_of_two, &Change::Consume(the_use()), NOW), Err(Refusal::NotGranted { .. })));
-        let both = after(&one_of_two, &Change::Grant { by: named("bob") }, NOW).expect("the second");
+        let both = after(&one_of_two, &yes(named("bob")), NOW).expect("the second");
         assert!(matches!(both.state, ApprovalState::Granted { .. }));
         assert_eq!(both.yes, [person(), named("bob")]);
         assert!(after(&both, &Change::Consume(the_use()), NOW).is_ok());
@@ -485,12 +531,34 @@ mod tests {
     }
 
     #[test]
+    fn a_high_risk_is_granted_with_its_code_only() {
+        let risky = Approval { risk: "high".into(), ..waiting() };
+        let code = code_of(&risky).expect("the risk is high");
+        let typed = |code: &str| Change::Grant { by: person(), code: code.into() };
+        assert!(matches!(after(&risky, &yes(person()), NOW), Err(Refusal::CodeNeeded { .. })));
+        let of_another = code_of(&Approval { digest: Digest::of(b"other"), ..risky.clone() }).expect("as high");
+        for wrong in ["2222", of_another.as_str(), "\u{1b}[2J"] {
+            let refused = after(&risky, &typed(wrong), NOW);
+            assert!(matches!(refused, Err(Refusal::WrongCode { .. })), "{wrong:?}: {refused:?}");
+            assert!(!refused.expect_err("refused").to_string().contains('\u{1b}'));
+        }
+        let missed = after(&risky, &Change::Miss, NOW).expect("it waits");
+        assert_eq!((missed.wrong_codes, &missed.state), (1, &ApprovalState::Waiting));
+        let granted = after(&missed, &typed(&code.to_lowercase()), NOW).expect("the right one");
+        assert!(matches!(granted.state, ApprovalState::Granted { .. }));
+        assert!(after(&granted, &Change::Miss, NOW).is_err());
+        // A word that no release ever wrote is no way around it.
+        assert!(code_of(&Approval { risk: "none".into(), ..waiting() }).is_some());
+        assert_eq!(code_of(&waiting()), None);
+    }
+
+    #[test]
     fn where_others_have_to_say_yes_who_asks_does_not_count() {
         let wanted = Wanted { persons: 1, whom: Whom::Others };
         let own = Approval { subject: person(), wanted, ..waiting() };
-        let refused = after(&own, &Change::Grant { by: person() }, NOW);
+        let refused = after(&own, &yes(person()), NOW);
         assert!(matches!(refused, Err(Refusal::OwnRequest { .. })), "{refused:?}");
-        assert!(after(&own, &Change::Grant { by: named("bob") }, NOW).is_ok());
+        assert!(after(&own, &yes(named("bob")), NOW).is_ok());
     }
 
     proptest! {
@@ -509,7 +577,7 @@ mod tests {
                 now.up_ms += wait;
                 let by = named(names[usize::from(who)]);
                 let change = match what {
-                    0..=2 => Change::Grant { by },
+                    0..=2 => yes(by),
                     3 => Change::Reject { by, reason: String::new() },
                     4 => Change::Withdraw,
                     _ => Change::Consume(the_use()),

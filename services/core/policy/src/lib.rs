@@ -9,6 +9,7 @@
 pub mod approval;
 mod bundle;
 mod cases;
+mod code;
 mod compare;
 mod decide;
 mod deny;
@@ -21,6 +22,7 @@ mod seal;
 
 pub use bundle::{Bundle, BundleError, Epoch, pack, pack_signed_by};
 pub use cases::CaseError;
+pub use code::code_of;
 pub use compare::{Comparison, TooDifferent, compare};
 pub use decide::{decide, narrowed};
 pub use follow::{Choice, NotNewer, choose, may_follow};

@@ -152,6 +152,13 @@ pub struct Approval {
     /// How long it is good for.
     #[serde(default)]
     pub times: Times,
+    /// What a person types to approve it, where the risk is high. It follows from the digest, so it is not kept: the
+    /// policy kernel puts it in when it tells of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// How often another code was typed.
+    #[serde(default)]
+    pub wrong_codes: u32,
     /// Where it stands.
     pub state: ApprovalState,
 }

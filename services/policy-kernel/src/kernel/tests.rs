@@ -10,6 +10,7 @@ use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aios_action::Request as ActionRequest;
+use aios_identity::SessionStrength;
 use aios_policy::operators::{self, Operator, Operators};
 use aios_policy::{Bundle, pack, public_key};
 use serde_json::Value;
@@ -159,9 +160,20 @@ impl Machine {
     /// The same, approved by who sits at the machine and used, as the runtime does right before the adapter.
     async fn ready(&self, by: &Peer, number: u64, action_type: &str, parameters: Value) -> Envelope {
         let (envelope, id) = self.requested(by, number, action_type, parameters).await;
-        self.kernel.approve(id.as_str(), &live(), "").await.expect("a person says yes");
+        self.approve(&id, &live(), "").await.expect("a person says yes");
         self.consume(&envelope, &id).await.expect("granted");
         envelope
+    }
+
+    /// Says yes as a person does who reads the request.
+    async fn approve(&self, id: &ApprovalId, by: &Peer, pass_phrase: &str) -> Result<()> {
+        self.kernel.approve(id.as_str(), by, &self.code(id), pass_phrase).await
+    }
+
+    /// The code beside a request; nothing where it has none.
+    fn code(&self, id: &ApprovalId) -> String {
+        let all = self.kernel.approvals().expect("read");
+        all.into_iter().find(|approval| approval.id == *id).and_then(|approval| approval.code).unwrap_or_default()
     }
 
     async fn asked(&self, subject: &Peer, number: u64, action_type: &str, parameters: Value) -> Decision {
@@ -264,7 +276,7 @@ async fn an_approval_from_request_to_use() {
         async move { kernel.await_approval(id.as_str()).await }
     });
     assert!(machine.consume(&envelope, &id).await.is_err(), "nobody said yes");
-    machine.kernel.approve(id.as_str(), &live(), "").await.expect("a person at the machine");
+    machine.approve(&id, &live(), "").await.expect("a person at the machine");
     let granted = waits.await.expect("no panic").expect("an approval");
     assert!(matches!(granted.state, ApprovalState::Granted { .. }), "{granted:?}");
 
@@ -284,10 +296,10 @@ async fn a_grant_that_cannot_be_recorded_is_no_grant() {
     let machine = Machine::start().await;
     let (envelope, id) = machine.waiting().await;
     machine.log.refuse(&["approval-granted", "approval-consumed"]);
-    assert!(machine.kernel.approve(id.as_str(), &live(), "").await.is_err());
+    assert!(machine.approve(&id, &live(), "").await.is_err());
     assert!(machine.consume(&envelope, &id).await.is_err());
     machine.log.refuse(&["approval-consumed"]);
-    machine.kernel.approve(id.as_str(), &live(), "").await.expect("recorded");
+    machine.approve(&id, &live(), "").await.expect("recorded");
     assert!(machine.consume(&envelope, &id).await.is_err());
     machine.log.refuse(&[]);
     machine.consume(&envelope, &id).await.expect("still good");
@@ -297,7 +309,7 @@ async fn a_grant_that_cannot_be_recorded_is_no_grant() {
 async fn a_grant_dies_with_its_boot_and_asking_again_makes_a_new_request() {
     let machine = Machine::start().await;
     let (envelope, id) = machine.waiting().await;
-    machine.kernel.approve(id.as_str(), &live(), "").await.expect("granted");
+    machine.approve(&id, &live(), "").await.expect("granted");
     let machine = machine.restarted("boot-2").await;
     assert!(machine.consume(&envelope, &id).await.is_err());
     let (_, new) = machine.waiting().await;
@@ -324,7 +336,7 @@ async fn an_agent_that_tries_to_approve_is_refused_and_recorded() {
     let error = machine.kernel.refuse_agents(&agent(), "approve", id.as_str()).await.expect_err("an agent");
     assert!(error.to_string().starts_with("AiSelfApprovalBlocked"), "{error}");
     assert_eq!(machine.log.last()["reason"], "AiSelfApprovalBlocked");
-    assert!(machine.kernel.approve(id.as_str(), &agent(), "").await.is_err(), "the second fence");
+    assert!(machine.approve(&id, &agent(), "").await.is_err(), "the second fence");
     assert_eq!(machine.kernel.approvals().expect("read")[0].state, ApprovalState::Waiting);
     machine.kernel.refuse_agents(&live(), "approve", id.as_str()).await.expect("people pass");
 }
@@ -334,15 +346,45 @@ async fn a_session_with_a_pass_phrase_proves_it_again_to_approve() {
     let machine = Machine::start().await;
     machine.with_ada();
     let (_, id) = machine.waiting().await;
-    assert!(machine.kernel.approve(id.as_str(), &ada(), "").await.is_err());
+    assert!(machine.approve(&id, &ada(), "").await.is_err());
     assert_eq!(machine.log.last()["result"], "refused");
-    machine.kernel.approve(id.as_str(), &ada(), "correct horse").await.expect("the right one");
+    machine.approve(&id, &ada(), "correct horse").await.expect("the right one");
     assert_eq!(machine.log.last()["confirmation"], false);
 
     let own = machine.asked(&ada(), 2, "node.reboot", json!({})).await;
     let Verdict::NeedsApproval { approval: Some(own) } = own.verdict else { panic!("{own:?}") };
-    machine.kernel.approve(own.as_str(), &ada(), "correct horse").await.expect("an own action");
+    machine.approve(&own, &ada(), "correct horse").await.expect("an own action");
     assert_eq!(machine.log.last()["confirmation"], true);
+}
+
+#[tokio::test]
+async fn a_wrong_code_is_recorded_and_counted_and_changes_nothing_else() {
+    let machine = Machine::start().await;
+    let (envelope, id) = machine.requested(&live(), 1, "node.reboot", json!({})).await;
+    let told = || machine.kernel.approvals().expect("read").remove(0);
+    let before = told();
+    let code = before.code.clone().expect("the risk is high");
+    let needed = machine.kernel.approve(id.as_str(), &live(), "", "").await.expect_err("no code");
+    assert!(needed.to_string().starts_with("CodeNeeded"), "{needed}");
+    assert_eq!(told(), before);
+    // The code of another request is as wrong as any.
+    let (_, other) = machine.requested(&live(), 2, "node.poweroff", json!({})).await;
+    let wrong = machine.kernel.approve(id.as_str(), &live(), &machine.code(&other), "").await.expect_err("another's");
+    assert!(wrong.to_string().starts_with("WrongCode"), "{wrong}");
+    assert_eq!(told(), Approval { wrong_codes: 1, ..before });
+    let record = machine.log.last();
+    assert_eq!((&record["reason"], &record["subject"]["name"]), (&json!("WrongCode"), &json!("live")), "{record}");
+    assert!(machine.consume(&envelope, &id).await.is_err(), "nobody said yes");
+    // What cannot be recorded is not counted, and is no yes either.
+    machine.log.refuse(&["decision"]);
+    machine.kernel.approve(id.as_str(), &live(), "2222", "").await.expect_err("wrong, and no record");
+    assert_eq!(told().wrong_codes, 1);
+    machine.log.refuse(&[]);
+    machine.kernel.approve(id.as_str(), &live(), &code.to_lowercase(), "").await.expect("as people type it");
+    machine.consume(&envelope, &id).await.expect("granted");
+    // What is not of high risk has no code, and needs none.
+    let (_, plain) = machine.requested(&agent(), 3, "service.restart", json!({"name": "network"})).await;
+    machine.kernel.approve(plain.as_str(), &live(), "", "").await.expect("no code is wanted");
 }
 
 #[tokio::test]
@@ -397,17 +439,17 @@ async fn time_ends_a_request_and_no_clock_brings_it_back() {
         assert_eq!(machine.kernel.approvals().expect("read")[0].state, ApprovalState::Waiting);
     }
     machine.pass(24 * HOUR);
-    let late = machine.kernel.approve(id.as_str(), &live(), "").await.expect_err("a day later");
+    let late = machine.approve(&id, &live(), "").await.expect_err("a day later");
     assert!(late.to_string().starts_with("ApprovalExpired"), "{late}");
     machine.kernel.end_what_is_over().await.expect("looked through");
     let ended = waits.await.expect("no panic").expect("an approval");
     assert_eq!(ended.state, ApprovalState::Expired { why: aios_wire::policy::Ended::Time });
     machine.wall_ms.store(0, Ordering::SeqCst);
-    assert!(machine.kernel.approve(id.as_str(), &live(), "").await.is_err());
+    assert!(machine.approve(&id, &live(), "").await.is_err());
     // The same action asked again is a new request.
     let (envelope, new) = machine.waiting().await;
     assert_ne!(new, id);
-    machine.kernel.approve(new.as_str(), &live(), "").await.expect("in time");
+    machine.approve(&new, &live(), "").await.expect("in time");
     machine.pass(HOUR);
     assert!(machine.consume(&envelope, &new).await.is_err(), "granted an hour ago");
 }
@@ -421,18 +463,18 @@ async fn two_persons_means_two_and_another_person_is_not_who_asks() {
     let image = Bundle::open(&packed(&[("more.cedar", rules)], 1), &public_key(&SEED)).expect("opens");
     let machine = Machine::start_with(Ok(image)).await;
     let (envelope, id) = machine.waiting().await;
-    machine.kernel.approve(id.as_str(), &live(), "").await.expect("the first");
-    let again = machine.kernel.approve(id.as_str(), &live(), "").await.expect_err("the same person");
+    machine.approve(&id, &live(), "").await.expect("the first");
+    let again = machine.approve(&id, &live(), "").await.expect_err("the same person");
     assert!(again.to_string().starts_with("SaidAlready"), "{again}");
     assert!(machine.consume(&envelope, &id).await.is_err(), "one is not two");
     machine.with_ada();
-    machine.kernel.approve(id.as_str(), &ada(), "correct horse").await.expect("the second");
+    machine.approve(&id, &ada(), "correct horse").await.expect("the second");
     machine.consume(&envelope, &id).await.expect("both said yes");
     let granted = machine.log.kinds().iter().filter(|kind| *kind == "approval-granted").count();
     assert_eq!(granted, 2, "each yes is a record");
 
     let (_, own) = machine.requested(&ada(), 2, "node.reboot", json!({})).await;
-    let own_yes = machine.kernel.approve(own.as_str(), &ada(), "correct horse").await.expect_err("who asks");
+    let own_yes = machine.approve(&own, &ada(), "correct horse").await.expect_err("who asks");
     assert!(own_yes.to_string().starts_with("OwnRequest"), "{own_yes}");
-    machine.kernel.approve(own.as_str(), &live(), "").await.expect("somebody else");
+    machine.approve(&own, &live(), "").await.expect("somebody else");
 }

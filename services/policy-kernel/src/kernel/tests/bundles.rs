@@ -78,7 +78,7 @@ async fn a_person_is_shown_what_agents_gain_and_what_is_loaded_is_exactly_that()
 
     let unapproved = machine.kernel.load(&digest, envelope.id.as_str()).await;
     assert!(matches!(unapproved, Err(KernelError::NotApproved(_))), "{unapproved:?}");
-    machine.kernel.approve(id.as_str(), &live(), "").await.expect("approved");
+    machine.approve(&id, &live(), "").await.expect("approved");
     machine.consume(&envelope, &id).await.expect("granted");
     let other = machine.kernel.offer(narrower(2)).await.expect("a good bundle").digest.to_string();
     let swapped = machine.kernel.load(&other, envelope.id.as_str()).await;
@@ -93,7 +93,7 @@ async fn what_waits_under_the_old_policy_ends_with_it_and_a_grant_is_worth_nothi
     let machine = Machine::start().await;
     let (_, waits) = machine.waiting().await;
     let (granted, id) = machine.requested(&agent(), 2, "service.restart", json!({"name": "settings"})).await;
-    machine.kernel.approve(id.as_str(), &live(), "").await.expect("granted");
+    machine.approve(&id, &live(), "").await.expect("granted");
     load(&machine, 10, narrower(2)).await.expect("loaded");
     let ended = machine.kernel.await_approval(waits.as_str()).await.expect("an approval").state;
     assert_eq!(ended, ApprovalState::Expired { why: Ended::Policy });

@@ -73,7 +73,7 @@ async fn ask(machine: &Machine, row: &Row<'_>) -> Decision {
         }
         "approved-before" => {
             let id = request(decide(&question).await);
-            machine.kernel.approve(id.as_str(), &live(), "").await.expect("a person says yes");
+            machine.approve(&id, &live(), "").await.expect("a person says yes");
         }
         "revised" => {
             let mut before = question.clone();

@@ -30,8 +30,8 @@ async fn a_pass_phrase_is_changed_by_its_owner() {
     machine.with_ada();
     machine.kernel.offer_pass_phrase(&ada(), "ada", "battery staple").await.expect("kept");
     let (envelope, id) = machine.requested(&ada(), 1, "user.passphrase", json!({"name": "ada"})).await;
-    assert!(machine.kernel.approve(id.as_str(), &ada(), "battery staple").await.is_err(), "the new one proves nothing");
-    machine.kernel.approve(id.as_str(), &ada(), "correct horse").await.expect("the old one");
+    assert!(machine.approve(&id, &ada(), "battery staple").await.is_err(), "the new one proves nothing");
+    machine.approve(&id, &ada(), "correct horse").await.expect("the old one");
     machine.consume(&envelope, &id).await.expect("granted");
     machine.kernel.change_pass_phrase("ada", envelope.id.as_str()).await.expect("changed");
     assert_eq!(listed(&machine), [("ada".into(), 1001, 1)]);
@@ -49,7 +49,7 @@ async fn nobody_is_changed_without_an_approval_of_exactly_that() {
     let (envelope, id) = machine.requested(&ada(), 1, "user.add", json!({"name": "grace"})).await;
     let action = envelope.id.as_str();
     refused(machine.kernel.add_operator("grace", action).await);
-    machine.kernel.approve(id.as_str(), &ada(), "correct horse").await.expect("approved");
+    machine.approve(&id, &ada(), "correct horse").await.expect("approved");
     refused(machine.kernel.add_operator("grace", action).await);
     machine.consume(&envelope, &id).await.expect("granted");
     refused(machine.kernel.add_operator("eve", action).await);
@@ -67,7 +67,7 @@ async fn no_pass_phrase_and_no_hash_is_in_the_log_or_in_a_request() {
     machine.with_ada();
     machine.kernel.offer_pass_phrase(&ada(), "grace", "canary-7f3a").await.expect("kept");
     let (envelope, id) = machine.requested(&ada(), 1, "user.add", json!({"name": "grace"})).await;
-    machine.kernel.approve(id.as_str(), &ada(), "correct horse").await.expect("approved");
+    machine.approve(&id, &ada(), "correct horse").await.expect("approved");
     machine.consume(&envelope, &id).await.expect("granted");
     machine.kernel.add_operator("grace", envelope.id.as_str()).await.expect("added");
     let told = format!(
