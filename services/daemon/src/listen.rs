@@ -11,6 +11,7 @@ use zbus::object_server::Interface;
 
 use crate::caller::Caller;
 use crate::report::error_chain;
+use crate::transport::server;
 use crate::work::{Piece, Work};
 
 /// The service cannot listen.
@@ -32,9 +33,9 @@ pub async fn serve<I: Interface>(path: &'static str, object: impl Fn(Caller) -> 
 
 /// The same for a service with several objects: `offer` adds those that answer one caller.
 pub async fn serve_all(offer: impl Fn(Caller, Builder<'static>) -> Builder<'static>) -> Result<Infallible, ServeError> {
-    accept(|caller, stream| {
-        let offered = offer(caller, Builder::unix_stream(stream).server(zbus::Guid::generate()).p2p());
-        tokio::spawn(answer(offered));
+    accept(|caller, stream| match server(stream) {
+        Ok(offered) => drop(tokio::spawn(answer(offer(caller, offered)))),
+        Err(error) => eprintln!("a connection was lost before it began: {error}"),
     })
     .await
 }
@@ -46,7 +47,10 @@ pub async fn serve_on_call<I: Interface>(
     object: impl Fn(Caller) -> I,
 ) -> Result<(), ServeError> {
     accept_on_call(work, |caller, stream, piece| {
-        let offered = Builder::unix_stream(stream).server(zbus::Guid::generate()).p2p().serve_at(path, object(caller));
+        let offered = match server(stream) {
+            Ok(offered) => offered.serve_at(path, object(caller)),
+            Err(error) => return eprintln!("a connection was lost before it began: {error}"),
+        };
         tokio::spawn(async move {
             answer(offered).await;
             drop(piece);

@@ -1,11 +1,15 @@
 //! Two ends of a socket without a bus: calls, errors and descriptors arrive; a descriptor opened by one user can be used
 //! by a program of another.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{IoSlice, Read, Seek, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use aios_daemon::MESSAGE_LIMIT;
 use aios_daemon::proxy::{Objects1Proxy, Policy1Proxy};
 use zbus::connection::Builder;
 use zbus::{Connection, Fd, OwnedFd};
@@ -27,11 +31,7 @@ impl Objects {
 
 async fn pair() -> (Connection, Connection) {
     let (server, client) = UnixStream::pair().expect("a pair");
-    let server = Builder::unix_stream(server)
-        .server(zbus::Guid::generate())
-        .p2p()
-        .serve_at("/org/aios/Objects1", Objects)
-        .build();
+    let server = aios_daemon::server(server).expect("a socket").serve_at("/org/aios/Objects1", Objects).build();
     let client = Builder::unix_stream(client).p2p().build();
     tokio::try_join!(server, client).expect("both ends agree")
 }
@@ -53,4 +53,78 @@ async fn an_interface_that_is_not_served_is_an_error() {
     let (_server, client) = pair().await;
     let policy = Policy1Proxy::new(&client).await.expect("a proxy needs no server");
     assert!(policy.approvals().await.is_err());
+}
+
+/// What a caller says before its first message.
+const GREETING: &[u8] = b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
+
+/// Says these bytes, with descriptors, to a server that must hang up, and must not panic.
+async fn hung_up_on(bytes: &[u8], descriptors: &[File]) {
+    thread_local!(static PANICKED: Cell<bool> = const { Cell::new(false) });
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICKED.set(true);
+        usual(panic);
+    }));
+    let (server, caller) = UnixStream::pair().expect("a pair");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    assert!(descriptors.is_empty() || control.push(rustix::net::SendAncillaryMessage::ScmRights(&descriptors)));
+    let flags = rustix::net::SendFlags::empty();
+    rustix::net::sendmsg(&caller, &[IoSlice::new(bytes)], &mut control, flags).expect("said");
+    let built = aios_daemon::server(server).expect("a socket").serve_at("/org/aios/Objects1", Objects).build();
+    let served = async {
+        if let Ok(connection) = built.await {
+            connection.closed().await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), served).await;
+    assert!(ended.is_ok(), "the server waits for the rest");
+    assert!(!PANICKED.get(), "the server panicked");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_caller_that_announces_too_much_is_hung_up_on() {
+    for length in [MESSAGE_LIMIT + 1, 100 << 20] {
+        let body = u32::try_from(length).expect("in range").to_le_bytes();
+        let header = [b"l\x01\0\x01".as_slice(), &body, &1u32.to_le_bytes(), &8u32.to_le_bytes()].concat();
+        hung_up_on(&[GREETING, header.as_slice()].concat(), &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_greeting_without_an_end_or_with_an_empty_line_is_hung_up_on() {
+    let endless = [b"\0".as_slice(), &[b'A'; 4096]].concat();
+    for greeting in [b"\n".as_slice(), b"\0AUTH\r\n\n", b"\0BEGIN\r\n\nAUTH\r\n", b"\0AUTH\n", &endless] {
+        hung_up_on(greeting, &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_message_that_claims_descriptors_which_did_not_come_is_hung_up_on() {
+    let files: Vec<File> = (0..5).map(|_| tempfile::tempfile().expect("a file")).collect();
+    let five: Vec<Fd<'_>> = files.iter().map(|file| Fd::from(file.as_fd())).collect();
+    let call = zbus::Message::method_call("/org/aios/Objects1", "Put").build(&five).expect("a message");
+    hung_up_on(&[GREETING, call.data().bytes()].concat(), &files[..1]).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_call_that_comes_with_the_greeting_is_answered() {
+    let (server, mut caller) = UnixStream::pair().expect("a pair");
+    let call = zbus::Message::method_call("/org/aios/Objects1", "Missing").build(&"x").expect("a message");
+    caller.write_all(&[GREETING, call.data().bytes()].concat()).expect("said");
+    let built = aios_daemon::server(server).expect("a socket").serve_at("/org/aios/Objects1", Objects).build().await;
+    let connection = built.expect("the greeting was good");
+    let said = tokio::task::spawn_blocking(move || {
+        let (mut said, mut part) = (Vec::new(), [0; 4096]);
+        caller.set_read_timeout(Some(Duration::from_secs(5))).expect("a setting");
+        while !String::from_utf8_lossy(&said).contains("Missing interface") {
+            let length = caller.read(&mut part).unwrap_or_default();
+            assert_ne!(length, 0, "no answer, only: {}", String::from_utf8_lossy(&said));
+            said.extend_from_slice(&part[..length]);
+        }
+    });
+    said.await.expect("the caller was answered");
+    drop(connection);
 }
