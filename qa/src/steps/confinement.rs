@@ -9,7 +9,7 @@ use std::fs;
 use std::time::Duration;
 
 use aios_units::Unit;
-use aios_units::unit::{Kind, Network, Own, Paths};
+use aios_units::unit::{Kind, Network, Own, Paths, Start};
 use aios_wire::probe::{LAST_LINE, ProbeReport};
 
 pub(crate) use self::calls::none_is_unused;
@@ -197,8 +197,9 @@ pub(crate) fn report(aios: &mut Aios, stage: &Stage<'_>, shipped: &[Shipped]) ->
     Ok(())
 }
 
+/// What only its callers start has no process when nobody calls.
 fn is_always_there(unit: &Unit) -> bool {
-    unit.kind == Kind::Service && unit.modes.contains(&aios_units::Mode::Live)
+    unit.kind == Kind::Service && unit.modes.contains(&aios_units::Mode::Live) && unit.start != Start::OnCall
 }
 
 /// A terminal's units have the terminal's name behind theirs; a session is named after its operator.
