@@ -42,6 +42,8 @@ pub fn rules(believed: &[u32]) -> Vec<Rule> {
     }
     for link in believed {
         rules.push(accept(&[Link(*link), Family(V6), Protocol(ICMP6), is(kind::ROUTER)]));
+        // Neither is what was asked of all servers at once answered by the address that was asked.
+        rules.push(accept(&[Link(*link), Family(V6), Protocol(UDP), Ports { from: 547, to: 546 }]));
         // An offer is no answer to the filter: it goes to everybody, or to an address that is not ours yet.
         rules.push(accept(&[Link(*link), Family(V4), Protocol(UDP), Ports { from: 67, to: 68 }]));
     }
@@ -58,7 +60,7 @@ mod tests {
             |rules: &[Rule], link| rules.iter().filter(|rule| rule.0.contains(&Expression::Link(link))).count();
         let none = rules(&[]);
         let both = rules(&[2, 5]);
-        assert_eq!((speaks_of(&none, 2), speaks_of(&both, 2), speaks_of(&both, 5)), (0, 2, 2));
+        assert_eq!((speaks_of(&none, 2), speaks_of(&both, 2), speaks_of(&both, 5)), (0, 3, 3));
         assert!(both.iter().all(|rule| !rule.0.is_empty()), "a rule without a condition would let everything in");
     }
 }

@@ -18,6 +18,7 @@ mod news;
 mod route;
 
 pub use filter::{Expression, FilterSocket, Rule};
+pub(crate) use news::is_name_server;
 pub use news::{LinkChanges, News};
 pub use route::{Carrier, Kind, Link};
 

@@ -11,16 +11,21 @@ use aios_daemon::error_chain;
 use aios_settings::{LinkMode, Network, Rank};
 use aios_wire::network::FilterState;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::board::Board;
 use crate::clock::{self, SetClock};
+use crate::dhcp6;
 use crate::firewall;
 use crate::link::Keeper;
 use crate::netlink::{Carrier, FilterSocket, Kind, Link, LinkChanges, Netlink, NetlinkError, News};
 
 /// How long to wait before a packet filter is tried again.
 const PAUSE: Duration = Duration::from_secs(10);
+
+/// For how many seconds an answer of DHCP for IPv6 is still good after it should have been asked for again.
+const GRACE: u32 = 60;
 
 /// What the service needs besides the kernel.
 pub struct Surroundings {
@@ -49,6 +54,7 @@ pub async fn run(surroundings: Surroundings) -> Result<Infallible, NetlinkError>
 
     let mut kept: BTreeMap<u32, Kept> = BTreeMap::new();
     let mut believed = Vec::new();
+    let mut asking: BTreeMap<u32, JoinHandle<()>> = BTreeMap::new();
     loop {
         let network = wanted.borrow_and_update().clone();
         // Listening began before the first list, so no link is missed between a list and the next change.
@@ -69,6 +75,7 @@ pub async fn run(surroundings: Surroundings) -> Result<Infallible, NetlinkError>
         }
         kept.retain(|index, kept| ours.iter().any(|one| one.link.index == *index && one.rank == kept.rank));
         board.keep_links(ours.iter().map(|one| &one.link));
+        ask_dhcp6(&mut asking, &netlink, &board, ours.iter().filter(|one| believed.contains(&one.link.index)));
         for Ours { link, mac, rank } in ours {
             if let Some(kept) = kept.get(&link.index) {
                 kept.carrier.send_if_modified(|old| std::mem::replace(old, link.carrier) != link.carrier);
@@ -121,6 +128,38 @@ fn ours(links: Vec<Link>) -> Vec<Ours> {
         Kind::Loopback | Kind::Other => None,
     });
     ours.collect()
+}
+
+/// Asks DHCP for IPv6 on each believed link whose router says that it knows more, and on no other.
+fn ask_dhcp6<'a>(
+    asking: &mut BTreeMap<u32, JoinHandle<()>>,
+    netlink: &Netlink,
+    board: &Rc<Board>,
+    believed: impl Iterator<Item = &'a Ours>,
+) {
+    let wanted = netlink.with_dhcp6().unwrap_or_else(|error| {
+        eprintln!("DHCP for IPv6 is not asked: {}", error_chain(&error));
+        Vec::new()
+    });
+    let believed: BTreeMap<u32, &Ours> =
+        believed.map(|one| (one.link.index, one)).filter(|(index, _)| wanted.contains(index)).collect();
+    asking.retain(|index, task| {
+        let goes_on = believed.contains_key(index);
+        if !goes_on {
+            task.abort();
+        }
+        goes_on
+    });
+    for (index, one) in believed {
+        let (board, name, mac) = (Rc::clone(board), one.link.name.clone(), one.mac);
+        asking.entry(index).or_insert_with(|| {
+            tokio::task::spawn_local(async move {
+                // Good until the next answer should be there, and a little longer.
+                let tell = |said: &dhcp6::Information| board.announced(index, &said.dns, said.refresh + GRACE);
+                dhcp6::follow(index, &name, mac, tell).await;
+            })
+        });
+    }
 }
 
 /// Puts the first rules in force. Without them no link is brought up.

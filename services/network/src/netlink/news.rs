@@ -45,7 +45,10 @@ pub struct LinkChanges {
 impl LinkChanges {
     /// Listens from now on, in a thread that does nothing else.
     pub fn listen() -> Result<Self, NetlinkError> {
-        let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV6_IFADDR | 1 << (libc::RTNLGRP_ND_USEROPT - 1);
+        let groups = libc::RTMGRP_LINK
+            | libc::RTMGRP_IPV6_IFADDR
+            | libc::RTMGRP_IPV6_IFINFO
+            | 1 << (libc::RTNLGRP_ND_USEROPT - 1);
         let socket = open(ROUTE, groups as u32).map_err(failed("listen for links"))?;
         let changed = Arc::new(Notify::new());
         let (end, ended) = mpsc::channel(1);
@@ -114,16 +117,18 @@ fn name_servers(body: &[u8]) -> Option<News> {
     if !rest.is_empty() {
         return None;
     }
-    // A server of the link only cannot be written down without the link, which few readers of the file understand.
-    let is_host = |address: &Ipv6Addr| {
-        !(address.is_unspecified()
-            || address.is_multicast()
-            || address.is_loopback()
-            || address.is_unicast_link_local()
-            || address.to_ipv4_mapped().is_some())
-    };
-    let servers = addresses.iter().map(|octets| Ipv6Addr::from(*octets)).filter(is_host).collect();
+    let servers = addresses.iter().map(|octets| Ipv6Addr::from(*octets)).filter(is_name_server).collect();
     Some(News::NameServers { link, servers, seconds })
+}
+
+/// Whether an address that somebody announced can be a name server's. One of the link only cannot be written down without
+/// the link, which few readers of the file understand.
+pub(crate) fn is_name_server(address: &Ipv6Addr) -> bool {
+    !(address.is_unspecified()
+        || address.is_multicast()
+        || address.is_loopback()
+        || address.is_unicast_link_local()
+        || address.to_ipv4_mapped().is_some())
 }
 
 #[cfg(test)]

@@ -16,6 +16,12 @@ const RTNH_F_ONLINK: u32 = 4;
 /// The number of a VLAN, within what describes one; `libc` does not name it.
 const IFLA_VLAN_ID: u16 = 1;
 
+/// What the kernel keeps of IPv6 on a link, and there the flags of its router (`linux/if_link.h`, `net/if_inet6.h`):
+/// DHCP has addresses, DHCP has other things.
+const IFLA_INET6_FLAGS: u16 = 1;
+const IF_RA_MANAGED: u32 = 0x40;
+const IF_RA_OTHERCONF: u32 = 0x80;
+
 /// One network link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -60,6 +66,16 @@ impl Netlink {
         let body = Body::new(&[0; 16]);
         let answers = self.ask(libc::RTM_GETLINK, DUMP, body).map_err(failed("list the links"))?;
         Ok(answers.iter().filter(|(kind, _)| *kind == libc::RTM_NEWLINK).filter_map(|(_, body)| link(body)).collect())
+    }
+
+    /// The numbers of the links whose routers say that DHCP for IPv6 knows more.
+    pub(crate) fn with_dhcp6(&self) -> Result<Vec<u32>, NetlinkError> {
+        let mut body = [0; 16];
+        body[0] = libc::AF_INET6 as u8;
+        let step = failed("ask what IPv6 routers say");
+        let answers = self.ask(libc::RTM_GETLINK, DUMP, Body::new(&body)).map_err(step)?;
+        let links = answers.iter().filter(|(kind, _)| *kind == libc::RTM_NEWLINK);
+        Ok(links.filter_map(|(_, body)| says_more(body)).collect())
     }
 
     /// Brings a link up.
@@ -192,6 +208,15 @@ fn route_body(link: &Link, own: &[Inet], route: Route) -> Body {
     body.attribute(libc::RTA_GATEWAY, &octets(route.via))
         .attribute(libc::RTA_OIF, &link.index.to_ne_bytes())
         .attribute(libc::RTA_PRIORITY, &(METRIC + link.index).to_ne_bytes())
+}
+
+/// The link's number, if its router says that DHCP knows more.
+fn says_more(body: &[u8]) -> Option<u32> {
+    let (fixed, attributes) = body.split_first_chunk::<16>()?;
+    let flags = attribute(attribute(attributes, libc::IFLA_PROTINFO)?, IFLA_INET6_FLAGS)?;
+    let flags = u32::from_ne_bytes(flags.try_into().ok()?);
+    let index = u32::from_ne_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
+    (flags & (IF_RA_MANAGED | IF_RA_OTHERCONF) != 0).then_some(index)
 }
 
 fn link(body: &[u8]) -> Option<Link> {

@@ -202,6 +202,38 @@ fn an_address_by_radvd_is_used_and_not_where_addresses_are_fixed() {
 }
 
 #[test]
+fn name_servers_by_dhcp_for_ipv6_are_asked_for_where_a_router_says_so() {
+    let Some(network) = Network::lay(1, &["radvd", "dnsmasq"]) else { return };
+    let file = client_file(
+        &network,
+        "radvd.conf",
+        "interface eth0 { AdvSendAdvert on; AdvOtherConfigFlag on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4;\n\
+        prefix 2001:db8:7::/64 { }; };\n",
+    );
+    network.ip(0, "addr add 2001:db8:7::1/64 dev eth0 nodad");
+    let mut words = dnsmasq(100, "192.0.2.1");
+    words.retain(|word| !word.starts_with("--dhcp-option=option:dns-server"));
+    words.extend(
+        [
+            "--dhcp-range=2001:db8:7::,static",
+            "--dhcp-option=option:dns-server",
+            "--dhcp-option=option6:dns-server,[2001:db8:7::54]",
+        ]
+        .map(str::to_owned),
+    );
+    let mut leases = network.serve(0, "dnsmasq", &words);
+    let client = network.client("");
+    client.wait("the lease", |status| matches!(status.links[0].state, LinkState::Leased { .. }));
+    // No router has said anything yet.
+    assert!(!leases.log().contains("DHCPINFORMATION-REQUEST"), "{}", leases.log());
+    let words = ["-n", "-m", "stderr", "-C", &file, "-p", &format!("{file}.pid")].map(str::to_owned);
+    let _router = network.serve(0, "radvd", &words);
+    let status = client.wait("the name server", |status| status.name_servers == ["2001:db8:7::54"]);
+    assert_eq!(status.attention, Vec::<String>::new());
+    assert!(leases.log().contains("DHCPINFORMATION-REQUEST"), "{}", leases.log());
+}
+
+#[test]
 fn the_time_of_chrony_is_followed_by_its_name() {
     let Some(network) = Network::lay(1, &["dnsmasq", "chronyd"]) else { return };
     let mut words = dnsmasq(100, "192.0.2.1");
