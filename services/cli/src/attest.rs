@@ -195,6 +195,7 @@ mod tests {
             subject: Peer::Agent { name: "x".into() },
             evidence: None,
             wanted: None,
+            closes_ms: None,
         }
     }
 

@@ -55,6 +55,7 @@ pub(crate) fn sentence(record: &Record) -> String {
             format!("{} let {} log in", subject_of(record, "by"), field("name"))
         }
         Kind::Operator => format!("{} changed the pass phrase of {}", subject_of(record, "by"), field("name")),
+        Kind::Override => emergency(record),
         Kind::Restored => restored(record),
         Kind::Workflow => workflow(record),
         Kind::Session => session(record),
@@ -75,6 +76,28 @@ fn session(record: &Record) -> String {
         "logged-out" => format!("{who} left {terminal}"),
         "expired" => format!("{who} was logged out of {terminal}: nobody typed anything"),
         what => format!("the session of {who} on {terminal} {what}: {}", field("how")),
+    }
+}
+
+/// What became of an emergency.
+fn emergency(record: &Record) -> String {
+    let field = |name: &str| text(record.payload.get(name));
+    match field("what").as_str() {
+        "started" => format!(
+            "{} declared an emergency for {} minutes: {}",
+            subject_of(record, "by"),
+            field("minutes"),
+            field("reason")
+        ),
+        "used" => format!("{} for {}: only the emergency permits it", field("type"), subject_of(record, "by")),
+        _ => {
+            let why = match field("why").as_str() {
+                "time" => "its time was over".to_owned(),
+                "restart" => "the policy kernel was restarted".to_owned(),
+                _ => format!("{} ended it", subject_of(record, "by")),
+            };
+            format!("the emergency of {} is over: {why}", subject_of(record, "of"))
+        }
     }
 }
 
@@ -210,6 +233,21 @@ pub(crate) mod tests {
             Kind::Workflow,
             json!({"what": "ended", "name": "renew", "outcome": {"outcome": "failed"}, "submitted": 3}),
             " of renew failed after 3 actions",
+        );
+        check(
+            Kind::Override,
+            json!({"what": "started", "by": ada, "minutes": 5, "reason": "the disk is full"}),
+            "operator:ada declared an emergency for 5 minutes: the disk is full",
+        );
+        check(
+            Kind::Override,
+            json!({"what": "used", "by": ada, "type": "agent.run"}),
+            "agent.run for operator:ada: only the emergency permits it",
+        );
+        check(
+            Kind::Override,
+            json!({"what": "ended", "by": ada, "of": ada, "why": "time", "uses": 1}),
+            "the emergency of operator:ada is over: its time was over",
         );
         check(Kind::Result, json!({"type": "object.put", "result": {"state": "succeeded"}}), "object.put succeeded");
     }

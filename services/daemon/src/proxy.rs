@@ -46,6 +46,9 @@ pub trait Policy1 {
     fn offer_pass_phrase(&self, name: &str, pass_phrase: &str) -> zbus::Result<()>;
     fn add_operator(&self, name: &str, action: &str) -> zbus::Result<()>;
     fn change_pass_phrase(&self, name: &str, action: &str) -> zbus::Result<()>;
+    fn start_override(&self, minutes: u32, reason: &str, pass_phrase: &str) -> zbus::Result<String>;
+    fn end_override(&self) -> zbus::Result<()>;
+    fn override_now(&self) -> zbus::Result<String>;
     fn show(&self) -> zbus::Result<String>;
 }
 

@@ -16,6 +16,7 @@ const WRITERS: &[(Kind, &str)] = &[
     (Kind::ApprovalGranted, "service:policy-kernel"),
     (Kind::Login, "service:policy-kernel"),
     (Kind::PolicyLoaded, "service:policy-kernel"),
+    (Kind::Override, "service:policy-kernel"),
     (Kind::Operator, "service:policy-kernel"),
     (Kind::Intent, "service:action-runtime"),
     (Kind::Result, "service:action-runtime"),

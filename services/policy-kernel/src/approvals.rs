@@ -272,6 +272,7 @@ mod tests {
             yes: Vec::new(),
             asked: NOW.moment(),
             times: Times::default(),
+            closes_up_ms: None,
             code: None,
             wrong_codes: 0,
             state: ApprovalState::Waiting,

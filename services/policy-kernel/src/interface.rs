@@ -8,7 +8,7 @@ use aios_identity::Peer;
 use serde::Serialize;
 use zbus::{Fd, fdo};
 
-use crate::kernel::{Kernel, KernelError};
+use crate::kernel::{Asking, Kernel, KernelError};
 
 /// The policy kernel as one caller sees it.
 pub(crate) struct Policy1 {
@@ -36,12 +36,17 @@ impl Policy1 {
         json(self.kernel.decide(envelope, subject).await)
     }
 
-    /// What [`Self::decide`] would say. Nothing is recorded and nothing can be approved.
+    /// What [`Self::decide`] would say. Nothing is recorded and nothing can be approved. The runtime asks for a plan, which
+    /// is remembered for a while.
     async fn explain(&self, envelope: &str, subject: Fd<'_>) -> fdo::Result<String> {
         self.require("explain")?;
         let subject = resolve(&subject)?;
         self.kernel.settle().await;
-        json(self.kernel.explain(envelope, &subject))
+        let asking = match &self.caller.peer {
+            Peer::Service { name } if name == "action-runtime" => Asking::Planning,
+            _ => Asking::Now,
+        };
+        json(self.kernel.explain(envelope, &subject, asking).await)
     }
 
     /// What would be decided now on an envelope and a subject that are in the evidence log. Nothing is recorded, and nothing
@@ -51,7 +56,7 @@ impl Policy1 {
         let subject = serde_json::from_str(subject)
             .map_err(|error| fdo::Error::InvalidArgs(format!("the subject is no peer: {error}")))?;
         self.kernel.settle().await;
-        json(self.kernel.explain(envelope, &subject))
+        json(self.kernel.explain(envelope, &subject, Asking::Again).await)
     }
 
     /// Every request for approval that is kept, oldest first.
@@ -148,6 +153,27 @@ impl Policy1 {
         self.kernel.change_pass_phrase(name, action).await.map_err(told)
     }
 
+    /// A person declares an emergency of their own, for so many minutes.
+    async fn start_override(&self, minutes: u32, reason: &str, pass_phrase: &str) -> fdo::Result<String> {
+        // Who is no person is refused, and recorded, by the kernel itself, whatever the table says.
+        if matches!(self.caller.peer, Peer::Operator { .. }) {
+            self.require("start-override")?;
+        }
+        json(self.kernel.start_override(&self.caller.peer, minutes, reason, pass_phrase).await)
+    }
+
+    /// Ends the emergency, whoever declared it.
+    async fn end_override(&self) -> fdo::Result<()> {
+        self.require("end-override")?;
+        self.kernel.end_override(&self.caller.peer).await.map_err(told)
+    }
+
+    /// The emergency that lasts, or null.
+    async fn override_now(&self) -> fdo::Result<String> {
+        self.require("override-now")?;
+        json(Ok(self.kernel.override_now().await))
+    }
+
     /// The policy that decides now.
     async fn show(&self) -> fdo::Result<String> {
         self.require("show")?;
@@ -171,7 +197,9 @@ fn told(error: KernelError) -> fdo::Error {
     let text = error_chain(&error);
     match error {
         KernelError::Input { .. } | KernelError::Envelope(_) | KernelError::Form(_) => fdo::Error::InvalidArgs(text),
-        KernelError::Blocked(_) | KernelError::Login(_) | KernelError::NotApproved(_) => fdo::Error::AccessDenied(text),
+        KernelError::Blocked(_) | KernelError::Login(_) | KernelError::NotApproved(_) | KernelError::Override(_) => {
+            fdo::Error::AccessDenied(text)
+        }
         KernelError::Approvals(_)
         | KernelError::Evidence(_)
         | KernelError::Session(_)

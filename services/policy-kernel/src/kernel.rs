@@ -3,6 +3,7 @@
 
 mod answers;
 mod bundles;
+mod emergency;
 mod people;
 
 use std::time::{Duration, SystemTime};
@@ -11,8 +12,8 @@ use aios_action::canonical::{self, StrictError};
 use aios_action::{Envelope, Reversal, Target};
 use aios_identity::Peer;
 use aios_ids::{ActionId, ApprovalId, Digest, IdError};
-use aios_policy::NotNewer;
 use aios_policy::approval::{self, Change, Now, Refusal, Use};
+use aios_policy::{Circumstances, NotNewer, OverrideRefusal, Plan, TimeOfDay};
 use aios_wire::init::Request;
 use aios_wire::policy::{Approval, ApprovalState, Decision, PolicyView, Verdict};
 use serde_json::json;
@@ -22,6 +23,7 @@ use crate::approvals::{Approvals, ApprovalsError, Occurrence};
 use crate::evidence::{Evidence, EvidenceError};
 use crate::login::{Login, LoginError};
 use crate::offers::Offers;
+use crate::plans::Plans;
 use crate::policy::{InForce, KeepError, Policy};
 
 /// How often approvals are looked at whose time may be over.
@@ -34,6 +36,8 @@ pub(crate) type Clock = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
 pub(crate) struct Kernel {
     policy: InForce,
     offers: Offers,
+    plans: Plans,
+    emergency: emergency::Kept,
     clock: Clock,
     approvals: Approvals,
     evidence: Evidence,
@@ -43,6 +47,17 @@ pub(crate) struct Kernel {
     turn: Mutex<()>,
     attempts: Mutex<()>,
     changes: watch::Sender<u64>,
+}
+
+/// Why somebody wants to know what would be decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// Would it be decided so now?
+    Now,
+    /// The runtime plans: who asks is shown what would become of it.
+    Planning,
+    /// Would what was decided before be decided so again?
+    Again,
 }
 
 /// A caller's request could not be done. Nothing changed.
@@ -76,6 +91,8 @@ pub(crate) enum KernelError {
     NotOffered(String),
     #[error("NotApproved: {0} was not approved by a person just now, under this policy and in this boot")]
     NotApproved(ActionId),
+    #[error(transparent)]
+    Override(OverrideRefusal),
     #[error("the session cannot be started")]
     Session(#[from] aios_daemon::init::AskError),
     #[error("the kernel gave no random numbers")]
@@ -102,6 +119,8 @@ impl Kernel {
         Self {
             policy,
             offers: Offers::default(),
+            plans: Plans::default(),
+            emergency: emergency::Kept::default(),
             clock,
             approvals,
             evidence,
@@ -120,12 +139,28 @@ impl Kernel {
 
     /// The decision without a record; it can have no approval. Who only wants to know may leave the subject empty: it is
     /// the one that the kernel attests.
-    pub(crate) fn explain(&self, envelope: &str, subject: &Peer) -> Result<Decision> {
+    pub(crate) async fn explain(&self, envelope: &str, subject: &Peer, asking: Asking) -> Result<Decision> {
         let mut envelope = read_envelope(envelope)?;
         if envelope.subject.is_empty() {
             envelope.subject = subject.to_string();
         }
-        Ok(said(&self.policy.now(), &envelope, subject))
+        let plan = aios_policy::planned(&envelope, subject);
+        let (up_ms, _) = (self.clock)();
+        let seen = match asking {
+            Asking::Now => self.plans.of(plan, up_ms),
+            Asking::Planning => {
+                self.plans.add(subject.to_string(), plan, up_ms);
+                Plan::Seen
+            }
+            Asking::Again => Plan::Seen,
+        };
+        Ok(said(&self.policy.now(), &envelope, subject, &self.circumstances(subject, seen).await))
+    }
+
+    /// What a decision depends on besides the rules.
+    async fn circumstances(&self, subject: &Peer, plan: Plan) -> Circumstances {
+        let (_, wall_ms) = (self.clock)();
+        Circumstances { time: TimeOfDay::of_clock(wall_ms), plan, emergency: self.emergency_of(subject).await }
     }
 
     /// The decision, recorded before it is told. What cannot be recorded is denied.
@@ -134,7 +169,8 @@ impl Kernel {
         self.settle().await;
         let _turn = self.turn.lock().await;
         let policy = self.policy.now();
-        let decision = said(&policy, &envelope, &subject);
+        let plan = self.plans.of(aios_policy::planned(&envelope, &subject), (self.clock)().0);
+        let decision = said(&policy, &envelope, &subject, &self.circumstances(&subject, plan).await);
         let (decision, new) = match decision.verdict {
             Verdict::NeedsApproval { .. } => match self.what_to_show(&envelope, &subject) {
                 Ok(shows) => self.with_approval(decision, &envelope, &policy, shows)?,
@@ -226,6 +262,7 @@ impl Kernel {
         shows: Vec<String>,
     ) -> Result<Approval> {
         let entry = aios_action::find(&envelope.request.action_type);
+        let asked = self.at(policy).moment();
         Ok(Approval {
             id: new_approval_id()?,
             action: envelope.id.clone(),
@@ -241,7 +278,8 @@ impl Kernel {
             shows,
             wanted: decision.wanted.unwrap_or_default(),
             yes: Vec::new(),
-            asked: self.at(policy).moment(),
+            closes_up_ms: decision.closes_ms.map(|left| asked.up_ms.saturating_add(left)),
+            asked,
             times: policy.bundle().map(aios_policy::Bundle::times).unwrap_or_default(),
             code: None,
             wrong_codes: 0,
@@ -257,6 +295,7 @@ impl Kernel {
     ) -> std::result::Result<u64, EvidenceError> {
         let payload = json!({ "type": envelope.request.action_type, "decision": decision });
         let index = self.evidence.append("decision", envelope.id.as_str(), &payload).await?;
+        self.record_use(decision, &envelope.request.action_type, envelope.id.as_str()).await?;
         if let Some(approval) = new {
             let payload = json!({
                 "approval": approval.id,
@@ -342,6 +381,9 @@ impl Kernel {
             // A log that is starting is asked again soon.
             let pause = if self.policy.is_settled() { LOOK_AGAIN } else { Duration::from_secs(1) };
             tokio::time::sleep(pause).await;
+            if let Err(error) = self.end_override_in_time().await {
+                eprintln!("the end of an emergency is not recorded yet: {}", aios_daemon::error_chain(&error));
+            }
             if let Err(error) = self.end_what_is_over().await {
                 eprintln!("approvals cannot be looked through: {}", aios_daemon::error_chain(&error));
             }
@@ -382,8 +424,8 @@ fn read_envelope(text: &str) -> Result<Envelope> {
 }
 
 /// What the policy in force says.
-fn said(policy: &Policy, envelope: &Envelope, subject: &Peer) -> Decision {
-    let decision = aios_policy::decide(policy.bundle(), envelope, subject);
+fn said(policy: &Policy, envelope: &Envelope, subject: &Peer, circumstances: &Circumstances) -> Decision {
+    let decision = aios_policy::decide_in(policy.bundle(), envelope, subject, circumstances);
     match policy {
         Policy::Behind { missing, .. } => aios_policy::narrowed(decision, missing),
         Policy::Loaded(..) | Policy::None(_) => decision,
@@ -395,7 +437,7 @@ fn has_expired(approval: &Approval) -> bool {
 }
 
 fn denied(decision: Decision, reason: &str, text: String) -> Decision {
-    Decision { verdict: Verdict::Denied, reason: reason.to_owned(), text, wanted: None, ..decision }
+    Decision { verdict: Verdict::Denied, reason: reason.to_owned(), text, wanted: None, closes_ms: None, ..decision }
 }
 
 fn new_approval_id() -> Result<ApprovalId> {

@@ -19,6 +19,7 @@ mod interface;
 mod kernel;
 mod login;
 mod offers;
+mod plans;
 mod policy;
 
 use approvals::Approvals;

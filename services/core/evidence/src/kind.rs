@@ -122,6 +122,11 @@ kinds! {
     Operator = "operator", 1021, Forever, [
         "name": Text, "what": Text, "uid": Whole, "by": Subject, "approval": Text,
     ];
+    /// A person's emergency began, changed a decision, or ended.
+    Override = "override", 1030, Forever, [
+        "what": Text, "by": Subject, "of": Peer, "minutes": Whole, "reason": Text, "why": Text, "uses": Whole,
+        "type": Text, "digest": Digest, "epoch": Epoch,
+    ];
     /// An action is about to have an effect.
     Intent = "intent", 116, Forever, [
         "type": Text, "subject": Subject, "parameters": Parameters, "digest": Digest, "epoch": Epoch, "rules": Json,

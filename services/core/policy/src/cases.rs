@@ -1,7 +1,7 @@
 //! A bundle's own test cases: who asks for what, and what the answer must be. They travel inside the bundle and run each
 //! time it is opened, so a policy that does not do what its author meant never decides anything.
 
-use aios_action::{Envelope, Request};
+use aios_action::{Constraints, Envelope, Request};
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::ActionId;
 use aios_wire::policy::{CaseReport, Times, Verdict};
@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::bundle::Bundle;
-use crate::decide::decide;
+use crate::decide::decide_in;
+use crate::terms::{Circumstances, Plan};
+use crate::window::TimeOfDay;
 
 /// More than this is not a small list any more.
 const CASE_LIMIT: usize = 500;
@@ -29,6 +31,15 @@ pub(crate) struct Case {
     /// Its parameters.
     #[serde(default)]
     parameters: Map<String, Value>,
+    /// The budget that it is asked with.
+    #[serde(default, rename = "at-most", skip_serializing_if = "Constraints::is_empty")]
+    at_most: Constraints,
+    /// The time of day in UTC, as `HH:MM`; without it the clock was never set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    /// Whether it was planned before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    planned: bool,
     /// What the answer must be.
     expect: Expected,
     /// The reason code, where it matters.
@@ -100,6 +111,14 @@ pub enum CaseError {
         /// As written.
         who: String,
     },
+    /// A time that cannot be.
+    #[error("case {number}: '{at}' is no time of day: write HH:MM")]
+    At {
+        /// Which, from 1.
+        number: usize,
+        /// As written.
+        at: String,
+    },
     /// The policy answers otherwise.
     #[error("case {number} ({who}, {action_type}): expected {expected}, but the policy says {found}")]
     Otherwise {
@@ -141,9 +160,14 @@ pub(crate) fn report(bundle: &Bundle, cases: &[Case]) -> Vec<CaseReport> {
 
 fn run_one(bundle: &Bundle, case: &Case, number: usize) -> Result<(), CaseError> {
     let subject = subject(&case.who).ok_or_else(|| CaseError::Who { number, who: case.who.clone() })?;
-    let request = Request::new(case.action_type.clone(), case.parameters.clone());
+    let request =
+        Request { constraints: case.at_most, ..Request::new(case.action_type.clone(), case.parameters.clone()) };
+    let wrong_time = |at: &String| CaseError::At { number, at: at.escape_default().to_string() };
+    let time = case.at.as_ref().map(|at| TimeOfDay::parse(at).ok_or_else(|| wrong_time(at))).transpose()?;
+    let plan = if case.planned { Plan::Seen } else { Plan::Unseen };
+    let circumstances = Circumstances { time, plan, ..Circumstances::default() };
     let envelope = Envelope::new(ActionId::new(0, [0; 10]), subject.to_string(), request);
-    let decision = decide(Some(bundle), &envelope, &subject);
+    let decision = decide_in(Some(bundle), &envelope, &subject, &circumstances);
     let found = match decision.verdict {
         Verdict::Allowed => Expected::Allowed,
         Verdict::NeedsApproval { .. } => Expected::NeedsApproval,

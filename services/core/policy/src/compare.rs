@@ -3,20 +3,20 @@
 //!
 //! This is the whole space and no sample of it: what rules see of a request has no attributes and no context, so they can
 //! tell two subjects or two things apart only by comparing them with what they name, and with each other. A test holds the
-//! schema to that.
+//! schema to that. What a permit wants besides is compared as it stands: no time of day and no budget has to be tried.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aios_action::{ActionType, CATALOGUE, Envelope, GRANTED_FOLDER, Kind, Parameter, Request};
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::{ActionId, Digest};
-use aios_wire::policy::{Verdict, Wanted, Whom};
 use cedar_policy::EntityUid;
 use serde_json::{Map, Value, json};
 
 use crate::bundle::Bundle;
-use crate::decide::decide;
+use crate::decide::standing;
 use crate::request;
+use crate::terms::Terms;
 
 /// More questions than this are no list that a person can judge, and would keep the policy kernel busy for long.
 const QUESTIONS: usize = 50_000;
@@ -39,11 +39,10 @@ pub struct Comparison {
 pub struct TooDifferent;
 
 /// The answer to one question, as far as it can be wider or narrower than another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Answer {
     Denied,
-    Once(Wanted),
-    Allowed,
+    Permitted(Terms),
 }
 
 /// One question: who, what, on which thing. Empty names stand for all that no rule names.
@@ -95,7 +94,7 @@ pub fn compare(before: Option<&Bundle>, after: &Bundle) -> Result<Comparison, To
 fn told(answers: &BTreeMap<Asked, (Answer, Answer)>) -> Comparison {
     let mut found = Comparison::default();
     for (asked, change) in answers {
-        let (before, after) = *change;
+        let (before, after) = change;
         // What holds for everything else need not be said again of each thing that has a name.
         let general = [
             Asked { thing: String::new(), ..asked.clone() },
@@ -128,33 +127,35 @@ impl Asked {
     }
 }
 
-impl Answer {
-    fn words(self) -> String {
-        match self {
-            Self::Denied => "denied".into(),
-            Self::Once(wanted) => format!("needs {wanted}"),
-            Self::Allowed => "allowed".into(),
-        }
-    }
-
-    fn is_wider_than(self, before: Self) -> bool {
-        match (before, self) {
-            (Self::Denied, Self::Once(_) | Self::Allowed) | (Self::Once(_), Self::Allowed) => true,
-            (Self::Once(old), Self::Once(new)) => {
-                new.persons < old.persons || (old.whom == Whom::Others && new.whom == Whom::Anybody)
-            }
+impl PartialEq for Answer {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Denied, Self::Denied) => true,
+            (Self::Permitted(one), Self::Permitted(two)) => one.are_the_same_as(two),
             _ => false,
         }
     }
 }
 
-fn answer(bundle: Option<&Bundle>, envelope: &Envelope, peer: &Peer) -> Answer {
-    let decision = decide(bundle, envelope, peer);
-    match decision.verdict {
-        Verdict::Denied => Answer::Denied,
-        Verdict::NeedsApproval { .. } => Answer::Once(decision.wanted.unwrap_or_default()),
-        Verdict::Allowed => Answer::Allowed,
+impl Answer {
+    fn words(&self) -> String {
+        match self {
+            Self::Denied => "denied".into(),
+            Self::Permitted(terms) => terms.to_string(),
+        }
     }
+
+    fn is_wider_than(&self, before: &Self) -> bool {
+        match (before, self) {
+            (Self::Denied, Self::Permitted(_)) => true,
+            (Self::Permitted(old), Self::Permitted(new)) => new.want_less_than(old),
+            (_, Self::Denied) => false,
+        }
+    }
+}
+
+fn answer(bundle: Option<&Bundle>, envelope: &Envelope, peer: &Peer) -> Answer {
+    standing(bundle, envelope, peer).map_or(Answer::Denied, Answer::Permitted)
 }
 
 fn envelope(entry: &ActionType, peer: &Peer, parameters: &Map<String, Value>) -> Envelope {
@@ -346,6 +347,30 @@ mod tests {
         let one = asked.replace("2 persons", "person");
         check(&asked, &one, &["every agent, node.reboot: needs 2 persons -> needs a person"], &[]);
         check(&one, &asked, &[], &["every agent, node.reboot: needs a person -> needs 2 persons"]);
+    }
+
+    #[test]
+    fn what_a_permit_wants_besides_is_a_difference() {
+        let with = |annotations: &str| {
+            format!(
+                "{PLAIN}@id(\"b\") {annotations} permit (principal is Agent, action == Action::\"node.reboot\", resource);"
+            )
+        };
+        let window = "@window(\"08:00-18:00\")";
+        let to = |before: &str, after: &str| format!("every agent, node.reboot: {before} -> {after}");
+        // Nothing is allowed at the moment in which a person compares, and the person is told all the same.
+        let open = to("denied", "allowed, from 08:00 to 18:00 UTC");
+        check(PLAIN, &with(window), &[&open], &[]);
+        check(&with(window), &with(window), &[], &[]);
+        check(&with(window), &with(""), &[&to("allowed, from 08:00 to 18:00 UTC", "allowed")], &[]);
+        check(&with(""), &with("@plan(\"first\")"), &[], &[&to("allowed", "allowed, after a plan")]);
+        check(&with("@mode(\"recovery\")"), &with(""), &[&to("allowed, in recovery only", "allowed")], &[]);
+        // Which of two windows or budgets is the wider one, a person judges.
+        let other = to("allowed, from 08:00 to 18:00 UTC", "allowed, from 09:00 to 17:00 UTC");
+        check(&with(window), &with("@window(\"09:00-17:00\")"), &[&other], &[]);
+        let both = format!("{window} @approval(\"person\")");
+        let less = to("needs a person, from 08:00 to 18:00 UTC", "needs a person, with cpu_ms=5 at most");
+        check(&with(&both), &with("@approval(\"person\") @budget(\"cpu_ms=5\")"), &[&less], &[]);
     }
 
     #[test]

@@ -1,12 +1,9 @@
 //! The rules of a bundle, compiled once: Cedar text, checked against the schema, with our annotations read.
 //!
-//! Annotations: `@id("name")` is required and unique; `@approval("person")` on a permit, or who else has to say yes;
-//! `@says("…")` on a forbid. Any other annotation is an error, so that a misspelt one cannot turn an approval into a plain
-//! permit.
+//! Annotations: `@id("name")` is required and unique; on a permit what it wants besides (`terms.rs`); `@says("…")` on a
+//! forbid. Any other annotation is an error, so that a misspelt one cannot turn an approval into a plain permit.
 
 use std::collections::{BTreeSet, HashMap};
-
-use aios_wire::policy::{Wanted, Whom};
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Decision, Effect, EntityUid, ParseErrors, Policy, PolicyId, PolicySet, Schema,
@@ -16,13 +13,11 @@ use miette::Diagnostic;
 
 use crate::request::{self, Question};
 use crate::scope::Scopes;
+use crate::terms::{Term, Terms};
 
 /// More than this in one bundle is refused. A decision does not get dearer with rules about other things; what grows is
 /// the time to open a bundle and the memory for it, and with this many both are still a fraction of what a machine has.
 const RULE_LIMIT: usize = 5000;
-
-/// The most people that a rule can want: more are not found on one machine.
-const PERSONS_LIMIT: u8 = 9;
 
 /// Rules that can be asked.
 pub(crate) struct Rules {
@@ -34,17 +29,15 @@ pub(crate) struct Rules {
 
 /// What our annotations say of one rule.
 struct Note {
-    wanted: Option<Wanted>,
+    terms: Terms,
     says: Option<String>,
 }
 
 /// What the rules say to one question.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// These rules permit it.
-    Permitted(Vec<String>),
-    /// These rules permit it once so many people have approved it.
-    PermittedOnceApproved(Vec<String>, Wanted),
+    /// These rules permit it, if all that they want besides holds.
+    Permitted(Vec<String>, Terms),
     /// These rules forbid it, with what the first says to people.
     Forbidden(Vec<String>, Option<String>),
     /// No rule speaks of it.
@@ -65,14 +58,9 @@ impl Answer {
         match (self, other) {
             (Self::Broken(one), Self::Broken(two)) => Self::Broken(join(one, two)),
             (Self::Forbidden(one, says), Self::Forbidden(two, too)) => Self::Forbidden(join(one, two), says.or(too)),
-            (Self::PermittedOnceApproved(one, first), Self::PermittedOnceApproved(two, second)) => {
-                Self::PermittedOnceApproved(join(one, two), strictest(first, second))
+            (Self::Permitted(one, first), Self::Permitted(two, second)) => {
+                Self::Permitted(join(one, two), first.and(second))
             }
-            (Self::PermittedOnceApproved(one, wanted), Self::Permitted(two))
-            | (Self::Permitted(two), Self::PermittedOnceApproved(one, wanted)) => {
-                Self::PermittedOnceApproved(join(one, two), wanted)
-            }
-            (Self::Permitted(one), Self::Permitted(two)) => Self::Permitted(join(one, two)),
             (worst @ Self::Broken(_), _) | (_, worst @ Self::Broken(_)) => worst,
             (worst @ Self::Forbidden(..), _) | (_, worst @ Self::Forbidden(..)) => worst,
             (Self::NotMentioned, _) | (_, Self::NotMentioned) => Self::NotMentioned,
@@ -111,7 +99,8 @@ pub enum RuleError {
     /// An annotation that means nothing here.
     #[error(
         "rule '{rule}' has @{key}(\"{value}\"); known are @id, @says on forbid, and on permit @approval(\"person\"), \
-         \"another person\", \"2 persons\", \"2 other persons\""
+         \"another person\", \"2 persons\", \"2 other persons\", @window(\"08:00-18:00\"), @budget(\"cpu_ms=500 memory=1048576\"), \
+         @plan(\"first\"), @mode(\"recovery\")"
     )]
     Annotation {
         /// The rule.
@@ -222,38 +211,11 @@ impl Rules {
         if permits.is_empty() {
             return Answer::NotMentioned;
         }
-        // One permit that wants people is enough: a second, plain permit must not take them away.
-        let wanted = permits.iter().filter_map(|id| self.notes.get(id)?.wanted).reduce(strictest);
-        match wanted {
-            Some(wanted) => Answer::PermittedOnceApproved(permits, wanted),
-            None => Answer::Permitted(permits),
-        }
+        // One permit that wants something is enough: a second, plain permit must not take it away.
+        let notes = permits.iter().filter_map(|id| self.notes.get(id));
+        let terms = notes.fold(Terms::default(), |terms, note| terms.and(note.terms.clone()));
+        Answer::Permitted(permits, terms)
     }
-}
-
-/// What satisfies both.
-fn strictest(one: Wanted, other: Wanted) -> Wanted {
-    let whom = if one.whom == Whom::Others { one.whom } else { other.whom };
-    Wanted { persons: one.persons.max(other.persons), whom }
-}
-
-/// Who has to say yes, in the words of `@approval`.
-fn wanted(text: &str) -> Option<Wanted> {
-    let (persons, whom) = match text {
-        "person" => (1, Whom::Anybody),
-        "another person" => (1, Whom::Others),
-        _ => {
-            let (count, people) = text.split_once(' ')?;
-            let whom = match people {
-                "persons" => Whom::Anybody,
-                "other persons" => Whom::Others,
-                _ => return None,
-            };
-            let persons = (2..=PERSONS_LIMIT).find(|number| number.to_string() == count)?;
-            (persons, whom)
-        }
-    };
-    Some(Wanted { persons, whom })
 }
 
 fn rule_id(file: &str, rule: &Policy) -> Result<String, RuleError> {
@@ -265,22 +227,25 @@ fn rule_id(file: &str, rule: &Policy) -> Result<String, RuleError> {
 }
 
 fn note(id: &str, rule: &Policy) -> Result<Note, RuleError> {
-    let mut note = Note { wanted: None, says: None };
+    let (mut terms, mut says) = (Vec::new(), None);
     for (key, value) in rule.annotations() {
-        match (key, value, rule.effect()) {
+        let term = (rule.effect() == Effect::Permit).then(|| Term::read(key, value)).flatten();
+        match (key, rule.effect(), term) {
             ("id", _, _) => {}
-            ("approval", text, Effect::Permit) if wanted(text).is_some() => note.wanted = wanted(text),
-            ("says", text, Effect::Forbid) if !text.is_empty() => note.says = Some(text.to_owned()),
+            (_, _, Some(term)) => terms.push(term),
+            ("says", Effect::Forbid, _) if !value.is_empty() => says = Some(value.to_owned()),
             _ => {
                 return Err(RuleError::Annotation {
                     rule: id.to_owned(),
                     key: key.to_owned(),
-                    value: value.to_owned(),
+                    value: value.chars().take(80).collect(),
                 });
             }
         }
     }
-    Ok(note)
+    // Annotations come in no order of their own; what people read is to be the same each time.
+    terms.sort_by_key(|term| format!("{term:?}"));
+    Ok(Note { terms: Terms::of(terms), says })
 }
 
 /// What is wrong, with the line of the first complaint.

@@ -28,6 +28,9 @@ pub struct Decision {
     /// Who has to say yes, when somebody has to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Wanted>,
+    /// For how many milliseconds it is so, where the rules permit it in a part of the day only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closes_ms: Option<u64>,
 }
 
 /// Who has to say yes before something may run.
@@ -152,6 +155,10 @@ pub struct Approval {
     /// How long it is good for.
     #[serde(default)]
     pub times: Times,
+    /// When the part of the day is over in which the rules permit it, in milliseconds since the boot in which it was asked
+    /// for. With that boot it is over too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closes_up_ms: Option<u64>,
     /// What a person types to approve it, where the risk is high. It follows from the digest, so it is not kept: the
     /// policy kernel puts it in when it tells of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -275,6 +282,19 @@ pub struct BundleReport {
     pub widens_agents: Vec<String>,
     /// What else changes, a sentence each.
     pub changes: Vec<String>,
+}
+
+/// An emergency that a person declared and that lasts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideView {
+    /// Who: it lifts denials for them alone.
+    pub by: Peer,
+    /// Why, in their words.
+    pub reason: String,
+    /// For how many more seconds.
+    pub left_s: u64,
+    /// How many decisions it has changed.
+    pub uses: u32,
 }
 
 /// One test case of the policy in force.

@@ -20,10 +20,10 @@ impl Kernel {
     /// Stops an agent that tries to answer for a person, whatever the table of peers says, and records the attempt.
     pub(crate) async fn refuse_agents(&self, peer: &Peer, verb: &str, id: &str) -> Result<()> {
         let Err(refusal @ Refusal::Ai) = approval::may_answer(peer) else { return Ok(()) };
-        let _one_at_a_time = self.attempts.lock().await;
         // The id is the agent's word; only one that has the form of an id goes into the record.
         let id = id.parse::<ApprovalId>().ok();
         let action = id.as_ref().and_then(|id| self.approvals.get(id).ok()).map(|approval| approval.action);
+        let _one_at_a_time = self.attempts.lock().await;
         let payload = json!({
             "verdict": "denied",
             "reason": "AiSelfApprovalBlocked",
@@ -35,6 +35,15 @@ impl Kernel {
         self.evidence.append("decision", action.as_ref().map_or("", ActionId::as_str), &payload).await?;
         tokio::time::sleep(AFTER_AN_ATTEMPT).await;
         Err(KernelError::Blocked(refusal))
+    }
+
+    /// Records that somebody tried what only people do; one attempt a second is answered.
+    pub(super) async fn attempted(&self, peer: &Peer, verb: &str, reason: &str, rule: &str) -> Result<()> {
+        let _one_at_a_time = self.attempts.lock().await;
+        let payload = json!({"verdict": "denied", "reason": reason, "rules": [rule], "subject": peer, "verb": verb});
+        self.evidence.append("decision", "", &payload).await?;
+        tokio::time::sleep(AFTER_AN_ATTEMPT).await;
+        Ok(())
     }
 
     /// A person says yes; with a session that began with a pass phrase, the person proves it again.
@@ -50,7 +59,7 @@ impl Kernel {
             }
             other => drop(other?),
         }
-        self.confirm(by, pass_phrase).await?;
+        self.confirm(by, pass_phrase, "approval").await?;
         self.answer("approval-granted", &id, &change, by).await
     }
 
@@ -97,11 +106,11 @@ impl Kernel {
     }
 
     /// A session that began with a pass phrase proves it again.
-    pub(super) async fn confirm(&self, by: &Peer, pass_phrase: &str) -> Result<()> {
+    pub(super) async fn confirm(&self, by: &Peer, pass_phrase: &str, purpose: &str) -> Result<()> {
         let Peer::Operator { name, strength: SessionStrength::PassPhrase } = by else { return Ok(()) };
         let result = self.login.check(name, pass_phrase).await;
         if let Err(error) = &result {
-            let payload = json!({"operator": name, "for": "approval", "result": "refused", "text": error.to_string()});
+            let payload = json!({"operator": name, "for": purpose, "result": "refused", "text": error.to_string()});
             self.evidence.append("login", "", &payload).await?;
         }
         result.map_err(KernelError::Login)

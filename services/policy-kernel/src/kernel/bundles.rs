@@ -44,6 +44,10 @@ impl Kernel {
                 return eprintln!("it is not known which policy is in force: {}", aios_daemon::error_chain(&error));
             }
         };
+        // Whoever reads the log sees the end all the same: a boot, or a restart of this program, comes after it.
+        if let Err(error) = self.end_override_of_before().await {
+            eprintln!("the end of an earlier emergency is not recorded: {}", aios_daemon::error_chain(&error));
+        }
         self.policy.settle(newest);
         let policy = self.policy.now();
         if let Some(note) = policy.note() {

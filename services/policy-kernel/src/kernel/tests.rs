@@ -1,7 +1,11 @@
 //! The steps in their order, over the real D-Bus, against a log that can be told to refuse.
 
 mod bundles;
+mod codes;
 mod decisions;
+mod emergency;
+mod hostile;
+mod obligations;
 mod people;
 
 use std::path::Path;
@@ -243,10 +247,13 @@ async fn an_explanation_is_for_the_attested_subject_and_leaves_nothing_behind() 
     let machine = Machine::start().await;
     let mut asked = envelope(&agent(), 1, "service.restart", json!({"name": "network"}));
     asked.subject.clear();
-    let explained = machine.kernel.explain(&asked.canonical(), &agent()).expect("an answer");
+    let explained = machine.kernel.explain(&asked.canonical(), &agent(), Asking::Now).await.expect("an answer");
     assert_eq!(explained.verdict, Verdict::NeedsApproval { approval: None });
     asked.subject = "operator:ada".into();
-    assert_eq!(machine.kernel.explain(&asked.canonical(), &agent()).expect("an answer").reason, "SubjectMismatch");
+    assert_eq!(
+        machine.kernel.explain(&asked.canonical(), &agent(), Asking::Now).await.expect("an answer").reason,
+        "SubjectMismatch"
+    );
     assert_eq!((machine.log.kinds().len(), machine.kernel.approvals().expect("read").len()), (0, 0));
 
     asked.subject.clear();
@@ -355,36 +362,6 @@ async fn a_session_with_a_pass_phrase_proves_it_again_to_approve() {
     let Verdict::NeedsApproval { approval: Some(own) } = own.verdict else { panic!("{own:?}") };
     machine.approve(&own, &ada(), "correct horse").await.expect("an own action");
     assert_eq!(machine.log.last()["confirmation"], true);
-}
-
-#[tokio::test]
-async fn a_wrong_code_is_recorded_and_counted_and_changes_nothing_else() {
-    let machine = Machine::start().await;
-    let (envelope, id) = machine.requested(&live(), 1, "node.reboot", json!({})).await;
-    let told = || machine.kernel.approvals().expect("read").remove(0);
-    let before = told();
-    let code = before.code.clone().expect("the risk is high");
-    let needed = machine.kernel.approve(id.as_str(), &live(), "", "").await.expect_err("no code");
-    assert!(needed.to_string().starts_with("CodeNeeded"), "{needed}");
-    assert_eq!(told(), before);
-    // The code of another request is as wrong as any.
-    let (_, other) = machine.requested(&live(), 2, "node.poweroff", json!({})).await;
-    let wrong = machine.kernel.approve(id.as_str(), &live(), &machine.code(&other), "").await.expect_err("another's");
-    assert!(wrong.to_string().starts_with("WrongCode"), "{wrong}");
-    assert_eq!(told(), Approval { wrong_codes: 1, ..before });
-    let record = machine.log.last();
-    assert_eq!((&record["reason"], &record["subject"]["name"]), (&json!("WrongCode"), &json!("live")), "{record}");
-    assert!(machine.consume(&envelope, &id).await.is_err(), "nobody said yes");
-    // What cannot be recorded is not counted, and is no yes either.
-    machine.log.refuse(&["decision"]);
-    machine.kernel.approve(id.as_str(), &live(), "2222", "").await.expect_err("wrong, and no record");
-    assert_eq!(told().wrong_codes, 1);
-    machine.log.refuse(&[]);
-    machine.kernel.approve(id.as_str(), &live(), &code.to_lowercase(), "").await.expect("as people type it");
-    machine.consume(&envelope, &id).await.expect("granted");
-    // What is not of high risk has no code, and needs none.
-    let (_, plain) = machine.requested(&agent(), 3, "service.restart", json!({"name": "network"})).await;
-    machine.kernel.approve(plain.as_str(), &live(), "", "").await.expect("no code is wanted");
 }
 
 #[tokio::test]

@@ -93,6 +93,16 @@ fn a_rule_that_could_be_misread_is_refused_with_its_place() {
         (format!("@id(\"x\")\n@aproval(\"person\")\n{permit};"), "@aproval"),
         (format!("@id(\"x\")\n@approval(\"nobody\")\n{permit};"), "@approval(\"nobody\")"),
         (format!("@id(\"x\")\n@says(\"no\")\n{permit};"), "@says"),
+        (format!("@id(\"x\")\n@window(\"9-17\")\n{permit};"), "rule 'x' has @window(\"9-17\")"),
+        (format!("@id(\"x\")\n@budget(\"cpu_ms=many\")\n{permit};"), "rule 'x' has @budget"),
+        (format!("@id(\"x\")\n@plan(\"later\")\n{permit};"), "rule 'x' has @plan"),
+        (format!("@id(\"x\")\n@mode(\"any\")\n{permit};"), "rule 'x' has @mode"),
+        (format!("@id(\"x\")\n@redact(\"parameters\")\n{permit};"), "rule 'x' has @redact"),
+        // A forbid that holds at times only would be a permit at others.
+        (
+            format!("@id(\"x\")\n@window(\"08:00-18:00\")\n{};", permit.replacen("permit", "forbid", 1)),
+            "rule 'x' has @window",
+        ),
         ("@id(\"x\")\npermit (principal == ?principal, action, resource);".to_owned(), "template"),
         ("@id(\"x\")\npermit (principal is Person, action, resource);".to_owned(), "do not fit the schema"),
         (format!("@id(\"x\")\n{permit} when {{ context.risk == 1 }};"), "do not fit the schema"),

@@ -3,7 +3,7 @@
 use aios_action::{CATALOGUE, Envelope, Request, Risk, find};
 use aios_identity::Peer;
 use aios_ids::ActionId;
-use aios_policy::{Bundle, compare, decide, pack, public_key};
+use aios_policy::{Bundle, Circumstances, Emergency, Plan, compare, decide, decide_in, pack, public_key};
 use aios_wire::policy::Verdict;
 use proptest::prelude::*;
 
@@ -29,6 +29,42 @@ fn the_shipped_policy_gives_agents_little_and_services_nothing() {
     }
 }
 
+/// Whoever says that there is an emergency: over the whole catalogue, nobody but a person gains anything by it, and a person
+/// nothing but what no rule speaks of.
+#[test]
+fn an_emergency_gives_agents_and_services_nothing_and_people_no_more_than_it_says() {
+    let emergency = Emergency::Declared { left_ms: u64::MAX };
+    let circumstances = Circumstances { plan: Plan::Seen, emergency, ..Circumstances::default() };
+    let calm = Circumstances { emergency: Emergency::None, ..circumstances };
+    let nothing = "@id(\"nothing\") permit (principal == Agent::\"nobody\", action, resource);";
+    let about = "epoch = 1\n[[case]]\nwho = 'agent:helper'\ntype = 'node.reboot'\nexpect = 'denied'\n";
+    let bytes = pack([("r.cedar", nothing), ("bundle.toml", about)], &SEED).expect("packs");
+    let empty = Bundle::open(&bytes, &public_key(&SEED)).expect("opens");
+    let others =
+        [agent(), Peer::Agent { name: "ada".into() }, service("agent-door"), Peer::Service { name: "ada".into() }];
+    let mut lifted = 0;
+    for bundle in [None, Some(&shipped()), Some(&empty)] {
+        for entry in CATALOGUE {
+            for name in [None, Some("policy-kernel"), Some("launcher"), Some("ada")] {
+                for subject in others.iter().chain([&person()]) {
+                    let envelope = envelope(subject, entry.name, name);
+                    let before = decide_in(bundle, &envelope, subject, &calm);
+                    let now = decide_in(bundle, &envelope, subject, &circumstances);
+                    if *subject == person() && before.reason == "NoMatchingPermit" {
+                        let who_decides = entry.name.starts_with("policy.") || entry.name.starts_with("user.");
+                        let expected = if who_decides { "ApprovalRequired" } else { "PermittedByOverride" };
+                        assert_eq!(now.reason, expected, "{} {name:?}", entry.name);
+                        lifted += 1;
+                    } else {
+                        assert_eq!(now, before, "{subject} {} {name:?}", entry.name);
+                    }
+                }
+            }
+        }
+    }
+    assert!(lifted > CATALOGUE.len(), "{lifted}");
+}
+
 /// Rules that permit, in every way that a rule can.
 fn permits() -> impl Strategy<Value = String> {
     let whom = ["principal", "principal is Agent", "principal == Agent::\"helper\"", "principal is Operator"];
@@ -52,14 +88,16 @@ fn permits() -> impl Strategy<Value = String> {
     })
 }
 
-fn verdict(bundle: &Bundle, subject: &Peer, action_type: &str, name: Option<&str>) -> Verdict {
+fn envelope(subject: &Peer, action_type: &str, name: Option<&str>) -> Envelope {
     let mut parameters = find(action_type).expect("in the catalogue").example();
     if let (Some(name), Some(named)) = (name, parameters.get_mut("name")) {
         *named = name.into();
     }
-    let request = Request::new(action_type, parameters);
-    let envelope = Envelope::new(ActionId::new(1, [1; 10]), subject.to_string(), request);
-    decide(Some(bundle), &envelope, subject).verdict
+    Envelope::new(ActionId::new(1, [1; 10]), subject.to_string(), Request::new(action_type, parameters))
+}
+
+fn verdict(bundle: &Bundle, subject: &Peer, action_type: &str, name: Option<&str>) -> Verdict {
+    decide(Some(bundle), &envelope(subject, action_type, name), subject).verdict
 }
 
 proptest! {

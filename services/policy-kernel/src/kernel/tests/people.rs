@@ -15,8 +15,8 @@ async fn a_person_is_added_with_the_phrase_that_was_offered_and_only_once() {
     let action = machine.ready(&live(), 1, "user.add", json!({"name": "grace"})).await;
     machine.kernel.add_operator("grace", action.id.as_str()).await.expect("added");
     assert_eq!(listed(&machine), [("ada".into(), 1001, 0), ("grace".into(), 1002, 0)]);
-    machine.kernel.confirm(&named("grace"), "amazing discovery").await.expect("her phrase");
-    assert!(machine.kernel.confirm(&named("grace"), "correct horse").await.is_err());
+    machine.kernel.confirm(&named("grace"), "amazing discovery", "approval").await.expect("her phrase");
+    assert!(machine.kernel.confirm(&named("grace"), "correct horse", "approval").await.is_err());
     assert!(machine.log.kinds().contains(&"operator".to_owned()));
     let again = machine.kernel.add_operator("grace", action.id.as_str()).await;
     assert!(matches!(again, Err(KernelError::NotOffered(_))), "{again:?}");
@@ -35,8 +35,8 @@ async fn a_pass_phrase_is_changed_by_its_owner() {
     machine.consume(&envelope, &id).await.expect("granted");
     machine.kernel.change_pass_phrase("ada", envelope.id.as_str()).await.expect("changed");
     assert_eq!(listed(&machine), [("ada".into(), 1001, 1)]);
-    assert!(machine.kernel.confirm(&ada(), "correct horse").await.is_err());
-    machine.kernel.confirm(&ada(), "battery staple").await.expect("the new one");
+    assert!(machine.kernel.confirm(&ada(), "correct horse", "approval").await.is_err());
+    machine.kernel.confirm(&ada(), "battery staple", "approval").await.expect("the new one");
 }
 
 #[tokio::test]
