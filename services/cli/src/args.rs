@@ -260,6 +260,23 @@ pub(crate) enum ApprovalCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum OverrideCommand {
+    /// Declares an emergency of your own
+    Start {
+        /// For how long; at most an hour
+        #[arg(long)]
+        minutes: u32,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+    },
+    /// Ends it, whoever declared it
+    End,
+    /// The emergency that lasts, if there is one
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// The rules in force
     Show,
@@ -275,6 +292,11 @@ pub(crate) enum PolicyCommand {
     },
     /// The policy's own test cases, run now
     Test,
+    /// An emergency: lifts, for you alone and for a while, denials of what no rule permits; recorded for ever
+    Override {
+        #[command(subcommand)]
+        command: OverrideCommand,
+    },
     /// What would be decided for you, and which rules would decide it; nothing runs
     Explain {
         /// The type, such as service.restart; left out with --file

@@ -6,15 +6,16 @@ use std::path::Path;
 
 use aios_action::Envelope;
 use aios_daemon::proxy::Policy1Proxy;
+use aios_identity::SessionStrength;
 use aios_ids::ActionId;
-use aios_wire::policy::{BundleReport, CaseReport, Decision, PolicyOrigin, PolicyView, Verdict};
+use aios_wire::policy::{BundleReport, CaseReport, Decision, OverrideView, PolicyOrigin, PolicyView, Verdict};
 use serde_json::Value;
 use zbus::Fd;
 
-use crate::action;
-use crate::args::PolicyCommand;
+use crate::args::{OverrideCommand, PolicyCommand};
 use crate::failure::Failure;
 use crate::show::{Format, harmless, read};
+use crate::{action, approval, status};
 
 /// No bundle is longer, and what is longer is not sent.
 const BUNDLE_LIMIT: u64 = 1024 * 1024;
@@ -79,6 +80,7 @@ pub(crate) async fn run(command: PolicyCommand, format: Format) -> Result<(), Fa
                 _ => Err(Failure::failed(format!("{wrong} cases come out otherwise than they say"))),
             }
         }
+        PolicyCommand::Override { command } => emergency(&policy, command, format).await,
         PolicyCommand::Explain { action_type, parameters, file } => {
             let request = action::request(action_type.as_deref(), &parameters, file.as_deref())?;
             // The id stands for an action that does not exist; who asks is found by the policy kernel, not taken from here.
@@ -147,6 +149,51 @@ fn print(decision: &Decision) {
     println!("  why    {} ({})", harmless(&decision.text), decision.reason);
     println!("  rules  {}", if decision.rules.is_empty() { "none".to_owned() } else { decision.rules.join(", ") });
     println!("  epoch  {}", decision.epoch);
+}
+
+async fn emergency(policy: &Policy1Proxy<'_>, command: OverrideCommand, format: Format) -> Result<(), Failure> {
+    match command {
+        OverrideCommand::Start { minutes, reason } => {
+            let pass_phrase = match status::session_strength() {
+                Some(SessionStrength::PassPhrase) => approval::ask_hidden("pass phrase: ")?,
+                _ => String::new(),
+            };
+            let begun = policy.start_override(minutes, &reason, &pass_phrase).await?;
+            format.print(&read::<OverrideView>("policy-kernel", &begun)?, |begun| {
+                println!("{}", override_line(begun));
+                println!("it lifts nothing that is forbidden or compiled in; 'aios policy override end' ends it");
+            });
+            Ok(())
+        }
+        OverrideCommand::End => {
+            policy.end_override().await?;
+            format.print(&serde_json::json!({"override": null}), |_| println!("there is no emergency"));
+            Ok(())
+        }
+        OverrideCommand::Show => {
+            format.print(&override_now(policy).await?, |lasting| match lasting {
+                Some(lasting) => println!("{}", override_line(lasting)),
+                None => println!("there is no emergency"),
+            });
+            Ok(())
+        }
+    }
+}
+
+/// The emergency that lasts.
+pub(crate) async fn override_now(policy: &Policy1Proxy<'_>) -> Result<Option<OverrideView>, Failure> {
+    read("policy-kernel", &policy.override_now().await?)
+}
+
+/// An emergency in one line.
+pub(crate) fn override_line(lasting: &OverrideView) -> String {
+    format!(
+        "{} has an emergency for {} more min ({} decisions so far): {}",
+        lasting.by,
+        lasting.left_s.div_ceil(60),
+        lasting.uses,
+        harmless(&lasting.reason)
+    )
 }
 
 /// A connection to the policy kernel.

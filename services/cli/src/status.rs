@@ -2,7 +2,7 @@
 
 use aios_identity::SessionStrength;
 use aios_wire::init::{FirmwareKeys, Measured, Origin, Reply, Request, ServiceState, SigningKeys, System};
-use aios_wire::policy::{Approval, ApprovalState, PolicyView};
+use aios_wire::policy::{Approval, ApprovalState, OverrideView, PolicyView};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -19,6 +19,7 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         .map(|s| format!("{} is {}", s.name, service::state_word(s.state)))
         .collect();
     let policy = policy_line().await;
+    let lasting = emergency().await.ok().flatten();
     let evidence = evidence::head().await;
     let hostname = hostname().await;
     let memory = memory_used();
@@ -30,6 +31,7 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         "hostname": hostname.as_ref().ok(),
         "services": {"total": services.len(), "attention": not_ready},
         "policy": policy.as_ref().ok(),
+        "override": lasting,
         "evidence": evidence.as_ref().ok(),
         "network": network.as_ref().ok(),
         "memory_used_mib": memory,
@@ -64,6 +66,9 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         }
         if let Some(why) = &system.frozen {
             println!("  ! actions are frozen: {why}");
+        }
+        if let Some(lasting) = &lasting {
+            println!("  ! {}: 'aios policy override end' ends it", policy::override_line(lasting));
         }
         for name in &system.degraded {
             println!("  ! the machine is degraded: the restarts of {name} are spent; 'aios service history {name}'");
@@ -125,6 +130,11 @@ async fn policy_line() -> Result<Value, Failure> {
     let waiting = approvals.iter().filter(|a| a.state == ApprovalState::Waiting).count();
     let text = format!("epoch {}; {waiting} waiting for a person", shown.epoch);
     Ok(json!({"epoch": shown.epoch, "waiting": waiting, "text": text}))
+}
+
+/// An emergency that somebody declared; a policy kernel that does not answer is told of in the policy's line.
+async fn emergency() -> Result<Option<OverrideView>, Failure> {
+    policy::override_now(&policy::connect().await?).await
 }
 
 async fn hostname() -> Result<String, Failure> {
