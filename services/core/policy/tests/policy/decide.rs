@@ -1,6 +1,6 @@
 //! What the shipped policy and the compiled-in denies say, and that nothing a caller can change widens it.
 
-use aios_action::{Envelope, Request};
+use aios_action::{CATALOGUE, Envelope, Request};
 use aios_identity::Peer;
 use aios_ids::ActionId;
 use aios_policy::{Bundle, decide, public_key};
@@ -206,6 +206,97 @@ fn most_for_an_agent(action_type: &str) -> &'static [&'static str] {
         "service.restart" | "task.run" => &["needs approval", "denied"],
         _ => &["denied"],
     }
+}
+
+/// From the narrowest to the widest answer.
+fn rank(decision: &Decision) -> u8 {
+    match decision.verdict {
+        Verdict::Denied => 0,
+        Verdict::NeedsApproval { .. } => 1,
+        Verdict::Allowed => 2,
+    }
+}
+
+/// What people and programs write to mean something else than they seem to.
+fn hostile_values() -> Vec<Value> {
+    let deep = (0..64).fold(json!("x"), |inner, _| json!([inner]));
+    let texts = [
+        "",
+        " ",
+        ".",
+        "..",
+        "/",
+        "../..",
+        "/etc/passwd",
+        "a//b",
+        "a/../b",
+        "*",
+        "%2e%2e",
+        "\u{0}",
+        "network\n",
+        " network",
+        // Letters that look like others: Cyrillic, full width, a ligature, an invisible one, right to left.
+        "n\u{435}twork",
+        "\u{ff4e}etwork",
+        "\u{fb01}le",
+        "net\u{200b}work",
+        "\u{202e}krowten",
+        "p\u{43e}licy-kernel",
+        "policy-kernel",
+        "evidence-log",
+        "init",
+        "launcher",
+        "NETWORK",
+    ];
+    let numbers = [json!(null), json!(true), json!(0), json!(-1), json!(u64::MAX), json!(1.5)];
+    let mut values: Vec<_> = texts.into_iter().map(Value::from).chain(numbers).collect();
+    values.extend([deep, json!({}), json!([]), json!({"name": "network"}), json!("x".repeat(1 << 17))]);
+    values
+}
+
+/// Every field of every type: no value in it gets an agent or a service more than the type's own example does.
+#[test]
+fn no_field_of_any_type_widens_an_answer() {
+    let policy = shipped();
+    let mut asked_for = 0;
+    for entry in CATALOGUE {
+        for subject in [agent(), service("agent-door"), person()] {
+            let example = rank(&asked(&policy, &subject, entry.name, entry.example().into()));
+            let mut check = |changed: &Envelope| {
+                let decision = decide(Some(&policy), changed, &subject);
+                assert!(rank(&decision) <= example, "{subject} {}: {decision:?}", entry.name);
+                asked_for += 1;
+            };
+            let original = envelope(&subject, entry.name, entry.example().into());
+            let names =
+                entry.parameters.iter().map(|parameter| parameter.name).chain(["subject", "approved", "n\u{430}me"]);
+            for name in names {
+                for value in hostile_values() {
+                    let mut changed = original.clone();
+                    changed.request.parameters.insert(name.into(), value);
+                    check(&changed);
+                }
+                let mut without = original.clone();
+                without.request.parameters.remove(name);
+                check(&without);
+            }
+            for text in hostile_values().iter().filter_map(Value::as_str) {
+                let fields: [fn(&mut Envelope, &str); 5] = [
+                    |changed, text| changed.schema = text.into(),
+                    |changed, text| changed.subject = text.into(),
+                    |changed, text| changed.request.reason = text.into(),
+                    |changed, text| changed.request.idempotency_key = Some(text.into()),
+                    |changed, text| changed.request.action_type += text,
+                ];
+                for field in fields {
+                    let mut changed = original.clone();
+                    field(&mut changed, text);
+                    check(&changed);
+                }
+            }
+        }
+    }
+    assert!(asked_for > 10_000, "{asked_for}");
 }
 
 proptest! {
