@@ -12,6 +12,13 @@ pub(super) const ALL: &[Scenario] = &[
         show: policy_bundle,
     },
     Scenario {
+        name: "policy-emergency",
+        promise: "a wrong code changes nothing, a plan comes first where a rule says so, an emergency lifts only what no rule permits",
+        set: Set::Long,
+        boots: 1,
+        show: policy_emergency,
+    },
+    Scenario {
         name: "policy-kept",
         promise: "on a disk, a loaded policy, a new person and a changed pass phrase are there after a restart",
         set: Set::Long,
@@ -27,6 +34,16 @@ fn policy_bundle(stage: &Stage<'_>) -> Result<(), Failure> {
     bundles::refused(&mut aios, &offered)?;
     bundles::loaded(&mut aios, &offered.wider, 1001)?;
     bundles::older_is_refused(&mut aios, &offered)?;
+    aios.power_off()
+}
+
+fn policy_emergency(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    let offered = bundles::Offered::bring(&mut aios, stage)?;
+    bundles::loaded_with_its_code(&mut aios, &offered.sparse)?;
+    bundles::an_emergency_lifts_what_nobody_thought_of(&mut aios)?;
+    bundles::a_plan_comes_first(&mut aios)?;
     aios.power_off()
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Offered {
     changed: String,
     /// More than a bundle can have.
     huge: String,
+    /// Epoch 1002: nobody may change settings, and people may roll them back after a plan.
+    pub(crate) sparse: String,
 }
 
 impl Offered {
@@ -34,13 +36,38 @@ impl Offered {
         let middle = changed.len() / 2;
         changed[middle] ^= 1;
         let cache = NixCache::make(&stage.folder)?;
-        let files = [("wider", wider), ("older", older), ("changed", changed), ("huge", vec![b' '; 10 << 20])];
+        let huge = vec![b' '; 10 << 20];
+        let sparse = sparse_bundle(stage)?;
+        let files = [("wider", wider), ("older", older), ("changed", changed), ("huge", huge), ("sparse", sparse)];
         let path = cache.add_files("policies", &files)?;
         let web = Web::serve(&cache.folder)?;
         aios.ok(&format!("store add {path} --cache {} --key {}", web.url(), cache.key))?;
         let file = |name: &str| format!("{path}/{name}");
-        Ok(Self { wider: file("wider"), older: file("older"), changed: file("changed"), huge: file("huge") })
+        Ok(Self {
+            wider: file("wider"),
+            older: file("older"),
+            changed: file("changed"),
+            huge: file("huge"),
+            sparse: file("sparse"),
+        })
     }
+}
+
+/// The tree's rules for people without the one on settings, and with one that wants a plan.
+fn sparse_bundle(stage: &Stage<'_>) -> Result<Vec<u8>, Failure> {
+    let path = stage.context.source("rootfs/policy/operators.cedar");
+    let rules = fs::read_to_string(&path).map_err(Failure::file("read", &path))?;
+    let kept: Vec<_> = rules.split("\n\n").filter(|rule| !rule.contains("@id(\"operator-settings\")")).collect();
+    let planned = "@id(\"after-a-plan\")\n@plan(\"first\")\n\
+                   permit (principal is Operator, action == Action::\"settings.rollback\", resource);\n";
+    let about = "epoch = 1002\n[[case]]\nwho = \"operator:ada\"\ntype = \"settings.set\"\n\
+                 parameters = { key = \"motd\", value = \"x\" }\nexpect = \"denied\"\nreason = \"NoMatchingPermit\"\n";
+    let sources = [
+        ("operators.cedar".to_owned(), kept.join("\n\n")),
+        ("planned.cedar".to_owned(), planned.to_owned()),
+        ("bundle.toml".to_owned(), about.to_owned()),
+    ];
+    (stage.context.make_bundle)(&sources).map_err(|why| Failure::broken(format!("no bundle was made: {why}")))
 }
 
 /// The tree's policy with one rule more, under this epoch. Its cases are those that the rule leaves as they are.
@@ -88,11 +115,7 @@ pub(crate) fn loaded(aios: &mut Aios, file: &str, epoch: u32) -> Result<(), Fail
     let shown = aios.json(&format!("approval show {approval}"))?;
     let lines = list(&shown["shows"])?;
     ensure!(lines.iter().any(|line| line == GAIN), "the person is not shown what agents gain: {shown:#}");
-    aios.approve(&approval)?;
-    let done = aios.until(&format!("action show {action}"), "the load", COMMAND, |view| {
-        ["succeeded", "failed", "denied"].iter().any(|state| view["state"]["state"] == *state)
-    })?;
-    ensure!(done["state"]["state"] == "succeeded", "the load ended as {done:#}");
+    let done = load_approved(aios, &action, &approval)?;
     super::actions::receipts(aios, &done)?;
     let policy = aios.json("policy show")?;
     ensure!(text(&policy, "epoch")?.starts_with(&format!("{epoch}-")), "another policy decides: {policy:#}");
@@ -106,6 +129,70 @@ pub(crate) fn loaded(aios: &mut Aios, file: &str, epoch: u32) -> Result<(), Fail
     let void = aios.json(&format!("approval show {}", text(&old["state"], "approval")?))?;
     ensure!(void["state"]["why"] == "policy", "a request of the old policy stands: {void:#}");
     Ok(())
+}
+
+fn load_approved(aios: &mut Aios, action: &str, approval: &str) -> Result<serde_json::Value, Failure> {
+    aios.approve(approval)?;
+    let done = aios.until(&format!("action show {action}"), "the load", COMMAND, |view| {
+        ["succeeded", "failed", "denied"].iter().any(|state| view["state"]["state"] == *state)
+    })?;
+    ensure!(done["state"]["state"] == "succeeded", "the load ended as {done:#}");
+    Ok(done)
+}
+
+/// A wrong code changes nothing but a count; with the right one the policy is in force.
+pub(crate) fn loaded_with_its_code(aios: &mut Aios, file: &str) -> Result<(), Failure> {
+    let view = aios.json_of(&format!("policy load {file}"), Status::Waits)?;
+    let (action, approval) = (text(&view, "id")?.to_owned(), text(&view["state"], "approval")?.to_owned());
+    let shown = aios.json(&format!("approval show {approval}"))?;
+    let wrong = if text(&shown, "code")? == "2222" { "3333" } else { "2222" };
+    for (options, status, why) in
+        [(format!("--code {wrong}"), Status::Denied, "WrongCode"), ("--json".to_owned(), Status::Failed, "CodeNeeded")]
+    {
+        let said = aios.ends(&format!("approval approve {approval} {options}"), status)?;
+        ensure!(said.contains(why), "it does not say {why}:\n{said}");
+    }
+    let counted = aios.json(&format!("approval show {approval}"))?;
+    ensure!(
+        counted["wrong_codes"] == 1 && counted["state"] == shown["state"],
+        "a wrong code is not counted: {counted:#}"
+    );
+    load_approved(aios, &action, &approval).map(drop)
+}
+
+/// What no rule permits is denied, permitted while an emergency lasts, and denied again; each step is on record.
+pub(crate) fn an_emergency_lifts_what_nobody_thought_of(aios: &mut Aios) -> Result<(), Failure> {
+    let set = "settings set motd emergency";
+    let denied = |aios: &mut Aios| -> Result<(), Failure> {
+        let view = aios.json_of(set, Status::Denied)?;
+        ensure!(view["state"]["reason"] == "NoMatchingPermit", "it was denied otherwise: {view:#}");
+        Ok(())
+    };
+    denied(aios)?;
+    aios.ends("policy override start --minutes 61 --reason test", Status::Denied)?;
+    aios.ok("policy override start --minutes 5 --reason test")?;
+    let status = aios.json("status")?;
+    ensure!(status["override"]["reason"] == "test", "the machine's status does not show it: {status:#}");
+    aios.ok(set)?;
+    // What is forbidden and what is compiled in stay so.
+    for name in ["launcher", "evidence-log"] {
+        aios.ends(&format!("service stop {name}"), Status::Denied)?;
+    }
+    aios.ok("policy override end")?;
+    denied(aios)?;
+    let records = aios.json("evidence query --kind override")?;
+    let told: Vec<_> = list(&records)?.iter().map(|record| record["payload"]["what"].as_str()).collect();
+    ensure!(told == [Some("started"), Some("used"), Some("ended")], "other records: {records:#}");
+    Ok(())
+}
+
+/// What wants a plan is denied until the same words were planned.
+pub(crate) fn a_plan_comes_first(aios: &mut Aios) -> Result<(), Failure> {
+    let roll_back = "action submit settings.rollback generation=0";
+    let view = aios.json_of(roll_back, Status::Denied)?;
+    ensure!(view["state"]["reason"] == "PlanFirst", "it was denied otherwise: {view:#}");
+    aios.ok(&format!("{roll_back} --dry-run"))?;
+    aios.ok(roll_back).map(drop)
 }
 
 /// A signed bundle with a lower number is denied with its reason.
