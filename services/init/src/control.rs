@@ -9,13 +9,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use aios_identity::Peer;
-use aios_wire::init::{Reply, Request};
+use aios_wire::init::{Heard, REQUEST_LIMIT, Reply, Request};
 
 use crate::failure::{Failure, at};
 use crate::identity::Owners;
 
-/// A request is a verb and at most two names.
-const REQUEST_LIMIT: usize = 4096;
 /// More callers at once than this are let in later.
 const CONNECTIONS: usize = 64;
 /// No caller may keep the others out.
@@ -163,13 +161,10 @@ impl Connection {
             State::Done => {}
         }
         let State::Asking(request) = &self.state else { return None };
-        if let Some(end) = request.iter().position(|byte| *byte == b'\n') {
-            match serde_json::from_slice(&request[..end]) {
-                Ok(request) => return Some(request),
-                Err(error) => self.refuse(format!("the request cannot be read: {error}")),
-            }
-        } else if request.len() >= REQUEST_LIMIT {
-            self.refuse(format!("the request is longer than {REQUEST_LIMIT} bytes"));
+        match Request::hear(request) {
+            Heard::Whole(request) => return Some(request),
+            Heard::Refused(reason) => self.refuse(reason),
+            Heard::Part => {}
         }
         None
     }

@@ -28,7 +28,6 @@ mod lines;
 mod machine;
 mod measure;
 mod memory;
-mod messages;
 mod mounts;
 mod output;
 mod power;

@@ -26,6 +26,7 @@ use aios_units::unit::{Kind, OutputTo};
 use aios_units::{Effect, Event, Graph, Unit, What};
 use aios_wire::init::{Afterwards, Measured, System};
 use aios_wire::logs::Priority;
+use aios_wire::notify::{self, Said};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
@@ -38,7 +39,6 @@ use crate::failure::{Failure, at};
 use crate::identity::Owners;
 use crate::machine::{Machine, SOCKETS};
 use crate::measure::Words;
-use crate::messages::{self, Said};
 use crate::output::Outputs;
 use crate::power;
 use crate::refusals::Refusals;
@@ -388,7 +388,7 @@ impl Supervisor {
             let Ok(cgroup) = aios_linux::peer::cgroup_of(&message.sender) else { continue };
             let sender = self.processes.iter().find(|(_, process)| process.running.cgroup.id == cgroup);
             let Some(name) = sender.map(|(name, _)| name.clone()) else { continue };
-            for said in messages::read(&message.text) {
+            for said in notify::read(&message.text) {
                 self.happened(match said {
                     Said::Ready => Event::Ready(name.clone()),
                     Said::Alive => Event::Alive(name.clone()),

@@ -98,6 +98,37 @@ impl Request {
     }
 }
 
+/// A request is a verb and at most two names.
+pub const REQUEST_LIMIT: usize = 4096;
+
+/// What a connection's bytes are so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The beginning of a request.
+    Part,
+    /// A request.
+    Whole(Request),
+    /// No request can become of them, for this reason.
+    Refused(String),
+}
+
+impl Request {
+    /// Reads the first line of what a caller has sent, at most [`REQUEST_LIMIT`] bytes. What follows the line counts as
+    /// nothing: a connection is one request.
+    pub fn hear(bytes: &[u8]) -> Heard {
+        match bytes.iter().take(REQUEST_LIMIT).position(|byte| *byte == b'\n') {
+            Some(end) => match serde_json::from_slice(&bytes[..end]) {
+                Ok(request) => Heard::Whole(request),
+                Err(error) => Heard::Refused(format!("the request cannot be read: {error}")),
+            },
+            None if bytes.len() >= REQUEST_LIMIT => {
+                Heard::Refused(format!("the request is longer than {REQUEST_LIMIT} bytes"))
+            }
+            None => Heard::Part,
+        }
+    }
+}
+
 /// No caller of [`Request::Lines`] is kept waiting for longer.
 pub const LONGEST_WAIT_MS: u64 = 60_000;
 

@@ -7,6 +7,7 @@ pub mod init;
 pub mod launch;
 pub mod logs;
 pub mod network;
+pub mod notify;
 pub mod objects;
 pub mod plan;
 pub mod policy;

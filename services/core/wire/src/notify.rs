@@ -1,23 +1,26 @@
 //! What a service says of itself over the readiness socket, line by line. Who said it is the kernel's word, not the text's.
 
 /// A status is at most so long.
-const STATUS: usize = 200;
+pub const STATUS: usize = 200;
 
 /// A reason says what to do as well.
-const REASON: usize = 400;
+pub const REASON: usize = 400;
 
 /// One thing that was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Said {
+pub enum Said {
+    /// It can be called.
     Ready,
+    /// Its loop still turns.
     Alive,
+    /// What it is doing, in a sentence.
     Status(String),
     /// It works, and nothing may be done, for this reason.
     Hold(String),
 }
 
 /// Reads a message. What means nothing here is left out.
-pub(crate) fn read(message: &[u8]) -> Vec<Said> {
+pub fn read(message: &[u8]) -> Vec<Said> {
     let text = String::from_utf8_lossy(message);
     let said = text.lines().filter_map(|line| match line {
         "READY=1" => Some(Said::Ready),
