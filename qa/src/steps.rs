@@ -6,6 +6,7 @@
 pub(crate) mod action_types;
 pub(crate) mod actions;
 pub(crate) mod agent;
+pub(crate) mod attacks;
 pub(crate) mod budgets;
 pub(crate) mod bundles;
 pub(crate) mod confinement;
@@ -18,6 +19,7 @@ pub(crate) mod policy;
 pub(crate) mod recovery;
 pub(crate) mod services;
 pub(crate) mod store;
+pub(crate) mod table;
 pub(crate) mod update;
 pub(crate) mod workflow;
 

@@ -1,7 +1,9 @@
 //! Who decides: another policy, other people.
 
+use crate::host::probe_image;
 use crate::scenario::{Failure, Scenario, Set, Stage, ensure};
-use crate::steps::{Aios, bundles, install, services};
+use crate::steps::{Aios, attacks, bundles, install, services, table};
+use crate::vm::Login;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario {
@@ -24,6 +26,27 @@ pub(super) const ALL: &[Scenario] = &[
         set: Set::Long,
         boots: 3,
         show: policy_kept,
+    },
+    Scenario {
+        name: "approval-attacks",
+        promise: "an agent that swaps, floods, spoofs, borrows hands and asks again gets the one thing that a person saw, once",
+        set: Set::Long,
+        boots: 1,
+        show: approval_attacks,
+    },
+    Scenario {
+        name: "clock-attacks",
+        promise: "a clock set a year forward ends no request early, and one set back a year revives none",
+        set: Set::Long,
+        boots: 1,
+        show: clock_attacks,
+    },
+    Scenario {
+        name: "decision-table",
+        promise: "what a person asks at the console is answered as the table of decisions says, with the reason",
+        set: Set::Long,
+        boots: 1,
+        show: decision_table,
     },
 ];
 
@@ -64,5 +87,27 @@ fn policy_kept(stage: &Stage<'_>) -> Result<(), Failure> {
     ensure!(after["origin"] == "loaded", "the loaded policy does not decide: {after:#}");
     bundles::older_is_refused(&mut aios, &offered)?;
     bundles::changed_once(&mut aios)?;
+    aios.power_off()
+}
+
+fn approval_attacks(stage: &Stage<'_>) -> Result<(), Failure> {
+    let options = probe_image::with(stage.context, &stage.folder, &attacks::added(stage)?)?;
+    let mut aios = Aios::boot(stage, "attacked", options, Login::Already)?;
+    services::all_ready(&mut aios)?;
+    attacks::by_an_agent(&mut aios)?;
+    aios.power_off()
+}
+
+fn clock_attacks(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    attacks::with_the_clock(&mut aios, stage)?;
+    aios.power_off()
+}
+
+fn decision_table(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    table::asked_at_the_console(&mut aios, stage)?;
     aios.power_off()
 }

@@ -1,5 +1,8 @@
 //! An agent without a model: it asks for what it may do, for what needs a person, and for what it may never do, tries the
-//! ways around, and reports what came of each. Its report is an object, `agents/example/report`.
+//! ways around, and reports what came of each. Its report is an object, `agents/example/report`. With the argument `attacks`
+//! it is another agent, which test images have.
+
+mod attacks;
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpStream};
@@ -32,6 +35,11 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let stream = tokio::net::UnixStream::connect(DOOR).await?;
     let client = ().serve(stream.into_split()).await?;
+    if std::env::args().nth(1).as_deref() == Some("attacks") {
+        attacks::run(&client).await?;
+        client.cancel().await?;
+        return Ok(());
+    }
     let mut report = String::new();
 
     let tools = client.list_all_tools().await?;

@@ -14,6 +14,7 @@ use crate::shipped::{SEED, agent, pack_sources, person, service};
 
 const PEERS: &str = include_str!("../../../../../rootfs/peers.toml");
 const PAGE: &str = include_str!("../../../../../docs/ai-boundary.md");
+const ATTACKS: &str = include_str!("../../../../../docs/attacks.md");
 
 /// The rules switched off: everybody may do everything.
 fn everything_permitted() -> Bundle {
@@ -108,12 +109,24 @@ fn nobody_but_the_verifier_says_what_an_action_has_done() {
 
 #[test]
 fn the_page_names_tests_and_scenarios_that_are_there() {
+    let named = named_by("docs/ai-boundary.md", PAGE);
+    assert!(named >= 20, "the page names {named}");
+}
+
+#[test]
+fn the_page_about_attacks_names_tests_and_scenarios_that_are_there() {
+    let named = named_by("docs/attacks.md", ATTACKS);
+    assert!(named >= 20, "the page names {named}");
+}
+
+/// How many tests and scenarios a page names; each of them must be there.
+fn named_by(page: &str, text: &str) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let mut named = 0;
-    for code in PAGE.split('`').skip(1).step_by(2) {
+    for code in text.split('`').skip(1).step_by(2) {
         if let Some((file, test)) = code.split_once(".rs: ") {
             let text = std::fs::read_to_string(root.join(format!("{file}.rs"))).unwrap_or_default();
-            assert!(text.contains(&format!("fn {test}(")), "docs/ai-boundary.md names {code}");
+            assert!(text.contains(&format!("fn {test}(")), "{page} names {code}");
             named += 1;
         } else if let Some(scenario) = code.strip_prefix("cargo xtask qa ") {
             let folder = root.join("qa/src/scenarios");
@@ -121,9 +134,9 @@ fn the_page_names_tests_and_scenarios_that_are_there() {
             let files = files.chain([root.join("qa/src/scenarios.rs")]);
             let wanted = format!("name: \"{scenario}\"");
             let found = |path: &Path| std::fs::read_to_string(path).is_ok_and(|text| text.contains(&wanted));
-            assert!(files.into_iter().any(|path| found(&path)), "docs/ai-boundary.md names {code}");
+            assert!(files.into_iter().any(|path| found(&path)), "{page} names {code}");
             named += 1;
         }
     }
-    assert!(named >= 20, "the page names {named}");
+    named
 }

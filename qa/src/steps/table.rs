@@ -1,0 +1,88 @@
+//! The table of decisions, asked on a whole machine: who asks is the person at the console, by the kernel's word.
+//!
+//! The table says more than a console can ask: rows of agents and services, and what follows other requests, are asked of the
+//! service by its own test. A request that the catalogue does not take is refused by the command, before policy is asked.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{Aios, COMMAND, first_json};
+use crate::host::nix_cache::NixCache;
+use crate::host::web::Web;
+use crate::scenario::{Failure, Stage, ensure};
+
+/// Beside the service that is asked.
+const TABLE: &str = "services/policy-kernel/src/kernel/tests/decisions.csv";
+
+/// What the catalogue refuses; the command says so itself.
+const BY_THE_CATALOGUE: [&str; 2] = ["InvalidAction", "UnknownActionType"];
+/// How a command ends that was given something it cannot mean.
+const USAGE: u8 = 2;
+
+/// Fewer than these would be another table.
+const LEAST_ASKED: usize = 60;
+const LEAST_REFUSED: usize = 40;
+
+/// One question that a person can ask.
+struct Row {
+    request: String,
+    answer: String,
+    reason: String,
+}
+
+/// Every such row has its answer and its reason.
+pub(crate) fn asked_at_the_console(aios: &mut Aios, stage: &Stage<'_>) -> Result<(), Failure> {
+    let rows = rows(stage)?;
+    let cache = NixCache::make(&stage.folder)?;
+    let files: Vec<(&str, Vec<u8>)> =
+        rows.iter().map(|(name, row)| (name.as_str(), row.request.clone().into_bytes())).collect();
+    let path = cache.add_files("questions", &files)?;
+    let web = Web::serve(&cache.folder)?;
+    aios.ok(&format!("store add {path} --cache {} --key {}", web.url(), cache.key))?;
+    let (mut asked, mut refused, mut wrong) = (0, 0, Vec::new());
+    for (name, row) in &rows {
+        let output = aios.machine.console.run(&format!("--json policy explain -f {path}/{name}"), COMMAND)?;
+        if BY_THE_CATALOGUE.contains(&row.reason.as_str()) {
+            refused += 1;
+            if output.status != USAGE {
+                wrong.push(format!("{name} {} was not refused: {}", row.request, output.text));
+            }
+            continue;
+        }
+        asked += 1;
+        let decision = first_json(&output.text).unwrap_or_default();
+        if decision["verdict"]["verdict"] != row.answer.as_str() || decision["reason"] != row.reason.as_str() {
+            wrong.push(format!("{name} {} is not {} {}: {}", row.request, row.answer, row.reason, output.text));
+        }
+    }
+    println!("  {asked} questions asked, {refused} refused by the catalogue");
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    ensure!(asked >= LEAST_ASKED && refused >= LEAST_REFUSED, "{asked} rows were asked and {refused} refused");
+    Ok(())
+}
+
+/// The rows of people without a history, by the name of a file; what people are told about people depends on who they are.
+fn rows(stage: &Stage<'_>) -> Result<BTreeMap<String, Row>, Failure> {
+    let path = stage.context.source(TABLE);
+    let table = fs::read_to_string(&path).map_err(Failure::file("read", &path))?;
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    for (number, line) in table.lines().enumerate().filter(|(_, line)| line.starts_with("operator:")) {
+        let fields: Vec<&str> = line.splitn(6, ',').collect();
+        let [_, "plain", action_type, answer, reason, parameters] = fields.as_slice() else { continue };
+        if action_type.starts_with("user.") || action_type.starts_with("policy.") {
+            continue;
+        }
+        let broken = |error| Failure::broken(format!("{TABLE}, line {}: {error}", number + 1));
+        let parameters: Value = serde_json::from_str(parameters).map_err(broken)?;
+        // A type is written with the escapes of JSON.
+        let action_type: Value = serde_json::from_str(&format!("\"{action_type}\"")).map_err(broken)?;
+        let request = json!({"type": action_type, "parameters": parameters}).to_string();
+        let row = Row { request, answer: (*answer).to_owned(), reason: (*reason).to_owned() };
+        if rows.values().all(|known| known.request != row.request) {
+            rows.insert(format!("line-{}", number + 1), row);
+        }
+    }
+    Ok(rows)
+}
