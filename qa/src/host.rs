@@ -10,4 +10,5 @@ pub mod iso;
 pub mod made_calls;
 pub mod nix_cache;
 pub mod probe_image;
+pub(crate) mod time;
 pub mod web;

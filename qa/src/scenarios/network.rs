@@ -7,17 +7,27 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::host::capture::{self, Segment, Traffic};
+use crate::host::time::TimeServer;
 use crate::scenario::{Failure, Scenario, Set, Stage, ensure};
-use crate::steps::{Aios, Status, services};
+use crate::steps::{Aios, Status, list, services, text};
 use crate::vm::{Login, Options};
 
-pub(super) const ALL: &[Scenario] = &[Scenario {
-    name: "network",
-    promise: "a default boot says nothing but what a lease and an address need, no port answers, and bad settings change nothing",
-    set: Set::Ci,
-    boots: 1,
-    show: network,
-}];
+pub(super) const ALL: &[Scenario] = &[
+    Scenario {
+        name: "network",
+        promise: "a default boot says nothing but what a lease and an address need, no port answers, and bad settings change nothing",
+        set: Set::Ci,
+        boots: 1,
+        show: network,
+    },
+    Scenario {
+        name: "time-server",
+        promise: "a time server that is named sets the clock, one from before the release does not, and records say when the clock went back",
+        set: Set::Long,
+        boots: 1,
+        show: time_server,
+    },
+];
 
 /// How long a lease takes on a slow host.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -140,4 +150,60 @@ fn settings(aios: &mut Aios) -> Result<(), Failure> {
     };
     aios.until("network status", "the lease again and no VLAN", PATIENCE, as_before)?;
     Ok(())
+}
+
+/// How far ahead the server is, in seconds.
+const AHEAD: i64 = 3600;
+
+/// Before every release.
+const FORTY_YEARS_AGO: i64 = -40 * 365 * 86_400;
+
+fn time_server(stage: &Stage<'_>) -> Result<(), Failure> {
+    let server = TimeServer::start()?;
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    aios.until("network status", "a lease", PATIENCE, |status| status["links"][0]["state"] == "leased")?;
+    let (begin, _) = newest_record(&mut aios)?;
+
+    server.set_ahead(AHEAD);
+    follow(&mut aios, |clock| off_by(clock).is_some_and(|ms| (AHEAD * 1000 - ms).abs() < 60_000))?;
+    let (ahead, grade) = newest_record(&mut aios)?;
+    ensure!(ahead >= begin + (AHEAD - 60) * 1000, "the clock was not set: records of {begin} and {ahead}");
+    ensure!(grade == "local", "a clock that went forward is called '{grade}'");
+
+    server.set_ahead(FORTY_YEARS_AGO);
+    follow(&mut aios, |clock| clock["state"] == "lost" && clock["why"].to_string().contains("release was made later"))?;
+    let (still, _) = newest_record(&mut aios)?;
+    ensure!(still >= ahead, "a time from before the release was believed: records of {ahead} and {still}");
+    let said = aios.ok("network status")?;
+    ensure!(said.contains("the clock is not set from the network"), "nobody is told:\n{said}");
+
+    server.set_ahead(0);
+    follow(&mut aios, |clock| off_by(clock).is_some_and(|ms| (AHEAD * 1000 + ms).abs() < 60_000))?;
+    let (back, grade) = newest_record(&mut aios)?;
+    ensure!(back < still && grade == "behind", "the clock went back from {still} to {back} and is called '{grade}'");
+    aios.power_off()
+}
+
+/// Has the server asked now, and waits for what comes of it.
+fn follow(aios: &mut Aios, wanted: impl Fn(&Value) -> bool) -> Result<(), Failure> {
+    aios.ok("settings set network.time ''")?;
+    aios.until("network status", "no time server", PATIENCE, |status| status["clock"]["state"] == "own")?;
+    aios.ok("settings set network.time 10.0.2.2")?;
+    aios.until("network status", "what the time server is good for", PATIENCE, |status| wanted(&status["clock"]))?;
+    Ok(())
+}
+
+/// By how many milliseconds the clock was off when it was followed last.
+fn off_by(clock: &Value) -> Option<i64> {
+    (clock["state"] == "followed").then(|| clock["offset_ms"].as_i64()).flatten()
+}
+
+/// When a record that is made now says that it was made, in milliseconds since 1970, and what it holds of its clock.
+fn newest_record(aios: &mut Aios) -> Result<(i64, String), Failure> {
+    let view = aios.json("settings set motd time")?;
+    let records = aios.json(&format!("evidence query --action {}", text(&view, "id")?))?;
+    let record = list(&records)?.last().ok_or_else(|| Failure::broken("the action left no record"))?;
+    let wall = record["wall"].as_i64().ok_or_else(|| Failure::broken(format!("it has no time: {record:#}")))?;
+    Ok((wall, text(record, "clock")?.to_owned()))
 }
