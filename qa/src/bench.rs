@@ -8,6 +8,7 @@ mod boot;
 mod build;
 mod evidence;
 mod figures;
+mod init;
 mod journald;
 mod kernel;
 mod others;
@@ -90,13 +91,23 @@ impl fmt::Display for Table {
 }
 
 /// The groups of measurements, by name.
-pub const GROUPS: [&str; 9] = ["size", "boot", "work", "actions", "evidence", "policy", "workflow", "build", "kernel"];
+pub const GROUPS: [&str; 10] =
+    ["size", "boot", "init", "work", "actions", "evidence", "policy", "workflow", "build", "kernel"];
 
 /// Measured only when it is named: it takes half an hour.
 const LONG: &str = "build";
 
+/// How long measuring may take where more rounds say more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Minutes.
+    Usual,
+    /// Hours.
+    Long,
+}
+
 /// Measures the named groups, or all, and writes `bench.json`.
-pub fn run(context: &Context, names: &[String]) -> Result<Table, Failure> {
+pub fn run(context: &Context, names: &[String], extent: Extent) -> Result<Table, Failure> {
     if let Some(unknown) = names.iter().find(|name| !GROUPS.contains(&name.as_str())) {
         return Err(Failure::broken(format!("there is no measurement '{unknown}'; there are {}", GROUPS.join(", "))));
     }
@@ -108,6 +119,9 @@ pub fn run(context: &Context, names: &[String]) -> Result<Table, Failure> {
     }
     if wanted("boot") {
         rows.extend(boot::rows(&stage)?);
+    }
+    if wanted("init") {
+        rows.extend(init::rows(&stage, extent)?);
     }
     if wanted("work") {
         rows.extend(work::rows(&stage)?);

@@ -36,6 +36,8 @@ pub struct Context {
     pub make_debian: Box<dyn Fn() -> Result<Debian, String>>,
     /// Fetches a container runtime, unpacked, that measurements stand beside.
     pub container_runtime: Box<dyn Fn() -> Result<PathBuf, String>>,
+    /// Fetches s6 and runit, unpacked, that measurements stand beside.
+    pub supervisors: Box<dyn Fn() -> Result<PathBuf, String>>,
     /// Makes the kernel image that carries its own root, and starts with nothing else.
     pub make_standalone: Box<dyn Fn() -> Result<PathBuf, String>>,
     /// Makes an installed disk as an image file.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use qa::bench::Extent;
 use qa::vm::{Options, SecureBoot};
 use qa::{Context, DiskOrder, Payload, ReleaseOrder, Scenario, Set};
 
@@ -56,8 +57,9 @@ pub(crate) fn test(scenarios: Scenarios) -> Result<()> {
 }
 
 /// Measures and prints the table.
-pub(crate) fn bench(names: &[String]) -> Result<()> {
-    let table = qa::bench::run(&context()?, names).map_err(|source| Error::library("could not measure", source))?;
+pub(crate) fn bench(names: &[String], extent: Extent) -> Result<()> {
+    let table =
+        qa::bench::run(&context()?, names, extent).map_err(|source| Error::library("could not measure", source))?;
     println!("{table}");
     if table.holds() { Ok(()) } else { Err(Error::refused("a measurement is over its limit", "see the table above")) }
 }
@@ -101,6 +103,7 @@ fn context() -> Result<Context> {
         container_runtime: Box::new(|| {
             Cache::open().and_then(|cache| peers::container_runtime(&cache)).map_err(|e| e.to_string())
         }),
+        supervisors: Box::new(|| Cache::open().and_then(|cache| peers::supervisors(&cache)).map_err(|e| e.to_string())),
         make_debian: Box::new(|| Cache::open().and_then(|cache| peers::debian(&cache)).map_err(|e| e.to_string())),
         make_bundle: Box::new(|sources| {
             Keys::open().and_then(|keys| policy::pack(&keys, sources)).map_err(|error| error.to_string())

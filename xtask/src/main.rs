@@ -116,6 +116,9 @@ enum Command {
     Bench {
         /// Some measurements only.
         names: Vec<String>,
+        /// Takes hours where that says more: 100,000 starts and stops of a service in `init`.
+        #[arg(long)]
+        long: bool,
     },
     /// Makes an update repository, ready to serve as static files.
     Release {
@@ -187,7 +190,9 @@ fn run(args: Args) -> Result<()> {
             Ok(())
         }
         Command::Qa { names, all } => machine::run_named(&names, all),
-        Command::Bench { names } => machine::bench(&names),
+        Command::Bench { names, long } => {
+            machine::bench(&names, if long { qa::bench::Extent::Long } else { qa::bench::Extent::Usual })
+        }
         Command::Release { version, out, development } => {
             let keys = Keys::open()?;
             if !development {

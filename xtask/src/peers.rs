@@ -1,12 +1,12 @@
-//! What the measurements stand beside and no package of the build machine has: a container runtime, and a minimal Debian on
-//! a disk.
+//! What the measurements stand beside and no package of the build machine has: a container runtime, supervisors, and a
+//! minimal Debian on a disk.
 //!
 //! Debian's own tool puts it together from Debian's archive, as this machine's apt reaches it. It starts systemd and asks
 //! for a login on the serial line, and nothing else; in place of the login program stands one that shows the time since
 //! the kernel started, because that is what is measured.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use qa::Debian;
 
@@ -83,11 +83,24 @@ pub(crate) fn debian(cache: &Cache) -> Result<Debian> {
 /// build machine need not have.
 const CONTAINER_RUNTIME: [&str; 2] = ["crun", "libyajl2"];
 
+/// Debian's packages of the supervisors that PID 1 stands beside, and their libraries.
+const SUPERVISORS: [&str; 5] = ["s6", "libs6-2.11", "libskarnet2.13", "libexecline2.9", "runit"];
+
 /// The container runtime, unpacked now or earlier and never installed.
-pub(crate) fn container_runtime(cache: &Cache) -> Result<std::path::PathBuf> {
-    let key = Key::new("container-runtime 1").text("packages", &CONTAINER_RUNTIME.join(" "));
-    cache.step("container-runtime", &key, |out| {
-        Tool::new("apt-get").directory(out).arg("download").args(CONTAINER_RUNTIME).run()?;
+pub(crate) fn container_runtime(cache: &Cache) -> Result<PathBuf> {
+    unpacked(cache, "container-runtime", &CONTAINER_RUNTIME)
+}
+
+/// The supervisors, unpacked now or earlier and never installed.
+pub(crate) fn supervisors(cache: &Cache) -> Result<PathBuf> {
+    unpacked(cache, "supervisors", &SUPERVISORS)
+}
+
+/// Packages of Debian, in one folder.
+fn unpacked(cache: &Cache, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let key = Key::new(&format!("{name} 1")).text("packages", &packages.join(" "));
+    cache.step(name, &key, |out| {
+        Tool::new("apt-get").directory(out).arg("download").args(packages).run()?;
         for entry in fs::read_dir(out).on("list", out)? {
             let path = entry.on("list", out)?.path();
             if path.extension().is_some_and(|extension| extension == "deb") {

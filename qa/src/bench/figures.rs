@@ -17,7 +17,8 @@ impl Figures {
         Ok(Self::read(program, &output(command)?))
     }
 
-    fn read(program: &'static str, printed: &str) -> Self {
+    /// Reads what `program` printed.
+    pub(super) fn read(program: &'static str, printed: &str) -> Self {
         let figure = |line: &str| {
             let (name, value) = line.split_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
