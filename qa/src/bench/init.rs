@@ -28,8 +28,8 @@ const MEMORY: u32 = 1024;
 
 /// What PID 1 promises, in the rows' units.
 const RESIDENT_MIB: f64 = 8.0;
-/// A page table and what the allocator keeps; a leak of a hundred bytes a start would show.
-const GROWTH_KIB: f64 = 128.0;
+/// The ring of events and the lines of units fill up to their bounds in the first thousands; a leak goes on.
+const GROWTH_KIB: f64 = 512.0;
 const KILLED_MS: f64 = 150.0;
 const LIST_MS: f64 = 50.0;
 
