@@ -22,7 +22,7 @@ const LISTS: usize = 7;
 /// How many services are killed, each once.
 const KILLED: usize = 9;
 
-/// All of these supervisors start a service that ran for less than a second only when that second is over.
+/// runit starts a service that ran for less than a second only when that second is over.
 const LONG_ENOUGH: Duration = Duration::from_millis(1200);
 
 /// The rest of the machine comes to rest.
