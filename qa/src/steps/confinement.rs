@@ -129,7 +129,8 @@ impl Shipped {
             permitted.insert("raw_socket");
         }
         if profile.calls.iter().any(|list| list == "network") {
-            permitted.insert("netlink_socket");
+            // ARP is how it finds out whether an address is free.
+            permitted.extend(["netlink_socket", "packet_socket"]);
         }
         permitted
     }
