@@ -2,6 +2,7 @@
 
 pub(crate) mod capture;
 pub mod disk;
+pub(crate) mod echo;
 pub mod fat;
 pub(crate) mod figures;
 pub mod guest;

@@ -15,6 +15,7 @@ mod service;
 mod spine;
 mod tamper;
 mod trust;
+mod vault;
 mod workflow;
 
 use crate::scenario::{Scenario, Set};
@@ -32,6 +33,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         .chain(service::ALL)
         .chain(tamper::ALL)
         .chain(trust::ALL)
+        .chain(vault::ALL)
         .chain(workflow::ALL)
 }
 

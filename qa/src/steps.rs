@@ -21,6 +21,7 @@ pub(crate) mod services;
 pub(crate) mod store;
 pub(crate) mod table;
 pub(crate) mod update;
+pub(crate) mod vault;
 pub(crate) mod workflow;
 
 use std::time::Duration;

@@ -13,9 +13,19 @@ use crate::scenario::{Failure, Stage, ensure};
 use crate::vm::BOOT;
 
 /// Types whose examples need what only other scenarios have: a binary cache, a release, a second start of the machine, a
-/// policy or a pass phrase that was offered.
-const ELSEWHERE: [&str; 7] =
-    ["store.add", "task.run", "update.apply", "node.reboot", "policy.load", "user.add", "user.passphrase"];
+/// policy or a pass phrase that was offered, hosts that are listed and a secret.
+const ELSEWHERE: [&str; 10] = [
+    "store.add",
+    "task.run",
+    "update.apply",
+    "node.reboot",
+    "policy.load",
+    "user.add",
+    "user.passphrase",
+    "http.fetch",
+    "secret.put",
+    "secret.remove",
+];
 
 /// How long a lease takes on a slow host.
 const LEASE: Duration = Duration::from_secs(120);

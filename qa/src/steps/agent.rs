@@ -24,7 +24,8 @@ pub(crate) fn behind_its_door(aios: &mut Aios) -> Result<(), Failure> {
     let report = said_when(aios, "service.restart:")?;
     ensure!(report.contains("object.put: done and measured"), "the allowed action did not run:\n{report}");
     ensure!(report.contains("settings.set: denied"), "the forbidden action was not refused:\n{report}");
-    for way in ["approve", "network", "read /root", "read /aios"] {
+    ensure!(report.contains("secret.remove: denied"), "an agent may do something to a secret:\n{report}");
+    for way in ["vault", "approve", "network", "read /root", "read /aios"] {
         ensure!(report.contains(&format!("{way}: closed")), "the way '{way}' is not closed:\n{report}");
     }
     ensure!(!report.contains("REACHED"), "the agent got around its door:\n{report}");
@@ -39,6 +40,7 @@ pub(crate) fn behind_its_door(aios: &mut Aios) -> Result<(), Failure> {
     ensure!(states.contains(&"denied") && states.contains(&"succeeded"), "the agent's actions are {states:?}");
     let records = aios.json("evidence query --kind decision")?;
     let of_agent = |record: &&serde_json::Value| record["payload"].to_string().contains("agent");
+    ensure!(records.to_string().contains("SubjectKindRejectedForVault"), "site 1 left no record of its own");
     ensure!(list(&records)?.iter().filter(of_agent).count() >= 3, "the agent's decisions are not on record");
     aios.ends(&format!("approval approve {approval}"), Status::Failed)?;
     a_swapped_file_stays(aios)

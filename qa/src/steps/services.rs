@@ -9,8 +9,17 @@ use super::{Aios, Status, agent, list, text};
 use crate::scenario::{Failure, ensure};
 
 /// The services that the system is made of.
-const EXPECTED: [&str; 8] =
-    ["evidence-log", "policy-kernel", "launcher", "object-store", "settings", "network", "action-runtime", "verifier"];
+const EXPECTED: [&str; 9] = [
+    "evidence-log",
+    "policy-kernel",
+    "launcher",
+    "object-store",
+    "settings",
+    "network",
+    "action-runtime",
+    "verifier",
+    "vault",
+];
 
 /// How long a start or an end for want of work takes under translation.
 const SETTLED: Duration = Duration::from_secs(120);

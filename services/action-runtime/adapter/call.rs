@@ -8,10 +8,11 @@ use std::os::unix::net::UnixStream;
 use action_runtime::task::Was;
 use aios_action::{Envelope, contents, moment};
 use aios_daemon::init::{self, AskError};
-use aios_daemon::proxy::{Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy};
+use aios_daemon::proxy::{Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy, Vault1Proxy};
 use aios_wire::init::{Afterwards, Reply, Request};
 use aios_wire::objects::ObjectTag;
-use serde_json::{Value, json};
+use aios_wire::vault::FetchAsk;
+use serde_json::{Map, Value, json};
 
 /// The service did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,12 @@ pub(crate) fn make(resource: OwnedFd, envelope: &Envelope) -> Result<Value, Call
         "object.tag" => tag(resource, &text("name"), &text("tag"), number("version")),
         "object.untag" => object(resource, async |objects| objects.untag(&text("name"), &text("tag")).await),
         "network.check" => check(resource, &text("host"), number("port")),
+        "http.fetch" => fetch(resource, &fetch_ask(parameters), envelope.id.as_str()),
+        "secret.put" => put_secret(resource, parameters, envelope.id.as_str()),
+        "secret.remove" => on_connection(resource, async |connection| {
+            Vault1Proxy::new(&connection).await?.remove(&text("name"), envelope.id.as_str()).await?;
+            Ok(json!({"removed": text("name")}))
+        }),
         "store.add" => add(resource, &text("path"), &text("cache"), &text("key")),
         other => Err(CallError::Unknown(other.to_owned())),
     }
@@ -146,6 +153,36 @@ fn check(resource: OwnedFd, host: &str, port: u64) -> Result<Value, CallError> {
     on_connection(resource, async |connection| {
         let port = u16::try_from(port).unwrap_or_default();
         let answer = Network1Proxy::new(&connection).await?.check(host, port).await?;
+        Ok(serde_json::from_str(&answer)?)
+    })
+}
+
+fn fetch_ask(parameters: &Map<String, Value>) -> FetchAsk {
+    let text = |name: &str| parameters.get(name).and_then(Value::as_str).map(str::to_owned);
+    let body_type = || text("body_type").unwrap_or_else(|| "text/plain".into());
+    FetchAsk {
+        url: text("url").unwrap_or_default(),
+        method: text("method").unwrap_or_else(|| "GET".into()),
+        body: text("body").map(|body| (body_type(), body)),
+        secret: text("secret"),
+        object: text("object").unwrap_or_default(),
+    }
+}
+
+fn fetch(resource: OwnedFd, ask: &FetchAsk, action: &str) -> Result<Value, CallError> {
+    on_connection(resource, async |connection| {
+        let answer = Vault1Proxy::new(&connection).await?.fetch(&json!(ask).to_string(), action).await?;
+        Ok(serde_json::from_str(&answer)?)
+    })
+}
+
+fn put_secret(resource: OwnedFd, parameters: &Map<String, Value>, action: &str) -> Result<Value, CallError> {
+    let text = |name: &str| parameters.get(name).and_then(Value::as_str).unwrap_or_default();
+    let hosts = parameters.get("hosts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let hosts: Vec<&str> = hosts.iter().filter_map(Value::as_str).collect();
+    on_connection(resource, async |connection| {
+        let vault = Vault1Proxy::new(&connection).await?;
+        let answer = vault.put(text("name"), &hosts, text("header"), text("offer"), action).await?;
         Ok(serde_json::from_str(&answer)?)
     })
 }

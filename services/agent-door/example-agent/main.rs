@@ -51,7 +51,11 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let forbidden = call(&client, "settings.set", json!({"key": "hostname", "value": "mine"})).await?;
     note(&mut report, "settings.set", &text(&forbidden))?;
 
+    let kept = call(&client, "secret.remove", json!({"name": "push"})).await?;
+    note(&mut report, "secret.remove", &text(&kept))?;
+
     for (name, way) in [
+        ("vault", way_out(|| std::os::unix::net::UnixStream::connect("/run/aios/vault").map(drop))),
         ("approve", way_out(|| std::os::unix::net::UnixStream::connect("/run/aios/policy-kernel").map(drop))),
         ("network", way_out(|| connect_out("10.0.2.2:80"))),
         ("read /root", way_out(|| std::fs::read_dir("/root").map(drop))),

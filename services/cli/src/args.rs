@@ -67,6 +67,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: UserCommand,
     },
+    /// What the vault keeps and nobody reads out; http.fetch uses it
+    Secret {
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
     /// The log of what happened, and its proofs
     Evidence {
         #[command(subcommand)]
@@ -322,6 +327,28 @@ pub(crate) enum UserCommand {
     },
     /// Changes your own pass phrase; asks for the old one and the new one
     Passwd,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Every secret: its name and hosts, never its value
+    List,
+    /// Keeps a secret, in place of one of the same name; asks for its value, or reads it as one line of standard input
+    Add {
+        /// Its name
+        name: String,
+        /// Whom it may be sent to, in TLS; http://HOST allows it in the clear; repeat it for several
+        #[arg(long = "host", required = true)]
+        hosts: Vec<String>,
+        /// The header it goes into, with {} in its place [default: 'Authorization: Bearer {}']
+        #[arg(long)]
+        header: Option<String>,
+    },
+    /// Forgets a secret
+    Remove {
+        /// Its name
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

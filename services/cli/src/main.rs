@@ -16,6 +16,7 @@ mod network;
 mod object;
 mod policy;
 mod previous;
+mod secret;
 mod sentence;
 mod service;
 mod settings;
@@ -62,6 +63,7 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Approval { command } => approval::run(command, format).await,
             Command::Policy { command } => policy::run(command, format).await,
             Command::User { command } => user::run(command, format).await,
+            Command::Secret { command } => secret::run(command, format).await,
             Command::Evidence { command } => evidence::run(command, format).await,
             Command::Attest { action } => attest::run(&action, format).await,
             Command::Agent { command } => agent::run(command, format).await,

@@ -56,6 +56,13 @@ pub(crate) fn sentence(record: &Record) -> String {
         }
         Kind::Operator => format!("{} changed the pass phrase of {}", subject_of(record, "by"), field("name")),
         Kind::Override => emergency(record),
+        Kind::Secret => match (field("what").as_str(), field("name")) {
+            ("used", name) => format!("the secret {name} goes to {}", field("hosts")),
+            ("put", name) => format!("the secret {name} was put, for {}", field("hosts")),
+            ("refused", name) => format!("the secret {name} was NOT sent: {}", field("text")),
+            (what, name) => format!("the secret {name} was {what}"),
+        },
+        Kind::SecretRefused => format!("{} called the vault: {}", subject_of(record, "subject"), field("reason")),
         Kind::Restored => restored(record),
         Kind::Workflow => workflow(record),
         Kind::Session => session(record),

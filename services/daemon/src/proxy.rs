@@ -146,6 +146,17 @@ pub trait Updater1 {
 )]
 pub trait Network1 {
     fn check(&self, host: &str, port: u16) -> zbus::Result<String>;
+    fn resolve(&self, host: &str) -> zbus::Result<String>;
+}
+
+#[zbus::proxy(interface = "org.aios.Vault1", default_path = "/org/aios/Vault1", default_service = "org.aios.Vault1")]
+pub trait Vault1 {
+    fn offer(&self, value: &str) -> zbus::Result<String>;
+    fn put(&self, name: &str, hosts: &[&str], header: &str, offer: &str, action: &str) -> zbus::Result<String>;
+    fn remove(&self, name: &str, action: &str) -> zbus::Result<()>;
+    fn list(&self) -> zbus::Result<String>;
+    fn fetch(&self, ask: &str, action: &str) -> zbus::Result<String>;
+    fn fetched(&self, action: &str) -> zbus::Result<String>;
 }
 
 #[zbus::proxy(interface = "org.aios.Logs1", default_path = "/org/aios/Logs1", default_service = "org.aios.Logs1")]

@@ -1,4 +1,4 @@
-//! `org.aios.Network1`: the one question that this service answers.
+//! `org.aios.Network1`: the questions that this service answers.
 
 use std::path::PathBuf;
 
@@ -27,5 +27,12 @@ impl Network1 {
         let reached = reach::check(&self.folder, host, port).await;
         let Reached { address, port, ms } = reached.map_err(|error| fdo::Error::Failed(error_chain(&error)))?;
         Ok(json!({"address": address, "port": port, "ms": ms}).to_string())
+    }
+
+    /// The address of a name, or the address that it is.
+    async fn resolve(&self, host: &str) -> fdo::Result<String> {
+        self.caller.require("network", "resolve")?;
+        let found = reach::address(&self.folder, host).await;
+        Ok(found.map_err(|error| fdo::Error::Failed(error_chain(&error)))?.to_string())
     }
 }

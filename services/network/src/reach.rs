@@ -54,10 +54,7 @@ pub enum ReachError {
 
 /// Connects to `port` of `host`. `folder` is where the service says which name servers there are.
 pub async fn check(folder: &Path, host: &str, port: u16) -> Result<Reached, ReachError> {
-    let address = match host.parse::<IpAddr>() {
-        Ok(address) => address,
-        Err(_) => look_up(folder, host).await?,
-    };
+    let address = address(folder, host).await?;
     let (at, begin) = (SocketAddr::from((address, port)), Instant::now());
     match timeout(PATIENCE, TcpStream::connect(at)).await {
         Ok(Ok(connection)) => {
@@ -70,7 +67,11 @@ pub async fn check(folder: &Path, host: &str, port: u16) -> Result<Reached, Reac
     }
 }
 
-async fn look_up(folder: &Path, host: &str) -> Result<IpAddr, ReachError> {
+/// The address of a name, or the address that it is.
+pub async fn address(folder: &Path, host: &str) -> Result<IpAddr, ReachError> {
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
     // Written by this service whole or not at all; without it no name server is known.
     let text = std::fs::read_to_string(folder.join(resolv::FILE)).unwrap_or_default();
     let found = clock::find(&resolv::read(&text), host).await;

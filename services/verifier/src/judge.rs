@@ -1,6 +1,7 @@
 //! Each type's post-condition: what is looked at before and after, and when it holds.
 
 mod content;
+mod secret;
 mod unit;
 mod value;
 
@@ -199,6 +200,16 @@ pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judg
         "network.check" => {
             let port = u16::try_from(number(envelope, "port")).unwrap_or_default();
             value::reached(text(envelope, "host"), port, look::reached(text(envelope, "host"), port).await)
+        }
+        "http.fetch" => {
+            let fetched = look::fetched(envelope.id.as_str()).await?;
+            let found = look::object(&fetched.object, fetched.version).await?;
+            secret::fetched(text(envelope, "object"), &fetched, found)
+        }
+        "secret.put" | "secret.remove" => {
+            let name = text(envelope, "name");
+            let put_by = (envelope.request.action_type == "secret.put").then(|| envelope.id.as_str());
+            secret::listed(name, put_by, look::secret(name).await?)
         }
         "time.set" => {
             let wanted = moment::parse(text(envelope, "time")).unwrap_or_default();

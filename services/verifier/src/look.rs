@@ -8,12 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aios_action::GRANTED_FOLDER;
 use aios_daemon::init::AskError;
-use aios_daemon::proxy::{Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy};
+use aios_daemon::proxy::{Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy, Vault1Proxy};
 use aios_ids::Digest;
 use aios_slots::{UkiName, Version, loader_choice};
 use aios_wire::init::{Reply, Request, Service};
 use aios_wire::objects::{ObjectTag, StoreVerified};
 use aios_wire::policy::{OperatorView, People, PolicyView};
+use aios_wire::vault::{Fetched, SecretView};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -149,6 +150,27 @@ pub(crate) async fn reached(host: &str, port: u16) -> Result<Value, LookError> {
     };
     let text = told.await.map_err(|source| LookError::Service { service: "network", source })?;
     Ok(serde_json::from_str(&text)?)
+}
+
+/// What the vault says that an action has fetched, and where it is kept.
+pub(crate) async fn fetched(action: &str) -> Result<Fetched, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("vault").await?;
+        Vault1Proxy::new(&connection).await?.fetched(action).await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "vault", source })?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// What the vault says of a secret; nothing when it keeps none of that name.
+pub(crate) async fn secret(name: &str) -> Result<Option<SecretView>, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("vault").await?;
+        Vault1Proxy::new(&connection).await?.list().await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "vault", source })?;
+    let secrets: Vec<SecretView> = serde_json::from_str(&text)?;
+    Ok(secrets.into_iter().find(|secret| secret.name == name))
 }
 
 /// The clock, in seconds since 1970.

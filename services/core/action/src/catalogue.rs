@@ -6,9 +6,11 @@ mod files;
 mod machine;
 mod objects;
 mod people;
+mod secrets;
 mod services;
 mod settings;
 mod software;
+mod web;
 
 use serde_json::{Map, Value, json};
 
@@ -61,6 +63,8 @@ pub enum Right {
     Clock,
     /// Restart the machine or turn it off.
     Power,
+    /// Change which secrets there are and where they go.
+    Secrets,
     /// Replace the system itself.
     System,
     /// Change who can log in.
@@ -83,6 +87,7 @@ impl Right {
             Self::Software => "software",
             Self::Clock => "clock",
             Self::Power => "power",
+            Self::Secrets => "secrets",
             Self::System => "system",
             Self::Identity => "identity",
             Self::Policy => "policy",
@@ -164,6 +169,9 @@ pub const CATALOGUE: &[ActionType] = &[
     files::MOVE,
     files::DELETE,
     machine::NETWORK_CHECK,
+    web::FETCH,
+    secrets::PUT,
+    secrets::REMOVE,
     machine::TIME_SET,
     machine::REBOOT,
     machine::POWEROFF,
@@ -187,9 +195,13 @@ impl ActionType {
         let worst = |right: &Right| match right {
             Right::Objects | Right::Files => Risk::Low,
             Right::Network | Right::Execute | Right::Agents | Right::Services | Right::Settings => Risk::Medium,
-            Right::Software | Right::Clock | Right::Power | Right::System | Right::Identity | Right::Policy => {
-                Risk::High
-            }
+            Right::Software
+            | Right::Clock
+            | Right::Power
+            | Right::Secrets
+            | Right::System
+            | Right::Identity
+            | Right::Policy => Risk::High,
         };
         self.rights.iter().map(worst).max().unwrap_or(Risk::High)
     }

@@ -54,6 +54,10 @@ pub enum Kind {
     StoreProgram,
     /// `http://host[:port][/path]`.
     Url,
+    /// `http://` or `https://`, a host, and what is asked of it.
+    WebUrl,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// A Nix public key, `name:base64`.
     PublicKey,
     /// Up to 32 words of at most 256 bytes.
@@ -122,6 +126,8 @@ impl Kind {
             Self::StorePath => "/nix/store/<32 characters>-<name>".into(),
             Self::StoreProgram => "a file below a store path: /nix/store/<32 characters>-<name>/bin/<program>".into(),
             Self::Url => "http://host[:port][/path] of at most 512 characters".into(),
+            Self::WebUrl => "http:// or https://, a host and what is asked of it, of at most 2048 characters".into(),
+            Self::OneOf(words) => format!("one of {}", words.join(", ")),
             Self::PublicKey => "a Nix public key, name:base64".into(),
             Self::Words => "at most 32 words of at most 256 bytes each".into(),
             Self::Digest => "a SHA-256: 64 lower-case hexadecimal digits".into(),
@@ -187,6 +193,8 @@ impl Kind {
                     && text.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
                     && text.bytes().all(|b| b.is_ascii_graphic())
             }
+            Self::WebUrl => text.parse::<aios_fetch::Url>().is_ok(),
+            Self::OneOf(words) => words.contains(&text),
             Self::PublicKey => {
                 text.len() <= 256
                     && text.split_once(':').is_some_and(|(name, key)| !name.is_empty() && !key.is_empty())
@@ -241,6 +249,7 @@ impl Kind {
                     "type": "array", "items": object, "minItems": 1, "maxItems": CONTENTS, "description": description,
                 })
             }
+            Self::OneOf(words) => json!({"type": "string", "enum": words, "description": description}),
             _ => json!({"type": "string", "description": description}),
         }
     }

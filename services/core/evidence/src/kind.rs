@@ -127,6 +127,12 @@ kinds! {
         "what": Text, "by": Subject, "of": Peer, "minutes": Whole, "reason": Text, "why": Text, "uses": Whole,
         "type": Text, "digest": Digest, "epoch": Epoch,
     ];
+    /// A secret was put, removed, sent to a host, or refused to one. Its value is in no record.
+    Secret = "secret", 86, Forever, [
+        "what": Text, "name": Text, "hosts": Json, "header": Text, "method": Text, "text": Text,
+    ];
+    /// An agent called the vault.
+    SecretRefused = "secret-refused", 89, Forever, ["subject": Subject, "verb": Text, "reason": Text];
     /// An action is about to have an effect.
     Intent = "intent", 116, Forever, [
         "type": Text, "subject": Subject, "parameters": Parameters, "digest": Digest, "epoch": Epoch, "rules": Json,

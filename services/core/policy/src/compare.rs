@@ -231,6 +231,8 @@ fn things(
         candidates.push(id.to_owned());
         // A folder or a store path is asked about by something in it.
         candidates.push(format!("{id}/bin/{}", fresh.name));
+        // A host is asked about by an address at it.
+        candidates.push(format!("http://{id}"));
         if let Some(path) = id.strip_prefix(GRANTED_FOLDER) {
             let path = path.trim_start_matches('/');
             candidates.extend([path.to_owned(), format!("{path}/{}", fresh.name)]);

@@ -46,6 +46,12 @@ const DENIES: &[Deny] = &[
         applies: |subject, envelope| !is_person(subject) && envelope.request.action_type.starts_with("user."),
     },
     Deny {
+        id: "hd.secret_by_ai",
+        code: "SubjectKindRejectedForVault",
+        says: "only an operator puts or removes a secret, and nobody reads one; 'http.fetch' with 'secret=NAME' uses one",
+        applies: |subject, envelope| !is_person(subject) && envelope.request.action_type.starts_with("secret."),
+    },
+    Deny {
         id: "hd.foreign_pass_phrase",
         code: "ForeignPassPhrase",
         says: "everybody changes only the pass phrase of their own; who has lost theirs is added under another name",
@@ -147,6 +153,10 @@ mod tests {
             (&agent, "user.add", json!({"name": "eve"}), Some("IdentityChangeByPersonOnly")),
             (&service, "user.passphrase", json!({"name": "ada"}), Some("IdentityChangeByPersonOnly")),
             (&ada, "user.add", json!({"name": "eve"}), None),
+            (&agent, "secret.put", json!({"name": "push"}), Some("SubjectKindRejectedForVault")),
+            (&agent, "secret.get", json!({"name": "push"}), Some("SubjectKindRejectedForVault")),
+            (&service, "secret.remove", json!({"name": "push"}), Some("SubjectKindRejectedForVault")),
+            (&ada, "secret.put", json!({"name": "push"}), None),
             (&ada, "user.passphrase", json!({"name": "ada"}), None),
             (&ada, "user.passphrase", json!({"name": "bob"}), Some("ForeignPassPhrase")),
             (&ada, "user.passphrase", json!({}), Some("ForeignPassPhrase")),

@@ -91,6 +91,11 @@ fn things(envelope: &Envelope) -> Result<Vec<Thing>, QuestionError> {
         "file.move" => return Ok(vec![file(parameter("path")?), file(parameter("to")?)]),
         "node.reboot" | "node.poweroff" | "time.set" => alone("Machine", "this"),
         "network.check" => alone("Host", parameter("host")?),
+        "http.fetch" => {
+            let url = parameter("url")?.parse::<aios_fetch::Url>().map_err(|_| QuestionError::Parameter("url"))?;
+            alone("Host", url.origin().host())
+        }
+        "secret.put" | "secret.remove" => alone("Secret", parameter("name")?),
         "store.add" => alone("StorePath", parameter("path")?),
         "task.run" => program(parameter("program")?),
         "agent.run" => alone("AgentManifest", parameter("name")?),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use aios_fetch::{AllowList, Root};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub motd: String,
     /// How the machine reaches others.
     pub network: Network,
+    /// Whom `http.fetch` may ask.
+    pub fetch: Fetch,
     /// The text consoles.
     pub console: Console,
     /// Newer releases of the system itself.
@@ -57,6 +60,24 @@ pub struct Network {
     /// Time servers; they take the place of those of leases.
     #[serde(with = "address::joined")]
     pub time: Vec<TimeServer>,
+}
+
+/// Whom `http.fetch` may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fetch {
+    /// The hosts, each with its methods.
+    #[serde(with = "address::text")]
+    pub allow: AllowList,
+    /// Whom TLS believes.
+    #[serde(with = "address::joined")]
+    pub roots: Vec<Root>,
+}
+
+impl Default for Fetch {
+    fn default() -> Self {
+        Self { allow: AllowList::default(), roots: vec![Root::Public] }
+    }
 }
 
 /// The text consoles.
@@ -84,6 +105,7 @@ impl Default for Settings {
             keyboard: "us".into(),
             motd: "Programs propose, people decide.".into(),
             network: Network::default(),
+            fetch: Fetch::default(),
             console: Console::default(),
             update: Update::default(),
         }
@@ -97,8 +119,18 @@ impl Default for Console {
 }
 
 /// Each key with the form of its value, in words that end "it must be …".
-pub const KEYS: [(&str, &str); 9] = [
+pub const KEYS: [(&str, &str); 11] = [
     ("console.banner", "a string of at most 512 characters without control characters, such as \"AIOS\""),
+    (
+        "fetch.allow",
+        "a string such as \"GET,HEAD https://api.example.org; POST http://192.0.2.7:8080\", or \"\" for nobody: methods of \
+         GET, HEAD and POST, one space, scheme and host, '; ' between, hosts in lower-case letters, no default ports",
+    ),
+    (
+        "fetch.roots",
+        "a string of at most 4 words with a space between, each \"public\" for the public certification authorities or the \
+         base64 of a certificate in DER, or \"\" for nobody",
+    ),
     ("hostname", "a string of 1 to 63 lower-case letters, digits and inner dashes, such as \"workshop\""),
     ("keyboard", "a string of 1 to 32 lower-case letters, digits, '-' and '_', such as \"us\""),
     ("motd", "a string of at most 4096 characters without control characters"),
@@ -114,6 +146,9 @@ pub const KEYS: [(&str, &str); 9] = [
 
 /// Resolvers read no more than three name servers.
 const DNS_LIMIT: usize = 3;
+
+/// More authorities of one's own than anybody has.
+const ROOTS_LIMIT: usize = 4;
 
 /// One more than is needed to outvote one that is wrong.
 const TIME_LIMIT: usize = 4;
@@ -190,6 +225,7 @@ impl Settings {
             "motd" => is_text(&self.motd, 4096),
             "console.banner" => is_text(&self.console.banner, 512),
             "network.dns" => self.network.dns.len() <= DNS_LIMIT,
+            "fetch.roots" => self.fetch.roots.len() <= ROOTS_LIMIT,
             "network.time" => self.network.time.len() <= TIME_LIMIT,
             _ => true,
         }
@@ -304,6 +340,10 @@ mod tests {
             ("motd", json!("\u{1b}[2J")),
             ("motd", json!("x".repeat(4097))),
             ("console.banner", json!(["AIOS"])),
+            ("fetch.allow", json!("GET https://a.example/path")),
+            ("fetch.allow", json!("https://a.example")),
+            ("fetch.roots", json!("private")),
+            ("fetch.roots", json!("public public public public public")),
             ("network.links", json!("DHCP")),
             ("network.links", json!("eth0 static 10.0.2.15")),
             ("network.links", json!("eth0 static 10.0.2.15/33")),

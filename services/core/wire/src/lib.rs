@@ -13,6 +13,7 @@ pub mod plan;
 pub mod policy;
 pub mod probe;
 pub mod settings;
+pub mod vault;
 pub mod verify;
 
 /// Where the services listen; the file name is the service's.

@@ -47,8 +47,10 @@ fn no_rules_let_an_agent_install_or_anybody_stop_the_guards() {
                 let decision = decide(Some(&bundle), &envelope, &subject);
                 let guarded = entry.name.starts_with("service.") && name != "network";
                 let installs = subject.is_ai() && ["store.add", "update.apply"].contains(&entry.name);
+                let is_person = matches!(subject, Peer::Operator { .. });
+                let secret = !is_person && ["secret.put", "secret.remove"].contains(&entry.name);
                 let rules_itself = ["policy.load", "user.add", "user.passphrase"].contains(&entry.name);
-                let expected = match (guarded || installs, rules_itself, &subject) {
+                let expected = match (guarded || installs || secret, rules_itself, &subject) {
                     (true, ..) => Verdict::Denied,
                     (_, true, Peer::Operator { .. }) => Verdict::NeedsApproval { approval: None },
                     (_, true, _) => Verdict::Denied,

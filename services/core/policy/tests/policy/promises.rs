@@ -117,7 +117,7 @@ proptest! {
             let who_decides = entry.name.starts_with("policy.") || entry.name.starts_with("user.");
             for subject in &others {
                 let verdict = self::verdict(&bundle, subject, entry.name, Some(&name));
-                if who_decides || (subject.is_ai() && ["store.add", "update.apply"].contains(&entry.name)) {
+                if who_decides || entry.name.starts_with("secret.") || (subject.is_ai() && ["store.add", "update.apply"].contains(&entry.name)) {
                     prop_assert_eq!(verdict, Verdict::Denied, "{} {}", subject, entry.name);
                 }
             }
