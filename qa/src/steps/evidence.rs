@@ -118,7 +118,7 @@ pub(crate) fn until_it_is_full(aios: &mut Aios, stage: &Stage<'_>) -> Result<(),
         let line = format!("store add {ballast} --cache {} --key {}", web.url(), cache.key);
         // Whether it fits is what the disk says; what counts is how the machine takes it.
         let said = aios.machine.console.run(&line, FETCH)?;
-        if said.status != 0 && said.text.contains("evidence") {
+        if said.status != 0 && said.text.contains("the evidence log is full") {
             refusal = Some(said.text);
             break;
         }

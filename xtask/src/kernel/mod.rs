@@ -172,6 +172,8 @@ fn compile(work: &Path, source: &source::Source, firmware: &[Blob], out: &Path) 
             .env("KBUILD_BUILD_HOST", "aios")
             .env("KBUILD_BUILD_VERSION", "1")
             .env("KCONFIG_ALLCONFIG", &fragments)
+            // Tools that the kernel has no use for: their versions would be written into its configuration.
+            .args(["RUSTC=false", "BINDGEN=false", "PAHOLE=false"])
             .arg(format!("-j{}", std::thread::available_parallelism().map_or(2, usize::from)))
             .arg(target)
     };
@@ -229,7 +231,7 @@ fn key(pin: &Pin, firmware: &[Blob]) -> Result<Key> {
     let compiler = Tool::new("gcc").arg("--version").output()?;
     let linker = Tool::new("ld").arg("--version").output()?;
     let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
-    let mut key = Key::new("kernel 2")
+    let mut key = Key::new("kernel 3")
         .text("version", &pin.version)
         .text("sha256", &pin.sha256)
         .text("fragments", &all_fragments()?)
