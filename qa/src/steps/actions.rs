@@ -16,7 +16,7 @@ const RECEIPTS: [&str; 5] = ["decision", "intent", "started", "outcome", "result
 pub(crate) const LEAST_TRIES: usize = 60;
 
 /// What the battery runs in: each tier, with what leads furthest in it.
-const TIERS: [(&str, &str); 3] = [("T3", "none"), ("T3", "folder"), ("T1", "none")];
+const TIERS: [(&str, &str); 4] = [("T3", "none"), ("T3", "folder"), ("T1", "none"), ("T0", "none")];
 
 /// How long all of it may take after the start, under translation.
 const PROBED: Duration = Duration::from_secs(60);

@@ -48,7 +48,7 @@ impl Tiers {
 /// service, which asks the table of peers; it gives the program nothing of the file tree.
 const fn resources(tier: Tier) -> &'static [Resource] {
     match tier {
-        Tier::Program => &[Resource::None],
+        Tier::Quarantine | Tier::Program => &[Resource::None],
         Tier::Adapter => &[Resource::None, Resource::Folder],
     }
 }
@@ -68,7 +68,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// Proves every tier and says what came of it.
 pub(crate) async fn prove(runtime: Arc<Runtime>) {
-    let mut left = vec![Tier::Adapter, Tier::Program];
+    let mut left = vec![Tier::Adapter, Tier::Program, Tier::Quarantine];
     let mut said = Vec::new();
     loop {
         let mut again = Vec::new();
@@ -150,7 +150,7 @@ async fn probe(runtime: &Arc<Runtime>, tier: Tier, resource: Resource) -> Result
     getrandom::fill(&mut random).map_err(|error| error.to_string())?;
     let given = match resource {
         Resource::Folder => Given::Folder(resource::granted_folder().map_err(|error| error.to_string())?),
-        Resource::None | Resource::Connection => Given::Nothing,
+        Resource::None | Resource::Connection | Resource::Program => Given::Nothing,
     };
     let launched = tokio::task::spawn_blocking(move || {
         let launcher = aios_daemon::open_socket("launcher").map_err(launch::LaunchError::Reach)?;

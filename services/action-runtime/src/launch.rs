@@ -45,6 +45,8 @@ pub enum Given {
     Connection(UnixStream),
     /// A folder.
     Folder(OwnedFd),
+    /// The program itself, for the launcher.
+    Program(OwnedFd),
 }
 
 impl Given {
@@ -54,6 +56,7 @@ impl Given {
             Self::Nothing => Resource::None,
             Self::Connection(_) => Resource::Connection,
             Self::Folder(_) => Resource::Folder,
+            Self::Program(_) => Resource::Program,
         }
     }
 }
@@ -113,7 +116,7 @@ pub fn run(launcher: UnixStream, launch: Launch) -> Result<Finished, LaunchError
     match &launch.resource {
         Given::Nothing => {}
         Given::Connection(stream) => descriptors.push(stream.as_fd()),
-        Given::Folder(folder) => descriptors.push(folder.as_fd()),
+        Given::Folder(file) | Given::Program(file) => descriptors.push(file.as_fd()),
     }
     let mut launcher = launcher;
     let sent = scm::send(&launcher, &bytes, &descriptors).map_err(|error| LaunchError::Reach(error.into()))?;
@@ -139,7 +142,8 @@ fn reply(launcher: &mut UnixStream) -> io::Result<LaunchReply> {
     LaunchReply::decode(&bytes).map_err(io::Error::other)
 }
 
-fn memory(name: &str) -> io::Result<File> {
+/// A file in memory that can be read and written and never executed.
+pub fn memory(name: &str) -> io::Result<File> {
     Ok(File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)?))
 }
 

@@ -8,8 +8,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use aios_linux::calls::{CallFilter, CallListError, Otherwise};
-use aios_linux::sandbox::{Allow, Identity, Mount, Namespace, PathRules, Reach, Resource as Limit, Sandbox, View};
-use aios_wire::launch::{FIRST_UID, LaunchRequest, Program, Resource, Tier};
+use aios_linux::sandbox::{
+    Allow, Content, Identity, Mount, Namespace, PathRules, Reach, Resource as Limit, Sandbox, View,
+};
+use aios_wire::launch::{FIRST_UID, LaunchRequest, Opened, Program, Resource};
 
 use crate::profile::{self, Shown};
 
@@ -24,6 +26,9 @@ pub(crate) const RESOURCE: i32 = 3;
 
 const PRIVATE: &str = "/tmp";
 
+/// Where a program that came along as a file is in its own tree.
+const APP: &str = "/app/program";
+
 /// The system-call list of every action.
 pub fn calls() -> Result<CallFilter, CallListError> {
     CallFilter::compile(CALLS, Otherwise::Fails)
@@ -35,6 +40,7 @@ pub fn path(program: &Program) -> &Path {
         Program::Adapter => Path::new("/usr/lib/aios/adapter"),
         Program::Probe(_) => Path::new("/usr/lib/aios/aios-probe"),
         Program::Store(path) => Path::new(path),
+        Program::App { .. } => Path::new(APP),
     }
 }
 
@@ -71,6 +77,15 @@ pub fn sandbox(request: &LaunchRequest, calls: &CallFilter) -> Sandbox {
     }
 }
 
+/// The sandbox with the program that came along in it.
+#[must_use]
+pub fn with_program(mut sandbox: Sandbox, bytes: Vec<u8>) -> Sandbox {
+    if let View::Only(mounts) = &mut sandbox.view {
+        mounts.push(Mount::Content { at: APP.into(), bytes: Content::new(bytes) });
+    }
+    sandbox
+}
+
 fn mounts(request: &LaunchRequest) -> Vec<Mount> {
     let execute = |path: &Path| Mount::Bind { from: path.into(), at: path.into(), allow: Allow::Execute };
     let profile = profile::of(request.program.tier());
@@ -88,15 +103,19 @@ fn mounts(request: &LaunchRequest) -> Vec<Mount> {
 
 fn rules(request: &LaunchRequest) -> PathRules {
     let profile = profile::of(request.program.tier());
-    let mut rules = PathRules {
-        execute: profile.programs.iter().map(PathBuf::from).collect(),
-        write: vec![PRIVATE.into()],
-        device: profile.devices.iter().map(|name| Path::new("/dev").join(name)).collect(),
-        ..PathRules::default()
-    };
-    rules.execute.extend(own_program(&request.program).map(Path::to_owned));
-    if profile.processes == Shown::Yes {
+    let opens = request.program.opens();
+    let mut rules = PathRules { write: vec![PRIVATE.into()], ..PathRules::default() };
+    if opens.has(Opened::Store) {
+        rules.execute.extend(profile.programs.iter().map(PathBuf::from));
+    }
+    if opens.has(Opened::Devices) {
+        rules.device.extend(profile.devices.iter().map(|name| Path::new("/dev").join(name)));
+    }
+    if opens.has(Opened::Processes) && profile.processes == Shown::Yes {
         rules.read.push("/proc".into());
+    }
+    if !matches!(request.program, Program::Store(_)) {
+        rules.execute.push(path(&request.program).to_owned());
     }
     if request.resource == Resource::Folder {
         rules.write_descriptors.push(RESOURCE);
@@ -104,19 +123,16 @@ fn rules(request: &LaunchRequest) -> PathRules {
     rules
 }
 
-/// The program where no folder of its tier has it.
+/// The program where no folder of its tier has it and it does not come along.
 fn own_program(program: &Program) -> Option<&Path> {
-    match program {
-        Program::Adapter | Program::Probe(_) => Some(path(program)),
-        Program::Store(_) => None,
-    }
+    (!matches!(program, Program::Store(_) | Program::App { .. })).then(|| path(program))
 }
 
 /// The program's arguments. The probe is told what is opened to it on purpose, which is no target.
 pub fn arguments(request: &LaunchRequest) -> Vec<OsString> {
     let mut opened = match request.program {
-        Program::Probe(tier) => opened(tier),
-        Program::Adapter | Program::Store(_) => Vec::new(),
+        Program::Probe(_) => opened(&request.program),
+        Program::Adapter | Program::Store(_) | Program::App { .. } => Vec::new(),
     };
     if matches!(request.program, Program::Probe(_)) && request.resource == Resource::Folder {
         opened.push(aios_wire::probe::FOLDER);
@@ -125,10 +141,11 @@ pub fn arguments(request: &LaunchRequest) -> Vec<OsString> {
     opened.into_iter().map(OsString::from).chain(given).collect()
 }
 
-fn opened(tier: Tier) -> Vec<&'static str> {
-    let profile = profile::of(tier);
-    let processes = (profile.processes == Shown::Yes).then_some("/proc");
-    profile.programs.iter().copied().chain(processes).collect()
+fn opened(program: &Program) -> Vec<&'static str> {
+    let (profile, opens) = (profile::of(program.tier()), program.opens());
+    let programs = profile.programs.iter().copied().filter(|_| opens.has(Opened::Store));
+    let processes = (profile.processes == Shown::Yes && opens.has(Opened::Processes)).then_some("/proc");
+    programs.chain(processes).collect()
 }
 
 #[cfg(test)]
@@ -137,7 +154,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use aios_linux::spawn::{Program as Start, spawn};
-    use aios_wire::launch::Limits;
+    use aios_wire::launch::{Limits, Opens, Tier};
     use aios_wire::probe::ProbeReport;
 
     use super::*;
@@ -167,7 +184,8 @@ mod tests {
     fn nobody_gets_less_than_every_layer() {
         let calls = calls().expect("the list compiles");
         let probes = Tier::ALL.map(Program::Probe);
-        for program in [Program::Adapter, Program::Store("/nix/store/a/b".into())].into_iter().chain(probes) {
+        let app = Program::App { sha256: aios_ids::Digest::of(b""), opens: Opens::NOTHING };
+        for program in [Program::Adapter, Program::Store("/nix/store/a/b".into()), app].into_iter().chain(probes) {
             for resource in [Resource::None, Resource::Connection, Resource::Folder] {
                 let sandbox = sandbox(&request(program.clone(), resource), &calls);
                 assert_eq!(sandbox.namespaces.len(), 6);

@@ -1,15 +1,15 @@
 //! The tiers as one table: what the programs of each may see and be given. Every other layer is the same for all, and no
 //! request changes a row.
 //!
-//! The specification has four tiers. T0, for code that nobody has approved, and T2, for services of apps, get a row when
-//! something runs in them; until then a request for them has no form.
+//! The specification has four tiers. T2, for services of apps, gets a row when something runs in it; until then a request
+//! for it has no form.
 
 use aios_wire::launch::{Resource, Tier};
 
-/// What a tier opens.
+/// What a tier shows. What of it is opened is a matter of the program ([`aios_wire::launch::Program::opens`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
-    /// Folders of the machine that are seen, read and executed from, beside the program itself.
+    /// Folders of the machine that are seen, beside the program itself; opened ones are read and executed from.
     pub programs: &'static [&'static str],
     /// Whether there is a `/proc` of its own processes.
     pub processes: Shown,
@@ -24,19 +24,20 @@ pub struct Profile {
 pub enum Shown {
     /// It is not there.
     No,
-    /// It may be read.
+    /// It is there.
     Yes,
 }
 
 /// The row of a tier.
 pub const fn of(tier: Tier) -> Profile {
     match tier {
-        // C libraries expect their devices and /proc/self.
-        Tier::Program => Profile {
+        // C libraries expect their devices and /proc/self. In quarantine all of it is there and nothing of it is opened: a
+        // program that reaches for what is not there leaves no trace, and one that is refused does.
+        Tier::Quarantine | Tier::Program => Profile {
             programs: &["/nix/store"],
             processes: Shown::Yes,
             devices: &["null", "zero", "full", "random", "urandom"],
-            resources: &[Resource::None],
+            resources: &[Resource::None, Resource::Program],
         },
         Tier::Adapter => Profile {
             programs: &[],

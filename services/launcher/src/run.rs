@@ -11,16 +11,19 @@
 //! time by the deadline; processor time and what is printed are looked at again and again, and once more at the end.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use aios_ids::Digest;
 use aios_linux::calls::CallFilter;
 use aios_linux::granted;
 use aios_linux::sandbox::Sandbox;
 use aios_linux::spawn::{self, SpawnError};
-use aios_wire::launch::{Ending, Exit, LaunchRequest, Limits, Resource, Tier};
+use aios_wire::launch::{Ending, Exit, LaunchRequest, Limits, Program, Resource, Tier};
 use rustix::fs::FileType;
 use rustix::process::{WaitId, WaitIdOptions};
 
@@ -29,6 +32,9 @@ use crate::{confine, profile};
 
 /// `SIGSYS`: what the kernel sends for a call that a filter does not even answer.
 const FORBIDDEN_CALL: i32 = 31;
+
+/// The launcher holds a program in memory while it starts it, and the program's own memory holds it afterwards.
+const PROGRAM_LIMIT: u64 = 8 << 20;
 
 /// How long a deadline waits while the program is frozen: it cannot use the time.
 const WHILE_FROZEN: Duration = Duration::from_secs(1);
@@ -69,6 +75,20 @@ pub enum Refusal {
     /// The folder cannot be cut off from what is above it.
     #[error("the granted folder cannot be made a tree of its own")]
     Folder(#[source] io::Error),
+    /// The program that came along cannot be read.
+    #[error("cannot read the program")]
+    Program(#[source] io::Error),
+    /// It is larger than any program may be.
+    #[error("the program has more than {PROGRAM_LIMIT} bytes")]
+    Large,
+    /// It is not the one that the request names.
+    #[error("the program that came along has the digest {found} and not {wanted}")]
+    OtherProgram {
+        /// What was to run.
+        wanted: Digest,
+        /// What came.
+        found: Digest,
+    },
     /// What it prints cannot be watched.
     #[error("cannot keep hold of the program's output")]
     Output(#[source] io::Error),
@@ -133,9 +153,15 @@ impl Run {
         {
             *folder = granted::alone(folder.as_fd()).map_err(Refusal::Folder)?;
         }
+        let mut sandbox = confine::sandbox(request, calls);
+        if let Program::App { sha256, .. } = request.program
+            && let Some(file) = descriptors.pop()
+        {
+            sandbox = confine::with_program(sandbox, program(File::from(file), sha256)?);
+        }
         let allotment = Allotment::new(request.action.as_str(), request.limits)?;
         let start = Start {
-            sandbox: &confine::sandbox(request, calls),
+            sandbox: &sandbox,
             path: confine::path(&request.program),
             arguments: &confine::arguments(request),
             descriptors: &descriptors,
@@ -260,6 +286,20 @@ impl Run {
     }
 }
 
+/// The bytes of the program. They are copied once and hashed as they were copied, so what runs is what was named, whatever
+/// becomes of the file.
+fn program(file: File, wanted: Digest) -> Result<Vec<u8>, Refusal> {
+    let size = file.metadata().map_err(Refusal::Program)?.len();
+    if size > PROGRAM_LIMIT {
+        return Err(Refusal::Large);
+    }
+    let mut bytes = vec![0; usize::try_from(size).map_err(|_| Refusal::Large)?];
+    // From its beginning, wherever its owner left the position.
+    file.read_exact_at(&mut bytes, 0).map_err(Refusal::Program)?;
+    let found = Digest::of(&bytes);
+    if found == wanted { Ok(bytes) } else { Err(Refusal::OtherProgram { wanted, found }) }
+}
+
 /// Whether each descriptor is of a kind that cannot reach further than it should.
 fn check(descriptors: &[OwnedFd], resource: Resource) -> Result<(), Refusal> {
     for (number, fd) in descriptors.iter().enumerate() {
@@ -268,6 +308,7 @@ fn check(descriptors: &[OwnedFd], resource: Resource) -> Result<(), Refusal> {
         let (right, needed) = match (number, resource) {
             (0..=2, _) => (matches!(kind, FileType::Fifo | FileType::RegularFile), "a pipe or a file"),
             (_, Resource::Folder) => (kind == FileType::Directory, "a folder"),
+            (_, Resource::Program) => (kind == FileType::RegularFile, "a file"),
             _ => (kind == FileType::Socket, "a connection"),
         };
         if !right {
@@ -293,7 +334,7 @@ fn word(kind: FileType) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
+    use std::io::{Seek, Write};
     use std::os::unix::net::UnixStream;
 
     #[test]
@@ -309,5 +350,18 @@ mod tests {
         assert!(check(&[pipe(), device(), pipe()], Resource::None).is_err());
         assert!(check(&[pipe(), pipe(), pipe(), folder()], Resource::Connection).is_err());
         assert!(check(&[pipe(), pipe(), pipe(), device()], Resource::Folder).is_err());
+        assert!(check(&[pipe(), pipe(), pipe(), socket()], Resource::Program).is_err());
+    }
+
+    #[test]
+    fn only_the_program_that_was_named_is_taken_whole() {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(b"program").expect("written");
+        file.seek(std::io::SeekFrom::End(0)).expect("a file has positions");
+        let taken = |wanted: &[u8]| program(file.try_clone().expect("a descriptor"), Digest::of(wanted));
+        assert_eq!(taken(b"program").expect("the one that was named"), b"program");
+        assert!(matches!(taken(b"another"), Err(Refusal::OtherProgram { .. })));
+        file.set_len(PROGRAM_LIMIT + 1).expect("a hole");
+        assert!(matches!(taken(b"program"), Err(Refusal::Large)));
     }
 }

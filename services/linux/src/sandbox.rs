@@ -6,8 +6,10 @@
 //! Landlock, no capabilities beyond a list, a system-call allow list, limits, no other descriptors.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use caps::Capability;
 pub use rustix::process::Resource;
@@ -125,6 +127,13 @@ pub enum Mount {
         /// What the mount itself allows, whatever Landlock and file modes say.
         allow: Allow,
     },
+    /// A file with these bytes in a folder of its own, in memory: readable and executable, and nobody can write it.
+    Content {
+        /// Where it appears, below a folder that nothing else is in.
+        at: PathBuf,
+        /// What it holds.
+        bytes: Content,
+    },
     /// Empty memory that goes with the program.
     Memory {
         /// Where it appears.
@@ -145,6 +154,27 @@ pub enum Mount {
         /// What it says.
         to: PathBuf,
     },
+}
+
+/// The bytes of a file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Content(Arc<[u8]>);
+
+impl Content {
+    /// These.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// What a mount allows. Set-user-id bits and device nodes never work on any of them.

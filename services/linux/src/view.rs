@@ -3,7 +3,7 @@
 //! Runs in the new program's mount namespace. Sources are cloned before anything is covered, so a source may lie below
 //! the place where the new tree is put together.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,7 @@ pub(crate) fn enter(mounts: &[Mount], identity: &Identity) -> Result<(), Failure
     for (item, source) in mounts.iter().zip(sources) {
         match (item, source) {
             (Mount::Bind { at, allow, .. }, Some(source)) => place(&source, at, *allow),
+            (Mount::Content { at, bytes }, _) => content(at, bytes.bytes()),
             (Mount::Memory { at, bytes, mode }, _) => memory(at, *bytes, *mode, identity),
             (Mount::Proc, _) => proc(),
             (Mount::Devices, _) => device_nodes(&devices),
@@ -85,6 +86,24 @@ fn place(source: &OwnedFd, at: &Path, allow: Allow) -> io::Result<()> {
         Allow::Write => MountFlags::NOEXEC,
     };
     Ok(mount_remount(&target, flags, c"")?)
+}
+
+/// Writes the file while nobody else sees its folder, and closes the folder for good.
+fn content(at: &Path, bytes: &[u8]) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    let target = site(at)?;
+    let folder = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    std::fs::create_dir_all(folder)?;
+    let size = bytes.len().next_multiple_of(PAGE) + PAGE;
+    let options = std::ffi::CString::new(format!("mode=0755,size={size},nr_inodes=2"))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", folder, "tmpfs", flags, options.as_c_str())?;
+    let flags_of_file = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut file = std::fs::File::from(rustix::fs::open(&target, flags_of_file, Mode::from_raw_mode(0o700))?);
+    file.write_all(bytes)?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o555))?;
+    drop(file);
+    Ok(mount_remount(folder, flags | MountFlags::BIND | MountFlags::RDONLY, c"")?)
 }
 
 fn memory(at: &Path, bytes: u64, mode: u32, identity: &Identity) -> io::Result<()> {

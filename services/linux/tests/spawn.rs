@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use aios_linux::calls::{CallFilter, Otherwise};
-use aios_linux::sandbox::{Allow, Capability, Identity, Mount, Namespace, PathRules, Reach, Resource, Sandbox, View};
+use aios_linux::sandbox::{
+    Allow, Capability, Content, Identity, Mount, Namespace, PathRules, Reach, Resource, Sandbox, View,
+};
 use aios_linux::spawn::{Program, SpawnError, spawn};
 
 /// `spawn` wants a caller with one thread; the tests take turns.
@@ -59,6 +61,22 @@ fn run(sandbox: &Sandbox, script: &str) -> Result<String, SpawnError> {
     let id = rustix::process::WaitId::PidFd(pidfd.as_fd());
     rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED).expect("a child");
     Ok(text.trim().to_owned())
+}
+
+#[test]
+fn a_file_that_was_put_there_runs_and_stays_as_it_is() {
+    let Some(program) = std::fs::read("/usr/bin/env").ok().filter(|_| is_root()) else { return };
+    let mut sandbox = shell_sandbox();
+    let View::Only(mounts) = &mut sandbox.view else { panic!("it has a tree of its own") };
+    let size = program.len();
+    mounts.push(Mount::Content { at: "/app/program".into(), bytes: Content::new(program) });
+    let said = |script: &str| run(&sandbox, script).expect("it starts");
+    assert_eq!(said("/app/program echo it runs"), "it runs");
+    assert_eq!(said("ls /app; wc -c < /app/program"), format!("program\n{size}"));
+    let closed =
+        "for do in 'echo x >' 'rm -f' 'mv /bin/sh' 'touch'; do eval \"$do /app/program\" 2>/dev/null && echo $do; done";
+    assert_eq!(said(closed), "");
+    assert_eq!(said("touch /app/other 2>/dev/null || echo closed"), "closed");
 }
 
 #[test]

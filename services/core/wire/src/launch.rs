@@ -2,13 +2,18 @@
 //!
 //! The launcher is root, so what it reads has no lengths to trust beyond three bounded fields and no grammar. A request
 //! is [`REQUEST_SIZE`] bytes with the descriptors of the program attached to its first byte: standard input, output,
-//! error and, when [`LaunchRequest::resource`] says so, the one resource that becomes descriptor 3. The answer is
+//! error and, when [`LaunchRequest::resource`] says so, one more: the resource that becomes descriptor 3, or the program
+//! itself. The answer is
 //! [`Started`](LaunchReply::Started) and later [`Exited`](LaunchReply::Exited), or [`Refused`](LaunchReply::Refused)
 //! alone. Hanging up before `Exited` ends the program: no action outlives the runtime that answers for it.
 //!
 //! All numbers are little-endian. Unused bytes are zero and checked, so that each request has exactly one form.
 
-use aios_ids::ActionId;
+mod tier;
+
+use aios_ids::{ActionId, Digest};
+
+pub use tier::{Opened, Opens, Tier};
 
 /// The size of every request.
 pub const REQUEST_SIZE: usize = 8192;
@@ -53,6 +58,14 @@ pub enum Program {
     Probe(Tier),
     /// A program of a store path: absolute, below `/nix/store/`, without `.` and `..` parts.
     Store(String),
+    /// The program that comes along as a file. The launcher runs it when its bytes have this digest, and gives it what of
+    /// tier T1 it may use.
+    App {
+        /// The digest of the bytes.
+        sha256: Digest,
+        /// What it may use.
+        opens: Opens,
+    },
 }
 
 impl Program {
@@ -62,28 +75,17 @@ impl Program {
             Self::Adapter => Tier::Adapter,
             Self::Probe(tier) => *tier,
             Self::Store(_) => Tier::Program,
+            Self::App { opens: Opens::NOTHING, .. } => Tier::Quarantine,
+            Self::App { .. } => Tier::Program,
         }
     }
-}
 
-/// How far a sandbox is open. There is one for each kind of program that runs today.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tier {
-    /// Foreign code that a person let onto the machine: a program of the store.
-    Program,
-    /// Code of the image that works on one resource.
-    Adapter,
-}
-
-impl Tier {
-    /// Every tier that has a program.
-    pub const ALL: [Self; 2] = [Self::Program, Self::Adapter];
-
-    /// The specification's name: T0 is for code that nobody approved, T2 for services of apps; nothing runs in them.
-    pub const fn word(self) -> &'static str {
+    /// What of tier T1 is opened to it; the adapter's tier has none of that.
+    pub const fn opens(&self) -> Opens {
         match self {
-            Self::Program => "T1",
-            Self::Adapter => "T3",
+            Self::App { opens, .. } => *opens,
+            Self::Probe(Tier::Quarantine) => Opens::NOTHING,
+            Self::Adapter | Self::Probe(_) | Self::Store(_) => Opens::ALL,
         }
     }
 }
@@ -97,6 +99,8 @@ pub enum Resource {
     Connection,
     /// A folder that the program may write below.
     Folder,
+    /// No resource: the file that is the program, which the launcher keeps to itself.
+    Program,
 }
 
 impl Resource {
@@ -104,7 +108,7 @@ impl Resource {
     pub const fn descriptors(self) -> usize {
         match self {
             Self::None => 3,
-            Self::Connection | Self::Folder => 4,
+            Self::Connection | Self::Folder | Self::Program => 4,
         }
     }
 
@@ -114,6 +118,7 @@ impl Resource {
             Self::None => "none",
             Self::Connection => "connection",
             Self::Folder => "folder",
+            Self::Program => "program",
         }
     }
 }
@@ -217,16 +222,23 @@ impl LaunchRequest {
         out.put(&MAGIC);
         out.put(self.action.as_str().as_bytes());
         out.put(&self.uid_offset.to_le_bytes());
+        let app;
         let (program, path) = match &self.program {
-            Program::Adapter => (1u8, ""),
-            Program::Probe(Tier::Adapter) => (2, ""),
-            Program::Store(path) => (3, path.as_str()),
-            Program::Probe(Tier::Program) => (4, ""),
+            Program::Adapter => (1u8, [].as_slice()),
+            Program::Probe(Tier::Adapter) => (2, [].as_slice()),
+            Program::Store(path) => (3, path.as_bytes()),
+            Program::Probe(Tier::Program) => (4, [].as_slice()),
+            Program::Probe(Tier::Quarantine) => (5, [].as_slice()),
+            Program::App { sha256, opens } => {
+                app = [[opens.0].as_slice(), sha256.as_bytes()].concat();
+                (6, app.as_slice())
+            }
         };
         let resource = match self.resource {
             Resource::None => 0u8,
             Resource::Connection => 1,
             Resource::Folder => 2,
+            Resource::Program => 3,
         };
         out.put(&[program, resource]);
         let Limits { memory, processes, cpu_percent, time_ms, cpu_ms, output, written } = self.limits;
@@ -235,7 +247,7 @@ impl LaunchRequest {
             out.put(&limit.to_le_bytes());
         }
         out.put(&(path.len() as u16).to_le_bytes());
-        out.put(path.as_bytes());
+        out.put(path);
         out.put(&(self.args.len() as u16).to_le_bytes());
         for arg in &self.args {
             out.put(&(arg.len() as u16).to_le_bytes());
@@ -260,7 +272,8 @@ impl LaunchRequest {
             0 => Resource::None,
             1 => Resource::Connection,
             2 => Resource::Folder,
-            _ => return Err(wrong("its resource is none, connection or folder")),
+            3 => Resource::Program,
+            _ => return Err(wrong("its resource is none, connection, folder or program")),
         };
         let limits = Limits {
             memory: from.u64()?,
@@ -280,10 +293,15 @@ impl LaunchRequest {
             (1, []) => Program::Adapter,
             (2, []) => Program::Probe(Tier::Adapter),
             (4, []) => Program::Probe(Tier::Program),
+            (5, []) => Program::Probe(Tier::Quarantine),
+            (6, [opens, sha256 @ ..]) if opens & !Opens::ALL.0 == 0 => {
+                let sha256 = sha256.try_into().map_err(|_| wrong("its program's digest has not 32 bytes"))?;
+                Program::App { sha256: Digest::from_bytes(sha256), opens: Opens(*opens) }
+            }
             (3, path) => {
                 Program::Store(String::from_utf8(path.to_vec()).map_err(|_| wrong("its program path is not text"))?)
             }
-            _ => return Err(wrong("its program is adapter, probe or a store path")),
+            _ => return Err(wrong("its program is adapter, probe, a store path or an app")),
         };
         let count = from.u16()?;
         if count > ARGS_COUNT {
@@ -308,6 +326,9 @@ impl LaunchRequest {
         }
         if let Program::Store(path) = &self.program {
             check_store_path(path)?;
+        }
+        if matches!(self.program, Program::App { .. }) != (self.resource == Resource::Program) {
+            return Err(wrong("a program comes along with an app and with nothing else"));
         }
         if self.args.len() > usize::from(ARGS_COUNT) {
             return Err(wrong("it has more than 64 arguments"));

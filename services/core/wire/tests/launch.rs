@@ -1,8 +1,9 @@
 //! The launcher is root and reads these bytes: whatever arrives is a request or an error.
 
-use aios_ids::ActionId;
+use aios_ids::{ActionId, Digest};
 use aios_wire::launch::{
-    Ending, Exit, LaunchReply, LaunchRequest, Limits, Program, REPLY_SIZE, REQUEST_SIZE, Resource, SANDBOXES, Tier,
+    Ending, Exit, LaunchReply, LaunchRequest, Limits, Opened, Opens, Program, REPLY_SIZE, REQUEST_SIZE, Resource,
+    SANDBOXES, Tier,
 };
 use proptest::prelude::*;
 
@@ -34,6 +35,12 @@ fn program() -> impl Strategy<Value = Program> {
         Just(Program::Adapter),
         Just(Program::Probe(Tier::Adapter)),
         Just(Program::Probe(Tier::Program)),
+        Just(Program::Probe(Tier::Quarantine)),
+        (any::<[u8; 32]>(), 0usize..4).prop_map(|(sha256, count)| {
+            let opened = [Opened::Store, Opened::Processes, Opened::Devices];
+            let opens = opened.into_iter().take(count).fold(Opens::NOTHING, Opens::and);
+            Program::App { sha256: Digest::from_bytes(sha256), opens }
+        }),
         "[a-z0-9]{1,20}(/[a-z0-9-]{1,10}){0,4}".prop_map(|below| Program::Store(format!("/nix/store/{below}"))),
     ]
 }
@@ -66,7 +73,9 @@ proptest! {
         uid_offset in 0..SANDBOXES,
         args in prop::collection::vec(prop::collection::vec(1u8.., 0..90), 0..64),
     ) {
-        let request = LaunchRequest { program, uid_offset, args, ..request() };
+        let is_app = matches!(program, Program::App { .. });
+        let resource = if is_app { Resource::Program } else { Resource::Folder };
+        let request = LaunchRequest { program, uid_offset, args, resource, ..request() };
         let bytes = request.encode().expect("within the limits");
         prop_assert_eq!(LaunchRequest::decode(&bytes).expect("own bytes"), request);
     }
