@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use action_runtime::task::Was;
-use aios_action::{Envelope, contents, moment};
+use aios_action::{Envelope, contents, moment, object_content};
 use aios_daemon::init::{self, AskError};
 use aios_daemon::proxy::{Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy, Vault1Proxy};
 use aios_wire::init::{Afterwards, Reply, Request};
-use aios_wire::objects::ObjectTag;
+use aios_wire::objects::{App, ObjectTag};
 use aios_wire::vault::FetchAsk;
 use serde_json::{Map, Value, json};
 
@@ -29,6 +29,12 @@ pub(crate) enum CallError {
     /// The answer has no known form.
     #[error("the service's answer cannot be read")]
     Answer(#[from] serde_json::Error),
+    /// The content is not what its encoding says.
+    #[error("the content is not base64")]
+    Content(#[from] base64::DecodeError),
+    /// There is nothing to be removed.
+    #[error("there is no app '{0}' in use; 'aios app list' shows all")]
+    NoApp(String),
     /// No call belongs to the type.
     #[error("there is no adapter for {0}")]
     Unknown(String),
@@ -56,13 +62,18 @@ pub(crate) fn make(resource: OwnedFd, envelope: &Envelope) -> Result<Value, Call
         }
         "settings.set" => set(resource, &text("key"), parameters.get("value").unwrap_or(&Value::Null)),
         "settings.rollback" => roll_settings_back(resource, number("generation")),
-        "object.put" => put(resource, &text("name"), text("content").as_bytes()),
+        "object.put" => put(resource, &text("name"), &object_content(parameters)?),
         "object.transaction" => put_all(resource, parameters.get("objects").unwrap_or(&Value::Null)),
         "object.rollback" => {
             object(resource, async |objects| objects.roll_back(&text("name"), number("version")).await)
         }
         "object.tag" => tag(resource, &text("name"), &text("tag"), number("version")),
         "object.untag" => object(resource, async |objects| objects.untag(&text("name"), &text("tag")).await),
+        "app.install" | "app.install.request" => {
+            object(resource, async |objects| objects.app_install(&text("manifest")).await)
+        }
+        "app.remove" => remove_app(resource, &text("name")),
+        "app.rollback" => use_app(resource, &text("name"), Some(number("version"))),
         "network.check" => check(resource, &text("host"), number("port")),
         "http.fetch" => fetch(resource, &fetch_ask(parameters), envelope.id.as_str()),
         "secret.put" => put_secret(resource, parameters, envelope.id.as_str()),
@@ -116,6 +127,22 @@ pub(crate) fn untag_if_there(resource: OwnedFd, name: &str, tag: &str) -> Result
             return Ok(json!({"untagged": false}));
         }
         Ok(serde_json::from_str(&objects.untag(name, tag).await?)?)
+    })
+}
+
+/// Takes a version of an app into use, or none.
+pub(crate) fn use_app(resource: OwnedFd, name: &str, version: Option<u64>) -> Result<Value, CallError> {
+    object(resource, async |objects| objects.app_use(name, version.unwrap_or_default()).await)
+}
+
+fn remove_app(resource: OwnedFd, name: &str) -> Result<Value, CallError> {
+    on_connection(resource, async |connection| {
+        let objects = Objects1Proxy::new(&connection).await?;
+        let apps: Vec<App> = serde_json::from_str(&objects.app_list().await?)?;
+        if apps.iter().all(|app| app.name.as_str() != name || app.current.is_none()) {
+            return Err(CallError::NoApp(name.to_owned()));
+        }
+        Ok(serde_json::from_str(&objects.app_use(name, 0).await?)?)
     })
 }
 

@@ -88,6 +88,7 @@ fn told(error: SubmitError) -> fdo::Error {
         SubmitError::TooMany { .. } | SubmitError::UsedUp(_) => fdo::Error::LimitsExceeded(text),
         SubmitError::NotContained(_)
         | SubmitError::Journal(_)
+        | SubmitError::Trial(_)
         | SubmitError::NotDecided(_)
         | SubmitError::Random(_) => fdo::Error::Failed(text),
     }

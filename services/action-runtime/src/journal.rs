@@ -152,6 +152,15 @@ impl Journal {
         Ok((journal, left))
     }
 
+    /// The action that the same subject gave this idempotency key.
+    pub fn known(&self, subject: &str, key: &str) -> Result<Option<Entry>, JournalError> {
+        let read = self.database.begin_read().map_err(failed("read"))?;
+        let keys = read.open_table(KEYS).map_err(failed("read"))?;
+        let id = keys.get(format!("{subject}\n{key}").as_str()).map_err(failed("read"))?;
+        let Some(id) = id.map(|id| id.value().to_owned()) else { return Ok(None) };
+        self.read(&id)
+    }
+
     /// Takes a new action in, or finds the one that the same subject gave the same idempotency key.
     pub fn insert(&self, entry: &Entry) -> Result<Option<Entry>, JournalError> {
         let write = self.database.begin_write().map_err(failed("write"))?;

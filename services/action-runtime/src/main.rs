@@ -11,6 +11,7 @@ use std::sync::Arc;
 use action_runtime::journal::Journal;
 use aios_daemon::Fatal;
 
+mod app;
 mod containment;
 mod door;
 mod peers;
@@ -20,6 +21,7 @@ mod redact;
 mod resource;
 mod roll_back;
 mod runtime;
+mod trial;
 mod undo;
 mod workflow;
 

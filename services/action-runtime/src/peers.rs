@@ -1,13 +1,16 @@
 //! The other services as the runtime asks them. Each question has its own connection, so a service that restarted is
 //! simply asked anew.
 
-use std::os::fd::BorrowedFd;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use aios_action::app::Refused;
 use aios_daemon::proxy::{Evidence1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Verifier1Proxy};
 use aios_ids::{ActionId, ApprovalId, Digest};
 use aios_wire::evidence::Room;
-use aios_wire::objects::ObjectTag;
+use aios_wire::objects::{App, AppVersion, ObjectTag};
 use aios_wire::policy::{Approval, Decision};
 use aios_wire::settings::SettingsList;
 use aios_wire::verify::Outcome;
@@ -36,6 +39,13 @@ pub(crate) enum PeerError {
         service: &'static str,
         #[source]
         source: serde_json::Error,
+    },
+    /// What it handed over cannot be read.
+    #[error("what {service} handed over cannot be read")]
+    Read {
+        service: &'static str,
+        #[source]
+        source: std::io::Error,
     },
     /// It took too long.
     #[error("{service} did not {what} in {} seconds", limit.as_secs())]
@@ -212,6 +222,59 @@ pub(crate) async fn tag(name: &str, tag: &str) -> Result<Option<u64>, PeerError>
     };
     let tags: Vec<ObjectTag> = read(OBJECTS, &within(OBJECTS, "tell the tags", LIMIT, call).await?)?;
     Ok(tags.into_iter().find(|known| known.tag == tag).map(|known| known.version))
+}
+
+/// The app of this name that there is or was.
+pub(crate) async fn app(name: &str) -> Result<Option<App>, PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(OBJECTS).await?;
+        Objects1Proxy::new(&connection).await?.app_list().await
+    };
+    let apps: Vec<App> = read(OBJECTS, &within(OBJECTS, "list the apps", LIMIT, call).await?)?;
+    Ok(apps.into_iter().find(|app| app.name.as_str() == name))
+}
+
+/// The program of the app that is in use, with its version.
+pub(crate) async fn open_app(name: &str) -> Result<(OwnedFd, AppVersion), PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(OBJECTS).await?;
+        Objects1Proxy::new(&connection).await?.app_open(name).await
+    };
+    let (program, version) = within(OBJECTS, "open the app", LIMIT, call).await?;
+    Ok((program.into(), read(OBJECTS, &version)?))
+}
+
+/// The first `most` bytes of an object's newest version.
+pub(crate) async fn object(name: &str, most: usize) -> Result<Vec<u8>, PeerError> {
+    let call = async {
+        let connection = aios_daemon::connect(OBJECTS).await?;
+        Objects1Proxy::new(&connection).await?.get(name, 0).await
+    };
+    let content = File::from(OwnedFd::from(within(OBJECTS, "open the object", LIMIT, call).await?));
+    let mut bytes = Vec::new();
+    let read = content.take(most as u64).read_to_end(&mut bytes);
+    read.map(|_| bytes).map_err(|source| PeerError::Read { service: OBJECTS, source })
+}
+
+/// What the kernel refused an action until now, as far as it is written down.
+pub(crate) async fn denials(action: &ActionId) -> Result<Vec<Refused>, PeerError> {
+    let filter = serde_json::json!({"kind": "denial", "action": action}).to_string();
+    let call = async {
+        let connection = aios_daemon::connect(EVIDENCE).await?;
+        Evidence1Proxy::new(&connection).await?.query(&filter).await
+    };
+    let records: Vec<Value> = read(EVIDENCE, &within(EVIDENCE, "tell what was refused", LIMIT, call).await?)?;
+    let refused = records.iter().map(|record| {
+        let payload = &record["payload"];
+        let text = |name: &str| payload[name].as_str().unwrap_or_default().to_owned();
+        Refused {
+            blocker: text("blocker"),
+            what: text("what"),
+            target: text("target"),
+            count: payload["count"].as_u64().unwrap_or(1),
+        }
+    });
+    Ok(refused.collect())
 }
 
 /// How long a question is asked again.

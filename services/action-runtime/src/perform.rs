@@ -23,9 +23,9 @@ use serde_json::{Value, json};
 
 use crate::peers::{self, PeerError};
 use crate::roll_back::roll_back;
-use crate::runtime::{Runtime, Turn, now_ms};
+use crate::runtime::{Runtime, Turn, now_ms, target_of};
 use crate::undo::{self, UndoError};
-use crate::{redact, resource};
+use crate::{app, redact, resource};
 
 /// A step failed; its text is the action's end.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +42,10 @@ pub(crate) enum StepError {
     Before(#[source] PeerError),
     #[error("it did not begin: what would bring the state from before back cannot be kept")]
     Undo(#[from] UndoError),
-    #[error("it did not begin: it would work on another file")]
+    #[error("it did not begin: it would work on something else")]
     Target(#[from] TargetChanged),
+    #[error("it did not begin")]
+    App(#[from] app::RunError),
     #[error("it did not begin: the evidence log cannot say how much room it has")]
     Room(#[source] PeerError),
     #[error(
@@ -136,7 +138,11 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
     // It may have waited for a person since an earlier runtime took it.
     runtime.require_containment(resource::tier(action_type)).await.map_err(StepError::NotContained)?;
     limits(action_type, view)?;
-    target::check(view.target, target::of(resource::granted_folder, &view.request))?;
+    target::check(view.target, target_of(&view.request).await)?;
+    let app = app::ready(&view.request, view.target).await?;
+    if let Some(app) = &app {
+        runtime.require_containment(app.program.tier()).await.map_err(StepError::NotContained)?;
+    }
     resource::check_unit(&view.request).map_err(StepError::Unit)?;
     let room = peers::room().await.map_err(StepError::Room)?;
     match room.state {
@@ -170,12 +176,19 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
         }
         _ => None,
     };
-    let given = resource::open(action_type).map_err(StepError::Resource)?;
+    let opened = resource::open(action_type).map_err(StepError::Resource)?;
     let started = json!({"digest": view.digest, "token": token, "uid": user.uid()});
     let started = peers::append("started", id.as_str(), &started).await.map_err(StepError::Started)?;
     note(runtime, id, "started", started)?;
 
-    let (program, args) = resource::program(action_type, &view.request);
+    let (mut program, args) = resource::program(action_type, &view.request);
+    let given = match app {
+        Some(app) => {
+            program = app.program.clone();
+            app.given()
+        }
+        None => opened,
+    };
     let input = match action_type.adapter {
         Adapter::Program => Vec::new(),
         _ => task(&Task::Do(envelope)),

@@ -3,20 +3,19 @@
 
 use std::os::fd::BorrowedFd;
 
-use action_runtime::target;
 use aios_action::{Envelope, Request, Reversal, Target};
 use aios_daemon::error_chain;
 use aios_identity::Peer;
 use aios_wire::plan::Plan;
 
 use crate::peers;
-use crate::runtime::{SubmitError, new_id};
+use crate::runtime::{SubmitError, new_id, target_of};
 use crate::{resource, undo};
 
 /// The plan of `request`, as `peer`, whose process is behind `subject`, would submit it.
 pub(crate) async fn plan(peer: &Peer, subject: BorrowedFd<'_>, request: &str) -> Result<Plan, SubmitError> {
     let (request, entry) = Request::parse(request)?;
-    let target = target::of(resource::granted_folder, &request);
+    let target = target_of(&request).await;
     let envelope = Envelope::new(new_id()?, peer.to_string(), request.clone()).of_target(target);
     let decision = peers::explain(&envelope.canonical(), subject).await.map_err(SubmitError::NotDecided)?;
     let (undone, obstacle) = match (entry.reversal, undo::prepare(&request).await) {

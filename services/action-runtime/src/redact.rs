@@ -10,7 +10,7 @@ pub(crate) fn parameters(request: &Request) -> Value {
     let kept = request.parameters.iter().map(|(name, value)| {
         let kind = known.iter().find(|parameter| parameter.name == name).map(|parameter| parameter.kind);
         let kept = match (kind, value) {
-            (Some(Kind::Text(_)), Value::String(text)) => summary(text),
+            (Some(Kind::Text(_) | Kind::AppManifest), Value::String(text)) => summary(text),
             (Some(Kind::Contents(_)), objects) => contents(objects)
                 .unwrap_or_default()
                 .into_iter()

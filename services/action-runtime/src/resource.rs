@@ -69,7 +69,7 @@ pub(crate) fn open_for_undo(undo: &Undo) -> io::Result<Given> {
     match undo {
         Undo::Setting { .. } | Undo::Settings { .. } => connection("settings"),
         Undo::Unit { .. } => connection("init"),
-        Undo::Tag { .. } => connection("object-store"),
+        Undo::Tag { .. } | Undo::App { .. } => connection("object-store"),
         Undo::File { .. } | Undo::Move { .. } => Ok(Given::Folder(granted_folder()?)),
     }
 }

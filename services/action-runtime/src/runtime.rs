@@ -10,7 +10,7 @@ use action_runtime::launch::Users;
 use action_runtime::target;
 use action_runtime::task::Undo;
 use aios_action::allowance::{Ledger, Use, UsedUp};
-use aios_action::{ActionType, ActionView, Envelope, EnvelopeError, Event, Receipt, Request, State, find};
+use aios_action::{ActionType, ActionView, Envelope, EnvelopeError, Event, Receipt, Request, State, Target, find};
 use aios_daemon::error_chain;
 use aios_identity::Peer;
 use aios_ids::{ActionId, ApprovalId};
@@ -19,7 +19,8 @@ use aios_wire::policy::{ApprovalState, Verdict};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::containment::{Containment, Tiers};
-use crate::{peers, perform, resource, roll_back};
+use crate::trial::{self, TrialError};
+use crate::{app, peers, perform, resource, roll_back};
 
 /// So many actions of one subject may be unfinished: a flood of requests must not hide one from the person who approves.
 const UNFINISHED: usize = 32;
@@ -48,6 +49,8 @@ pub(crate) enum SubmitError {
     NotContained(String),
     #[error("the request cannot be kept")]
     Journal(#[from] JournalError),
+    #[error("the program was not tried")]
+    Trial(#[from] TrialError),
     #[error("nobody can say what would be decided")]
     NotDecided(#[source] peers::PeerError),
     #[error("no random number for an action id")]
@@ -101,8 +104,19 @@ impl Runtime {
             return Err(SubmitError::TooMany { subject: subject_text });
         }
         self.ledger().take(&subject_text, self.clock_ms())?;
-        let target = target::of(resource::granted_folder, &request);
-        let envelope = Envelope::new(new_id()?, subject_text, request).of_target(target);
+        if let Some(key) = request.idempotency_key.as_deref().filter(|_| action_type.is_tried())
+            && let Some(known) = self.journal.known(&subject_text, key)?
+        {
+            // Nothing is tried again because somebody asks how it stands.
+            let same = known.view.request == request;
+            return if same { Ok(known.view) } else { Err(SubmitError::KeyTaken(known.view.id)) };
+        }
+        let target = target_of(&request).await;
+        let mut envelope = Envelope::new(new_id()?, subject_text, request).of_target(target);
+        if action_type.is_tried() && self.may_be_tried(&envelope, subject).await? {
+            let trial = trial::run(self, peer, &envelope.id, &envelope.request).await?;
+            envelope = envelope.after_trial(Some(trial));
+        }
         let entry = self.entry(&envelope);
         if let Some(known) = self.journal.insert(&entry)? {
             // The same request again is the same action; another request under the same key is a mistake.
@@ -125,6 +139,12 @@ impl Runtime {
             _ => {}
         }
         Ok(entry.view)
+    }
+
+    /// Whether policy would let the program exist if a person said so: what is denied anyway is not run for a trial.
+    async fn may_be_tried(&self, envelope: &Envelope, subject: BorrowedFd<'_>) -> Result<bool, SubmitError> {
+        let decision = peers::explain(&envelope.canonical(), subject).await.map_err(SubmitError::NotDecided)?;
+        Ok(decision.verdict != Verdict::Denied)
     }
 
     /// Returns once it is known that the sandbox of the tier holds.
@@ -359,6 +379,14 @@ async fn wait_for_person(runtime: Arc<Runtime>, id: ActionId, approval: Approval
         Ok(entry) => perform::perform(runtime, entry).await,
         // It was cancelled while the person said yes.
         Err(error) => eprintln!("{id} does not go on: {}", error_chain(&error)),
+    }
+}
+
+/// What a request is about, where an approval is for that too.
+pub(crate) async fn target_of(request: &Request) -> Option<Target> {
+    match app::target(request).await {
+        Some(target) => Some(target),
+        None => target::of(resource::granted_folder, request),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::folder;
 /// The file is not the one that the action was decided for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "when this was decided it was about {decided}, and now {found}; look at the file and submit the action again",
+    "when this was decided it was about {decided}, and now {found}; look at it and submit the action again",
     decided = decided.text(),
     found = found.text()
 )]

@@ -54,6 +54,13 @@ pub enum Undo {
         /// Which of the two.
         was: Was,
     },
+    /// The app was in use at this version, or was not.
+    App {
+        /// The app.
+        name: String,
+        /// The version.
+        version: Option<u64>,
+    },
     /// The tag was at this version, or was not there.
     Tag {
         /// The object.
@@ -93,6 +100,8 @@ impl Undo {
             Self::Move { from, to } => format!("{from} is {to} again"),
             Self::Unit { name, was: Was::Running } => format!("{name} is started again"),
             Self::Unit { name, was: Was::Stopped } => format!("{name} is stopped again"),
+            Self::App { name, version: Some(version) } => format!("the app {name} is at version {version} again"),
+            Self::App { name, version: None } => format!("the app {name} is not in use again"),
             Self::Tag { name, tag, version: Some(version) } => format!("{tag} of {name} is at version {version} again"),
             Self::Tag { name, tag, version: None } => format!("{name} has no {tag} again"),
         }

@@ -50,6 +50,11 @@ pub(crate) async fn prepare(request: &Request) -> Result<Option<Undo>, UndoError
             let version = peers::tag(&name, &tag).await?;
             Ok(Some(Undo::Tag { name, tag, version }))
         }
+        "app.install" | "app.install.request" | "app.remove" | "app.rollback" => {
+            let name = text("name");
+            let version = peers::app(&name).await?.and_then(|app| app.current);
+            Ok(Some(Undo::App { name, version }))
+        }
         "file.move" => Ok(Some(Undo::Move { from: text("to"), to: text("path") })),
         "file.write" | "file.patch" | "file.delete" => {
             let path = text("path");

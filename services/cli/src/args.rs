@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aios_wire::logs::Priority;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::app::AppCommand;
 use crate::show::Format;
 use crate::workflow::WorkflowCommand;
 
@@ -91,6 +92,11 @@ pub(crate) enum Command {
     Object {
         #[command(subcommand)]
         command: ObjectCommand,
+    },
+    /// Programs that somebody handed in and a person approved
+    App {
+        #[command(subcommand)]
+        command: AppCommand,
     },
     /// The content-addressed store of software
     Store {

@@ -3,6 +3,7 @@
 
 mod action;
 mod agent;
+mod app;
 mod approval;
 mod args;
 mod attest;
@@ -68,6 +69,7 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Attest { action } => attest::run(&action, format).await,
             Command::Agent { command } => agent::run(command, format).await,
             Command::Object { command } => object::run(command, format).await,
+            Command::App { command } => app::run(command, format).await,
             Command::Store { command } => store::run(command, format).await,
             Command::Settings { command } => settings::run(command, format).await,
             Command::Network { command: NetworkCommand::Status } => network::run(format),

@@ -1,6 +1,7 @@
 //! A record of the log as one sentence. What has no sentence here is shown as it is; nothing is ever left out silently,
 //! because `aios evidence show` and `--json` give the whole record.
 
+use aios_action::app::Trial;
 use aios_evidence::{Kind, Record};
 use serde_json::Value;
 
@@ -65,10 +66,23 @@ pub(crate) fn sentence(record: &Record) -> String {
         Kind::SecretRefused => format!("{} called the vault: {}", subject_of(record, "subject"), field("reason")),
         Kind::Restored => restored(record),
         Kind::Workflow => workflow(record),
+        Kind::Trial if field("what") == "begins" => {
+            format!("the program {} of {} is tried", field("program"), subject_of(record, "subject"))
+        }
+        Kind::Trial => trial(record),
         Kind::Session => session(record),
         Kind::Boot | Kind::Repair | Kind::Pruned | Kind::Probe => Value::Object(record.payload.clone()).to_string(),
     };
     harmless(&said)
+}
+
+/// What a person is told of a program that was tried.
+fn trial(record: &Record) -> String {
+    let report = record.payload.get("report").cloned().unwrap_or_default();
+    match serde_json::from_value::<Trial>(report) {
+        Ok(trial) => format!("tried: {}", trial.lines().join("; ")),
+        Err(_) => "tried; the report cannot be read".to_owned(),
+    }
 }
 
 /// Who came or left, and where.
@@ -255,6 +269,18 @@ pub(crate) mod tests {
             Kind::Override,
             json!({"what": "ended", "by": ada, "of": ada, "why": "time", "uses": 1}),
             "the emergency of operator:ada is over: its time was over",
+        );
+        let digest = "ab".repeat(32);
+        check(
+            Kind::Trial,
+            json!({"what": "report", "report": {
+                "manifest": digest, "program": digest, "size": 7, "tests": ["passed"], "declared": [],
+                "reached": {"network": {"count": 1, "examples": ["socket"]}}, "witnessed": "all",
+            }}),
+            &format!(
+                "tried: NOT DECLARED: it reached for network, 1 times: socket; 1 of 1 tests passed in quarantine; declared \
+                 rights: nothing; observed: network; the program has 7 bytes and the digest {digest}"
+            ),
         );
         check(Kind::Result, json!({"type": "object.put", "result": {"state": "succeeded"}}), "object.put succeeded");
     }

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use aios_ids::Digest;
-use aios_wire::objects::{ObjectVersion, StoredPath};
+use aios_ids::{Digest, UnitName};
+use aios_wire::objects::{App, AppVersion, ObjectVersion, StoredPath};
 use redb::{Database, ReadableDatabase, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,12 @@ const TAGS: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("objec
 
 /// `<hash>-<name>` to the JSON of a [`StoredPath`].
 const PATHS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("store-paths");
+
+/// App and version to the JSON of an [`AppVersion`].
+const APP_VERSIONS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("app-versions");
+
+/// App to the version that is in use.
+const APPS: TableDefinition<'_, &str, u64> = TableDefinition::new("apps");
 
 /// The index, open.
 #[derive(Debug)]
@@ -68,6 +74,8 @@ impl Index {
             transaction.open_table(VERSIONS)?;
             transaction.open_table(TAGS)?;
             transaction.open_table(PATHS)?;
+            transaction.open_table(APP_VERSIONS)?;
+            transaction.open_table(APPS)?;
             Ok(())
         })?;
         Ok(index)
@@ -135,7 +143,53 @@ impl Index {
 
     /// Every content that some version has.
     pub(crate) fn contents(&self) -> Result<BTreeSet<Digest>, IndexError> {
-        Ok(self.all_versions()?.into_iter().map(|version| version.digest).collect())
+        let objects = self.all_versions()?.into_iter().map(|version| version.digest);
+        let apps = self.app_versions()?.into_iter().map(|version| version.program_sha256);
+        Ok(objects.chain(apps).collect())
+    }
+
+    /// Adds a version of an app and takes it into use, in one step.
+    pub(crate) fn add_app(&self, version: &AppVersion) -> Result<(), IndexError> {
+        let row = row_of(version);
+        self.write("write to", |transaction| {
+            let name = version.name.as_str();
+            transaction.open_table(APP_VERSIONS)?.insert((name, version.version), row.as_slice())?;
+            transaction.open_table(APPS)?.insert(name, version.version)?;
+            Ok(())
+        })
+    }
+
+    /// Takes a version of an app into use, or none.
+    pub(crate) fn use_app(&self, name: &UnitName, version: Option<u64>) -> Result<(), IndexError> {
+        self.write("write to", |transaction| {
+            let mut table = transaction.open_table(APPS)?;
+            match version {
+                Some(version) => table.insert(name.as_str(), version)?,
+                None => table.remove(name.as_str())?,
+            };
+            Ok(())
+        })
+    }
+
+    /// Every app with its versions, oldest first.
+    pub(crate) fn apps(&self) -> Result<Vec<App>, IndexError> {
+        let mut apps: Vec<App> = Vec::new();
+        for version in self.app_versions()? {
+            match apps.last_mut() {
+                Some(last) if last.name == version.name => last.versions.push(version),
+                _ => apps.push(App { name: version.name.clone(), current: None, versions: vec![version] }),
+            }
+        }
+        for app in &mut apps {
+            app.current = self.read(|transaction| {
+                Ok(transaction.open_table(APPS)?.get(app.name.as_str())?.map(|version| version.value()))
+            })?;
+        }
+        Ok(apps)
+    }
+
+    fn app_versions(&self) -> Result<Vec<AppVersion>, IndexError> {
+        self.rows(APP_VERSIONS, |table| table.range::<(&str, u64)>(..))
     }
 
     /// Notes a store path under its `<hash>-<name>`.

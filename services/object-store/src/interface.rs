@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aios_daemon::{Caller, error_chain};
 use object_store::objects::ObjectError;
+use object_store::objects::apps::AppsError;
 use object_store::store::StoreError;
 use object_store::{Objects, Store};
 use serde::Serialize;
@@ -88,6 +89,34 @@ impl Objects1 {
         json(self.objects.log(name).map_err(told_of_object)?)
     }
 
+    /// Makes the app of `manifest` the one in use under its name; answers with an `AppVersion`.
+    async fn app_install(&self, manifest: String) -> fdo::Result<String> {
+        self.require("app-install")?;
+        let (objects, store) = (Arc::clone(&self.objects), Arc::clone(&self.store));
+        let install = move || objects.install_app(&manifest, |path| store.info(path).is_ok()).map_err(told_of_app);
+        json(aside(install).await?)
+    }
+
+    /// Takes a version of an app into use, 0 for none; answers with an `App`.
+    async fn app_use(&self, name: &str, version: u64) -> fdo::Result<String> {
+        self.require("app-use")?;
+        json(self.objects.use_app(name, (version != 0).then_some(version)).map_err(told_of_app)?)
+    }
+
+    /// Every app that there is or was, as an array of `App`.
+    async fn app_list(&self) -> fdo::Result<String> {
+        self.require("app-list")?;
+        json(self.objects.apps().map_err(told_of_app)?)
+    }
+
+    /// The program of the version of an app that is in use, as a descriptor that can only read, with its `AppVersion`.
+    async fn app_open(&self, name: String) -> fdo::Result<(zbus::OwnedFd, String)> {
+        self.require("app-open")?;
+        let objects = Arc::clone(&self.objects);
+        let (program, version) = aside(move || objects.open_app(&name).map_err(told_of_app)).await?;
+        Ok((program.into(), json(version)?))
+    }
+
     /// Fetches a store path with all it refers to from a cache, believing only `key`; answers with a `StoreAdded`.
     async fn store_add(&self, path: String, cache: String, key: String) -> fdo::Result<String> {
         self.require("store-add")?;
@@ -129,6 +158,14 @@ fn told_of_object(error: ObjectError) -> fdo::Error {
     let text = error_chain(&error);
     match error {
         ObjectError::Damaged { .. } | ObjectError::Disk { .. } | ObjectError::Index(_) => fdo::Error::Failed(text),
+        _ => fdo::Error::InvalidArgs(text),
+    }
+}
+
+fn told_of_app(error: AppsError) -> fdo::Error {
+    let text = error_chain(&error);
+    match error {
+        AppsError::Object(_) | AppsError::Index(_) | AppsError::Damaged(_) => fdo::Error::Failed(text),
         _ => fdo::Error::InvalidArgs(text),
     }
 }

@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::index::{Index, IndexError};
 use crate::now_ms;
 
+pub mod apps;
 mod earlier;
 
 /// The largest content: what a person puts by hand, not what belongs into the store.
@@ -152,8 +153,9 @@ impl Objects {
         }
         contents.iter().try_for_each(|(name, _)| check_name(name))?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept =
-            contents.into_iter().map(|(name, content)| self.keep(content).map(|(digest, size)| (name, digest, size)));
+        let kept = contents
+            .into_iter()
+            .map(|(name, content)| self.keep(Content::of(content)?).map(|(digest, size)| (name, digest, size)));
         let kept = kept.collect::<Result<Vec<_>, _>>()?;
         self.name_all(kept)
     }
@@ -225,7 +227,7 @@ impl Objects {
     }
 
     /// Makes the content durable under its digest.
-    fn keep(&self, content: OwnedFd) -> Result<(Digest, u64), ObjectError> {
+    fn keep(&self, content: Content) -> Result<(Digest, u64), ObjectError> {
         let beside = self.folder.join(format!("{TEMPORARY_PREFIX}content"));
         let kept = self.copy(content, &beside).and_then(|(digest, size)| {
             let disk = |source| ObjectError::Disk { step: "keep", path: self.content_file(&digest), source };
@@ -240,9 +242,8 @@ impl Objects {
         kept
     }
 
-    fn copy(&self, content: OwnedFd, to: &Path) -> Result<(Digest, u64), ObjectError> {
+    fn copy(&self, mut source: Content, to: &Path) -> Result<(Digest, u64), ObjectError> {
         let disk = |source| ObjectError::Disk { step: "write", path: to.to_owned(), source };
-        let mut source = Content::of(content)?;
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to).map_err(disk)?;
         let mut digest = Sha256::new();
         let mut size = 0;
@@ -295,6 +296,8 @@ fn digest_of(file: &File) -> io::Result<Digest> {
 enum Content {
     /// Read from its beginning, wherever its owner left the position.
     File { file: File, offset: u64 },
+    /// Made here.
+    Memory { bytes: Vec<u8>, offset: usize },
     /// Read as it comes, until the deadline.
     Stream { file: File, deadline: Instant },
 }
@@ -323,6 +326,13 @@ impl Content {
                 let read = file.read_at(buffer, *offset).map_err(ObjectError::Read)?;
                 *offset += read as u64;
                 Ok(read)
+            }
+            Self::Memory { bytes, offset } => {
+                let left = &bytes[*offset..];
+                let count = left.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&left[..count]);
+                *offset += count;
+                Ok(count)
             }
             Self::Stream { file, deadline } => {
                 let left = deadline.saturating_duration_since(Instant::now());

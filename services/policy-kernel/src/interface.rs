@@ -208,6 +208,7 @@ fn told(error: KernelError) -> fdo::Error {
         | KernelError::Bundle(_)
         | KernelError::NotNewer(_)
         | KernelError::Keep(_)
+        | KernelError::NotTried(_)
         | KernelError::NotOffered(_) => fdo::Error::Failed(text),
     }
 }

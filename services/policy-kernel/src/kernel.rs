@@ -2,6 +2,7 @@
 //! a record of something that did not happen, never something that happened without a record.
 
 mod answers;
+mod apps;
 mod bundles;
 mod emergency;
 mod people;
@@ -93,6 +94,8 @@ pub(crate) enum KernelError {
     NotApproved(ActionId),
     #[error(transparent)]
     Override(OverrideRefusal),
+    #[error("NotTried: {0}; nobody is asked about a program that was not tried")]
+    NotTried(&'static str),
     #[error("the session cannot be started")]
     Session(#[from] aios_daemon::init::AskError),
     #[error("the kernel gave no random numbers")]
@@ -210,6 +213,7 @@ impl Kernel {
             "user.add" | "user.passphrase" => {
                 self.what_a_person_gets(&envelope.request.action_type, &parameter("name"), subject)
             }
+            "app.install" | "app.install.request" => apps::what_a_trial_said(envelope, &parameter("manifest")),
             _ => Ok(Vec::new()),
         }
     }

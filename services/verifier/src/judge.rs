@@ -1,12 +1,14 @@
 //! Each type's post-condition: what is looked at before and after, and when it holds.
 
+mod app;
 mod content;
 mod secret;
 mod unit;
 mod value;
 
+use aios_action::app::Manifest;
 use aios_action::patch::{PatchError, replace_once};
-use aios_action::{Envelope, contents, moment};
+use aios_action::{Envelope, contents, moment, object_content};
 use aios_ids::Digest;
 use aios_wire::init::ServiceState;
 use serde::{Deserialize, Serialize};
@@ -135,7 +137,8 @@ pub(crate) async fn before(envelope: &Envelope) -> Result<Snapshot, BeforeError>
 
 /// Looks after the effect, and waits where the effect takes its time.
 pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judgement, LookError> {
-    let digest_of_content = || Digest::of(text(envelope, "content").as_bytes());
+    // What is no content has the digest of nothing that was stored.
+    let digest_of_content = || Digest::of(&object_content(&envelope.request.parameters).unwrap_or_default());
     let snapshot = &before.snapshot;
     Ok(match envelope.request.action_type.as_str() {
         "service.restart" => unit::restarted(text(envelope, "name"), snapshot, &[ServiceState::Ready]).await?,
@@ -197,6 +200,15 @@ pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judg
             person(name, &before.snapshot, now)
         }
         "task.run" => ran(&before.ran),
+        "app.install" | "app.install.request" => {
+            let name = text(envelope, "name");
+            match Manifest::parse(text(envelope, "manifest")) {
+                Ok(manifest) => app::installed(&manifest, look::app(name).await?, look::app_program(name).await?),
+                Err(_) => Judgement::blind("the manifest"),
+            }
+        }
+        "app.remove" => app::removed(look::app(text(envelope, "name")).await?),
+        "app.rollback" => app::rolled_back(number(envelope, "version"), look::app(text(envelope, "name")).await?),
         "network.check" => {
             let port = u16::try_from(number(envelope, "port")).unwrap_or_default();
             value::reached(text(envelope, "host"), port, look::reached(text(envelope, "host"), port).await)

@@ -12,7 +12,7 @@ use aios_daemon::proxy::{Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Pr
 use aios_ids::Digest;
 use aios_slots::{UkiName, Version, loader_choice};
 use aios_wire::init::{Reply, Request, Service};
-use aios_wire::objects::{ObjectTag, StoreVerified};
+use aios_wire::objects::{App, AppVersion, ObjectTag, StoreVerified};
 use aios_wire::policy::{OperatorView, People, PolicyView};
 use aios_wire::vault::{Fetched, SecretView};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -186,6 +186,28 @@ pub(crate) async fn object(name: &str, version: u64) -> Result<Digest, LookError
     };
     let content = told.await.map_err(|source| LookError::Service { service: "object-store", source })?;
     digest(File::from(OwnedFd::from(content))).map_err(|source| LookError::File { path: name.to_owned(), source })
+}
+
+/// The version of an app that is in use, if there is one.
+pub(crate) async fn app(name: &str) -> Result<Option<AppVersion>, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("object-store").await?;
+        Objects1Proxy::new(&connection).await?.app_list().await
+    };
+    let text = told.await.map_err(|source| LookError::Service { service: "object-store", source })?;
+    let apps: Vec<App> = serde_json::from_str(&text)?;
+    let app = apps.into_iter().find(|app| app.name.as_str() == name);
+    Ok(app.and_then(|app| app.versions.into_iter().find(|version| Some(version.version) == app.current)))
+}
+
+/// The digest of the program of the app that is in use, computed from its bytes.
+pub(crate) async fn app_program(name: &str) -> Result<Digest, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("object-store").await?;
+        Objects1Proxy::new(&connection).await?.app_open(name).await
+    };
+    let (program, _) = told.await.map_err(|source| LookError::Service { service: "object-store", source })?;
+    digest(File::from(OwnedFd::from(program))).map_err(|source| LookError::File { path: name.to_owned(), source })
 }
 
 /// What the object store finds when it reads a store path again.

@@ -114,6 +114,71 @@ impl Store {
     async fn tags(&self, name: &str) -> String {
         json!(self.objects.tags(name).expect("listed")).to_string()
     }
+
+    async fn app_install(&self, manifest: &str) -> String {
+        json!(self.objects.install_app(manifest, |_| false).expect("installed")).to_string()
+    }
+
+    async fn app_use(&self, name: &str, version: u64) -> String {
+        json!(self.objects.use_app(name, (version != 0).then_some(version)).expect("there")).to_string()
+    }
+
+    async fn app_list(&self) -> String {
+        json!(self.objects.apps().expect("listed")).to_string()
+    }
+}
+
+/// The program of the catalogue's example.
+const GREETER: &str = concat!(
+    "f0VMRgIBAQAAAAAAAAAAAAIAPgABAAAAeABAAAAAAABAAAAAAAAAAAAAAAAAAAAAAAAAAEAAOAABAAAAAAAAAAEAAAAFAAAAAAAA",
+    "AAAAAAAAAEAAAAAAAAAAQAAAAAAAnwAAAAAAAACfAAAAAAAAAAAQAAAAAAAAuAEAAAC/AQAAAEiNNRAAAAC6BgAAAA8FuDwAAAAx",
+    "/w8FaGVsbG8K",
+);
+
+/// The same store, looked at for the version of an app that is in use.
+struct Apps(Store);
+
+impl Apps {
+    /// With so many versions of the example; the last one is in use.
+    fn with(versions: u64) -> Self {
+        let store = Store::new();
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&Bytes::try_from(GREETER.to_owned()).expect("base64").0).expect("written");
+        store.objects.put("apps/greeter", file.into()).expect("stored");
+        let example = aios_action::find("app.install").expect("in the catalogue").example();
+        for version in 0..versions {
+            let manifest = example["manifest"].as_str().expect("text");
+            let manifest = manifest.replace("Says hello", ["Says hello", "Says it again"][usize::from(version == 1)]);
+            store.objects.install_app(&manifest, |_| false).expect("installed");
+        }
+        Self(store)
+    }
+}
+
+impl Place for Apps {
+    fn state(&self) -> String {
+        let apps = self.0.objects.apps().expect("listed");
+        format!("{:?}", apps.first().and_then(|app| app.current))
+    }
+
+    fn work(&self, task: &Task) -> Report {
+        answered(task, "/org/aios/Objects1", self.0.clone())
+    }
+
+    fn spoil(&self) {
+        let current = self.0.objects.apps().expect("listed").first().and_then(|app| app.current);
+        self.0.objects.use_app("greeter", if current.is_some() { None } else { Some(1) }).expect("there");
+    }
+}
+
+impl Store {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("objects")).expect("a folder");
+        let index = Index::open(&folder.path().join("index.redb")).expect("an index");
+        let objects = Objects::open(&folder.path().join("objects"), Arc::new(index)).expect("objects");
+        Self { objects: Arc::new(objects), _folder: Arc::new(folder) }
+    }
 }
 
 impl Place for Store {
@@ -188,20 +253,20 @@ fn place(action_type: &str) -> (Box<dyn Place>, Undo) {
         (Box::new(Units(Arc::new(Mutex::new(running)))), Undo::Unit { name: "network".into(), was })
     };
     let tag = |version: Option<u64>| -> (Box<dyn Place>, Undo) {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::create_dir(folder.path().join("objects")).expect("a folder");
-        let index = Index::open(&folder.path().join("index.redb")).expect("an index");
-        let objects = Objects::open(&folder.path().join("objects"), Arc::new(index)).expect("objects");
+        let store = Store::new();
         for content in ["one", "two"] {
             let mut file = tempfile::tempfile().expect("a file");
             file.write_all(content.as_bytes()).expect("written");
-            objects.put("notes/today", file.into()).expect("stored");
+            store.objects.put("notes/today", file.into()).expect("stored");
         }
         if let Some(version) = version {
-            objects.tag("notes/today", "kept", version).expect("tagged");
+            store.objects.tag("notes/today", "kept", version).expect("tagged");
         }
         let undo = Undo::Tag { name: "notes/today".into(), tag: "kept".into(), version };
-        (Box::new(Store { objects: Arc::new(objects), _folder: Arc::new(folder) }), undo)
+        (Box::new(store), undo)
+    };
+    let app = |versions: u64, version: Option<u64>| -> (Box<dyn Place>, Undo) {
+        (Box::new(Apps::with(versions)), Undo::App { name: "greeter".into(), version })
     };
     match action_type {
         "service.stop" => unit(Was::Running),
@@ -210,6 +275,9 @@ fn place(action_type: &str) -> (Box<dyn Place>, Undo) {
         "settings.rollback" => settings(Undo::Settings { generation: 1 }),
         "object.tag" => tag(None),
         "object.untag" => tag(Some(2)),
+        "app.install" | "app.install.request" => app(0, None),
+        "app.remove" => app(1, Some(1)),
+        "app.rollback" => app(2, Some(2)),
         "file.write" | "file.patch" | "file.delete" => file(before()),
         "file.move" => file(Undo::Move { from: "notes/yesterday.txt".into(), to: "notes/today.txt".into() }),
         other => panic!("nobody shows here that {other} can be undone"),

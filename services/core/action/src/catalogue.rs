@@ -2,6 +2,7 @@
 //!
 //! The modules below hold the types by what they are about; [`CATALOGUE`] puts them in the order in which people read.
 
+mod apps;
 mod files;
 mod machine;
 mod objects;
@@ -177,6 +178,10 @@ pub const CATALOGUE: &[ActionType] = &[
     machine::POWEROFF,
     software::STORE_ADD,
     software::TASK_RUN,
+    apps::REQUEST,
+    apps::INSTALL,
+    apps::REMOVE,
+    apps::ROLLBACK,
     software::AGENT_RUN,
     software::UPDATE_APPLY,
     people::POLICY_LOAD,
@@ -271,6 +276,11 @@ impl ActionType {
             _ if self.rights == [Right::Network] => None,
             _ => self.name.split_once('.').map(|(area, _)| area),
         }
+    }
+
+    /// Whether a program is handed in that has to be tried before anybody is asked.
+    pub fn is_tried(&self) -> bool {
+        [apps::REQUEST.name, apps::INSTALL.name].contains(&self.name)
     }
 
     /// The parameter that names the file whose content an approval is also for.

@@ -4,10 +4,11 @@ use aios_ids::{ActionId, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::app::Trial;
 use crate::canonical::{self, StrictError};
 use crate::catalogue::{self, ActionType};
 use crate::constraints::{ConstraintError, Constraints};
-use crate::parameter::ParameterError;
+use crate::parameter::{ParameterError, is_hostile};
 
 /// What a caller sends. Who the caller is stands nowhere in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,9 +46,13 @@ pub struct Envelope {
     /// What the file was that the request is about, when it was taken in: an approval is for this one too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
+    /// What came of trying the program that is handed in: an approval is for this report too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
 }
 
-/// What a file was when an action on it was asked for.
+/// What a file, or an app, was when an action on it was asked for. Of an app it is the digest of the manifest, which has the
+/// program's in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Target {
@@ -63,9 +68,9 @@ impl Target {
     /// The same for people.
     pub fn text(self) -> String {
         match self {
-            Self::Absent => "there is no such file".into(),
-            Self::Sha256(digest) => format!("the file with the digest {digest}"),
-            Self::Unreadable => "the path holds no file that could be read".into(),
+            Self::Absent => "nothing of that name".into(),
+            Self::Sha256(digest) => format!("the content with the digest {digest}"),
+            Self::Unreadable => "what could not be read".into(),
         }
     }
 }
@@ -134,9 +139,7 @@ impl Request {
 }
 
 fn check_text(field: &'static str, text: &str, limit: usize) -> Result<(), EnvelopeError> {
-    let hostile =
-        |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
-    if text.len() > limit || text.contains(hostile) { Err(EnvelopeError::Text { field, limit }) } else { Ok(()) }
+    if text.len() > limit || is_hostile(text) { Err(EnvelopeError::Text { field, limit }) } else { Ok(()) }
 }
 
 impl Envelope {
@@ -145,13 +148,19 @@ impl Envelope {
 
     /// Seals a checked request.
     pub fn new(id: ActionId, subject: String, request: Request) -> Self {
-        Self { schema: Self::SCHEMA.into(), id, subject, request, target: None }
+        Self { schema: Self::SCHEMA.into(), id, subject, request, target: None, trial: None }
     }
 
     /// The same for the file as it is.
     #[must_use]
     pub fn of_target(self, target: Option<Target>) -> Self {
         Self { target, ..self }
+    }
+
+    /// The same with what came of the trial.
+    #[must_use]
+    pub fn after_trial(self, trial: Option<Trial>) -> Self {
+        Self { trial, ..self }
     }
 
     /// Reads an envelope that another service sealed, and checks it again.
@@ -208,7 +217,7 @@ mod tests {
     #[test]
     fn every_part_changes_the_digest() {
         let original = envelope();
-        let mut others = vec![original.clone(); 9];
+        let mut others = vec![original.clone(); 10];
         others[0].id = ActionId::new(1, [0; 10]);
         others[1].subject = "agent:live".into();
         others[2].request.parameters.insert("value".into(), json!("fox"));
@@ -218,6 +227,8 @@ mod tests {
         others[6].target = Some(Target::Unreadable);
         others[7].target = Some(Target::Sha256(Digest::of(b"")));
         others[8].request.constraints.cpu_ms = Some(1);
+        let trial = r#"{"manifest":"H","program":"H","size":1,"tests":["passed"],"declared":[],"reached":{},"witnessed":"all"}"#;
+        others[9].trial = serde_json::from_str(&trial.replace('H', &"ab".repeat(32))).expect("a trial");
         for other in others {
             assert_ne!(other.digest(), original.digest(), "{other:?}");
         }

@@ -6,6 +6,7 @@
 //! nothing and does nothing: it only says what is well formed.
 
 pub mod allowance;
+pub mod app;
 pub mod canonical;
 mod catalogue;
 mod constraints;
@@ -19,4 +20,6 @@ pub use catalogue::{ActionType, Adapter, CATALOGUE, CONTENT_LIMIT, Example, Reve
 pub use constraints::{ConstraintError, Constraints};
 pub use envelope::{Envelope, EnvelopeError, Request, Target};
 pub use lifecycle::{ActionView, Event, Receipt, State, WrongTransition};
-pub use parameter::{GRANTED_FOLDER, Kind, Parameter, ParameterError, Presence, contents, store_path_and_rest};
+pub use parameter::{
+    GRANTED_FOLDER, Kind, Parameter, ParameterError, Presence, contents, object_content, store_path_and_rest,
+};

@@ -20,6 +20,7 @@ use aios_ids::{ActionId, ApprovalId, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::app::Trial;
 use crate::envelope::{Envelope, Request, Target};
 
 /// Where an action stands, with what that state knows.
@@ -158,6 +159,9 @@ pub struct ActionView {
     /// What the file was that it is about, where that is a part of the envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
+    /// What came of trying the program that was handed in, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
     /// The envelope's digest.
     pub digest: Digest,
     /// Where it stands.
@@ -180,6 +184,7 @@ impl ActionView {
             subject: envelope.subject.clone(),
             request: envelope.request.clone(),
             target: envelope.target,
+            trial: envelope.trial.clone(),
             digest: envelope.digest(),
             state: State::Proposed,
             rules: Vec::new(),
@@ -191,7 +196,8 @@ impl ActionView {
 
     /// The envelope, as it was sealed.
     pub fn envelope(&self) -> Envelope {
-        Envelope::new(self.id.clone(), self.subject.clone(), self.request.clone()).of_target(self.target)
+        let envelope = Envelope::new(self.id.clone(), self.subject.clone(), self.request.clone());
+        envelope.of_target(self.target).after_trial(self.trial.clone())
     }
 }
 

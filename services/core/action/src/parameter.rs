@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::app::{Manifest, app_name};
 use crate::canonical;
 use crate::moment;
 
@@ -50,8 +51,12 @@ pub enum Kind {
     Text(usize),
     /// `/nix/store/<hash>-<name>` without anything after it.
     StorePath,
-    /// A program in the store: a store path and a path below it.
-    StoreProgram,
+    /// A program in the store, a store path and a path below it; or `app:` and the name of an app.
+    Program,
+    /// The manifest of an app, as JSON text.
+    AppManifest,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// `http://host[:port][/path]`.
     Url,
     /// `http://` or `https://`, a host, and what is asked of it.
@@ -99,6 +104,14 @@ pub enum ParameterError {
         /// The parameters it has.
         known: String,
     },
+    /// The manifest of an app that is none, or is another one's.
+    #[error("the app of {action} cannot be taken: {why}")]
+    App {
+        /// The action type.
+        action: &'static str,
+        /// What is wrong, with its place.
+        why: String,
+    },
     /// The value is not of the parameter's kind.
     #[error("'{name}' of {action} must be {form}")]
     Form {
@@ -124,7 +137,11 @@ impl Kind {
             }
             Self::Text(limit) => format!("text of at most {limit} bytes"),
             Self::StorePath => "/nix/store/<32 characters>-<name>".into(),
-            Self::StoreProgram => "a file below a store path: /nix/store/<32 characters>-<name>/bin/<program>".into(),
+            Self::Program => {
+                "a file below a store path, /nix/store/<32 characters>-<name>/bin/<program>, or app:<name>".into()
+            }
+            Self::AppManifest => "the manifest of an app as JSON text; docs/apps.md has its form".into(),
+            Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Url => "http://host[:port][/path] of at most 512 characters".into(),
             Self::WebUrl => "http:// or https://, a host and what is asked of it, of at most 2048 characters".into(),
             Self::OneOf(words) => format!("one of {}", words.join(", ")),
@@ -147,7 +164,7 @@ impl Kind {
     #[must_use]
     pub fn accepts(self, value: &Value) -> bool {
         match (self, value) {
-            (Self::Value, Value::String(text)) => text.len() <= 4096 && !has_control(text),
+            (Self::Value, Value::String(text)) => text.len() <= 4096 && !is_hostile(text),
             (Self::Value, Value::Bool(_) | Value::Number(_)) => true,
             (Self::Words, Value::Array(words)) => {
                 words.len() <= 32
@@ -185,9 +202,14 @@ impl Kind {
             }
             Self::Text(limit) => text.len() <= limit && !text.contains('\0'),
             Self::StorePath => store_path_and_rest(text).is_some_and(|(_, rest)| rest.is_empty()),
-            Self::StoreProgram => store_path_and_rest(text).is_some_and(|(_, rest)| {
-                !rest.is_empty() && text.len() <= 512 && rest.split('/').all(is_plain_segment)
-            }),
+            Self::Program => {
+                let in_store = |(_, rest): (&str, &str)| {
+                    !rest.is_empty() && text.len() <= 512 && rest.split('/').all(is_plain_segment)
+                };
+                store_path_and_rest(text).is_some_and(in_store) || app_name(text).is_some()
+            }
+            Self::AppManifest => Manifest::parse(text).is_ok(),
+            Self::Choice(words) => words.contains(&text),
             Self::Url => {
                 text.len() <= 512
                     && text.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
@@ -237,6 +259,7 @@ impl Kind {
             Self::Number(least, most) => {
                 json!({"type": "integer", "minimum": least, "maximum": most, "description": description})
             }
+            Self::Choice(words) => json!({"type": "string", "enum": words, "description": description}),
             Self::Contents(_) => {
                 let text = json!({"type": "string"});
                 let object = json!({
@@ -271,6 +294,9 @@ pub(crate) fn check(
     }
     for parameter in parameters {
         match given.get(parameter.name) {
+            Some(Value::String(manifest)) if parameter.kind == Kind::AppManifest => {
+                check_manifest(manifest, given).map_err(|why| ParameterError::App { action, why })?;
+            }
             Some(value) if parameter.kind.accepts(value) => {}
             Some(_) => return Err(ParameterError::Form { action, name: parameter.name, form: parameter.kind.form() }),
             None if parameter.presence == Presence::Optional => {}
@@ -280,6 +306,30 @@ pub(crate) fn check(
         }
     }
     Ok(())
+}
+
+/// A manifest is told what is wrong with it, and is the one of the app that the action names.
+fn check_manifest(manifest: &str, given: &Map<String, Value>) -> Result<(), String> {
+    let manifest = Manifest::parse(manifest).map_err(|error| {
+        let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+        format!("{error}{source}")
+    })?;
+    match given.get("name") {
+        Some(Value::String(name)) if name != manifest.name.as_str() => {
+            Err(format!("its manifest is the one of '{}'", manifest.name))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bytes that `object.put` stores, from its parameters.
+pub fn object_content(parameters: &Map<String, Value>) -> Result<Vec<u8>, base64::DecodeError> {
+    use base64::Engine as _;
+    let text = |name: &str| parameters.get(name).and_then(Value::as_str).unwrap_or_default();
+    match text("encoding") {
+        "base64" => base64::engine::general_purpose::STANDARD.decode(text("content")),
+        _ => Ok(text("content").as_bytes().to_vec()),
+    }
 }
 
 /// The names and contents of a value that [`Kind::Contents`] accepts; nothing of another form.
@@ -325,7 +375,8 @@ fn is_plain_segment(segment: &str) -> bool {
         && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
 }
 
-fn has_control(text: &str) -> bool {
+/// Whether text could change what people see around it.
+pub(crate) fn is_hostile(text: &str) -> bool {
     text.chars()
         .any(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c))
 }
@@ -358,7 +409,12 @@ mod tests {
             &[path],
             &["/nix/store/short-x", "/etc/passwd", &format!("{path}/bin"), &format!("{path}/")],
         );
-        check(Kind::StoreProgram, &[&format!("{path}/bin/hello")], &[path, &format!("{path}/../x"), "/bin/sh"]);
+        check(
+            Kind::Program,
+            &[&format!("{path}/bin/hello"), "app:greeter"],
+            &[path, &format!("{path}/../x"), "/bin/sh", "app:", "app:../x", "app:a/b", "App:a"],
+        );
+        check(Kind::Choice(&["text", "base64"]), &["text", "base64"], &["", "hex", "text "]);
         let digest = "ab".repeat(32);
         check(Kind::Digest, &[&digest], &["", "ab", &digest.to_uppercase(), &digest[1..], &format!("{digest}a")]);
         check(Kind::Tag, &["v1", "kept.2026"], &["", "1", "a/b", "..", "a b", &"a".repeat(65)]);
@@ -396,6 +452,15 @@ mod tests {
         ] {
             assert!(!contents.accepts(&wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_put_in_base64() {
+        let content = |value: Value| object_content(value.as_object().expect("an object"));
+        assert_eq!(content(json!({"content": "AP8="})), Ok(b"AP8=".to_vec()));
+        assert_eq!(content(json!({"content": "AP8=", "encoding": "text"})), Ok(b"AP8=".to_vec()));
+        assert_eq!(content(json!({"content": "AP8=", "encoding": "base64"})), Ok(vec![0, 255]));
+        assert!(content(json!({"content": "AP8", "encoding": "base64"})).is_err());
     }
 
     #[test]

@@ -155,6 +155,11 @@ kinds! {
     ];
     /// What a probe tried and whether it was stopped.
     Probe = "probe", 1004, Forever, ["tier": Text, "resource": Text, "contained": Flag, "attempts": Json];
+    /// A program that somebody handed in is tried, or was; with what came of it.
+    Trial = "trial", 1023, Forever, [
+        "what": Text, "type": Text, "subject": Subject, "uid": Whole, "manifest": Text, "program": Text, "report": Json,
+        "digest": Digest,
+    ];
     /// A session of an operator began, or ended, and how. Written by the log from PID 1's events.
     Session = "session", 1005, Forever, [
         "number": Whole, "at_ms": Whole, "subject": Subject, "terminal": Text, "what": Text, "how": Text,

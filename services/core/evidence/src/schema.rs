@@ -172,7 +172,7 @@ fn parameters(action_type: Option<&str>, given: Value, key: &CommitmentKey) -> V
         let kind = known.iter().find(|parameter| parameter.name == name).map(|parameter| parameter.kind);
         let clear = match kind {
             None => false,
-            Some(ParameterKind::Text(_)) => is_summary(&value),
+            Some(ParameterKind::Text(_) | ParameterKind::AppManifest) => is_summary(&value),
             Some(ParameterKind::Contents(_)) => is_list_of_summaries(&value),
             Some(kind) => kind.accepts(&value),
         };

@@ -289,6 +289,14 @@ fn with<'a>(
         };
         changed.insert(parameter.name.into(), value);
     }
+    // A manifest is the one of the app that is named.
+    let name = changed.get("name").cloned();
+    if let (Some(Value::String(manifest)), Some(name)) = (changed.get_mut("manifest"), name)
+        && let Ok(Value::Object(mut fields)) = serde_json::from_str(manifest)
+    {
+        fields.insert("name".into(), name);
+        *manifest = Value::Object(fields).to_string();
+    }
     changed
 }
 

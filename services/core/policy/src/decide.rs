@@ -7,7 +7,7 @@
 //! 5. its rules: a rule that cannot be evaluated denies, a forbid wins, a permit permits, and what no rule speaks of is
 //!    denied, unless the person who asks declared an emergency;
 //! 6. what the permits want besides: a part of the day, a budget, a plan, recovery; then people, who are wanted in any
-//!    case for what changes who decides.
+//!    case for what changes who decides or hands in a program.
 
 use aios_action::{Envelope, EnvelopeError, canonical};
 use aios_identity::Peer;
@@ -24,8 +24,9 @@ use crate::terms::{Circumstances, Emergency, Term, Terms};
 /// The epoch of a machine without a policy.
 const NO_EPOCH: &str = "none";
 
-/// Action types that change who decides. No rules let one happen without a person who says yes to this very action.
-const ALWAYS_APPROVED: [&str; 3] = ["policy.load", "user.add", "user.passphrase"];
+/// Action types that change who decides, or bring in a program that no key vouches for. No rules let one happen without a
+/// person who says yes to this very action.
+const ALWAYS_APPROVED: [&str; 5] = ["policy.load", "user.add", "user.passphrase", "app.install", "app.install.request"];
 
 /// What a decision names as the rule where an emergency permits. No rule of a bundle can have this id.
 const EMERGENCY: &str = "emergency.override";

@@ -3,6 +3,7 @@
 //! Each row has a stable id and code. The catalogue's own checks already refuse some of what is here; the rows hold
 //! even if a parameter's kind is widened one day.
 
+use aios_action::app::app_name;
 use aios_action::{Envelope, store_path_and_rest};
 use aios_identity::Peer;
 
@@ -27,10 +28,11 @@ const DENIES: &[Deny] = &[
     Deny {
         id: "hd.ai_install",
         code: "AIInstallInitiationBlocked",
-        says: "an agent never brings software onto the machine; it can ask an operator to run 'aios store add' or \
-               'aios update apply'",
+        says: "an agent never brings software onto the machine; it can hand a program in with 'app.install.request', or \
+               ask an operator to run 'aios store add' or 'aios update apply'",
         applies: |subject, envelope| {
-            subject.is_ai() && ["store.add", "update.apply"].contains(&envelope.request.action_type.as_str())
+            let asked = envelope.request.action_type.as_str();
+            subject.is_ai() && (["store.add", "update.apply"].contains(&asked) || is_app_change(asked))
         },
     },
     Deny {
@@ -93,10 +95,11 @@ const DENIES: &[Deny] = &[
     Deny {
         id: "hd.program_outside_store",
         code: "ProgramOutsideStore",
-        says: "only programs of the store can be run, /nix/store/<hash>-<name>/bin/<program>; 'aios store add' brings \
-               them",
+        says: "only programs of the store and apps can be run, /nix/store/<hash>-<name>/bin/<program> or app:<name>; \
+               'aios store add' brings the first, 'aios app list' shows the second",
         applies: |_, envelope| {
             envelope.request.action_type == "task.run"
+                && app_name(text(envelope, "program")).is_none()
                 && store_path_and_rest(text(envelope, "program"))
                     .is_none_or(|(_, below)| below.is_empty() || !stays_below(below))
         },
@@ -105,6 +108,11 @@ const DENIES: &[Deny] = &[
 
 fn is_person(subject: &Peer) -> bool {
     matches!(subject, Peer::Operator { .. })
+}
+
+/// Which apps there are is a person's matter, in every verb but the one that only asks.
+fn is_app_change(asked: &str) -> bool {
+    asked.starts_with("app.") && asked != "app.install.request"
 }
 
 /// Every verb on a service counts, those that the catalogue does not have yet too.
@@ -147,6 +155,13 @@ mod tests {
             (&agent, "store.add", json!({}), Some("AIInstallInitiationBlocked")),
             (&agent, "update.apply", json!({}), Some("AIInstallInitiationBlocked")),
             (&service, "store.add", json!({}), None),
+            (&agent, "app.install", json!({"name": "x"}), Some("AIInstallInitiationBlocked")),
+            (&agent, "app.remove", json!({"name": "x"}), Some("AIInstallInitiationBlocked")),
+            (&agent, "app.rollback", json!({"name": "x"}), Some("AIInstallInitiationBlocked")),
+            (&agent, "app.install.request", json!({"name": "x"}), None),
+            (&ada, "app.install", json!({"name": "x"}), None),
+            (&agent, "task.run", json!({"program": "app:x"}), None),
+            (&agent, "task.run", json!({"program": "app:../x"}), Some("ProgramOutsideStore")),
             (&agent, "policy.load", json!({}), Some("PolicyChangeByPersonOnly")),
             (&service, "policy.override", json!({}), Some("PolicyChangeByPersonOnly")),
             (&ada, "policy.load", json!({}), None),

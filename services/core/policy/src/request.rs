@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::str::FromStr;
 
+use aios_action::app::app_name;
 use aios_action::{Envelope, GRANTED_FOLDER, contents, store_path_and_rest};
 use aios_identity::Peer;
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, Schema, SchemaError};
@@ -98,6 +99,7 @@ fn things(envelope: &Envelope) -> Result<Vec<Thing>, QuestionError> {
         "secret.put" | "secret.remove" => alone("Secret", parameter("name")?),
         "store.add" => alone("StorePath", parameter("path")?),
         "task.run" => program(parameter("program")?),
+        "app.install.request" | "app.install" | "app.remove" | "app.rollback" => alone("App", parameter("name")?),
         "agent.run" => alone("AgentManifest", parameter("name")?),
         "update.apply" => alone("Release", parameter("source")?),
         "policy.load" => alone("PolicyBundle", parameter("digest")?),
@@ -118,7 +120,9 @@ fn file(path: &str) -> Thing {
 }
 
 fn program(path: &str) -> Thing {
-    let above = store_path_and_rest(path).map(|(store_path, _)| uid("StorePath", store_path));
+    let above = store_path_and_rest(path)
+        .map(|(store_path, _)| uid("StorePath", store_path))
+        .or_else(|| app_name(path).map(|name| uid("App", name)));
     Thing { uid: uid("Program", path), above: above.into_iter().collect() }
 }
 

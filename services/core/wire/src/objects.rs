@@ -1,6 +1,6 @@
 //! What the object store answers: named objects with versions, and store paths with what vouches for them.
 
-use aios_ids::Digest;
+use aios_ids::{Digest, UnitName};
 use serde::{Deserialize, Serialize};
 
 /// One version of a named object.
@@ -27,6 +27,36 @@ pub struct ObjectTag {
     pub tag: String,
     /// The version it is at.
     pub version: u64,
+}
+
+/// One version of an app, as a person approved it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppVersion {
+    /// The app.
+    pub name: UnitName,
+    /// Counts from 1 for each name.
+    pub version: u64,
+    /// Its manifest as canonical JSON.
+    pub manifest: String,
+    /// The manifest's SHA-256.
+    pub manifest_sha256: Digest,
+    /// The program's SHA-256.
+    pub program_sha256: Digest,
+    /// The program's size in bytes.
+    pub size: u64,
+    /// When it was installed, in milliseconds since 1970, by the machine's clock.
+    pub at_ms: u64,
+}
+
+/// An app that there is or was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Its name.
+    pub name: UnitName,
+    /// The version in use; none when it was removed.
+    pub current: Option<u64>,
+    /// Every version, oldest first.
+    pub versions: Vec<AppVersion>,
 }
 
 /// A tree under `/nix/store` that the object store verified and keeps.

@@ -40,14 +40,23 @@ impl People {
 
     /// The action in whose sandbox the user was: the newest start before that time, unless it had ended by then.
     fn action(&self, uid: u32, wall_ms: u64) -> Option<Whose> {
-        let started = self.records(Kind::Started, None).into_iter().rev();
-        let started = started.filter(|record| record.boot == self.boot).find(|record| ran_as(record, uid, wall_ms))?;
-        if self.records(Kind::Result, Some(&started.action)).iter().any(|result| result.wall < wall_ms) {
+        let started = [Kind::Started, Kind::Trial].into_iter().flat_map(|kind| self.records(kind, None));
+        let started = started.filter(|record| record.boot == self.boot && ran_as(record, uid, wall_ms));
+        let started = started.max_by_key(|record| record.index)?;
+        // A trial ends with its report, which has no user; an action ends with its result.
+        let ending = if started.kind == Kind::Trial { Kind::Trial } else { Kind::Result };
+        let mut endings = self.records(ending, Some(&started.action)).into_iter();
+        if endings.any(|ending| ending.index > started.index && ending.wall < wall_ms) {
             return None;
         }
-        let subject = self.records(Kind::Intent, Some(&started.action)).pop().map(|intent| intent.subject);
+        let subject = match started.kind {
+            Kind::Trial => started.subject.clone(),
+            _ => {
+                self.records(Kind::Intent, Some(&started.action)).pop().map(|intent| intent.subject).unwrap_or_default()
+            }
+        };
         Some(Whose {
-            subject: subject.unwrap_or_default(),
+            subject,
             digest: started.digest.map(|digest| digest.to_string()).unwrap_or_default(),
             action: started.action,
         })
@@ -131,6 +140,14 @@ mod tests {
             (runtimes.clone(), runtimes.clone(), runtimes)
         );
         assert_eq!(found(70_000, 2300).1, "user:70000");
+
+        // A program that is tried has its user before its action is decided.
+        write(Kind::Trial, "act_3", 3000, r#"{"what":"begins","uid":61000,"subject":{"kind":"agent","name":"x"}}"#);
+        assert_eq!(found(61_000, 3100), agents("act_3"));
+        write(Kind::Trial, "act_3", 3200, r#"{"what":"report"}"#);
+        assert_eq!(found(61_000, 3300).0, "");
+        write(Kind::Started, "act_3", 4000, r#"{"uid":61000}"#);
+        assert_eq!(found(61_000, 4100).0, "act_3");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Named objects with versions.
 
-use super::{ActionType, Adapter, CONTENT_LIMIT, Kind, LARGEST, Reversal, Right, required};
+use super::{ActionType, Adapter, CONTENT_LIMIT, Kind, LARGEST, Reversal, Right, optional, required};
 use crate::parameter::Parameter;
 
 const NAME: Parameter = required("name", Kind::ObjectName, "the object");
@@ -8,7 +8,11 @@ const NAME: Parameter = required("name", Kind::ObjectName, "the object");
 pub(super) const PUT: ActionType = ActionType {
     name: "object.put",
     summary: "Stores a new version of a named object",
-    parameters: &[NAME, required("content", Kind::Text(CONTENT_LIMIT), "its content")],
+    parameters: &[
+        NAME,
+        required("content", Kind::Text(CONTENT_LIMIT), "its content"),
+        optional("encoding", Kind::Choice(&["text", "base64"]), "how the content is written; text without it"),
+    ],
     rights: &[Right::Objects],
     reversal: Reversal::None,
     post_condition: "the digest of the newest version's bytes is the content's",

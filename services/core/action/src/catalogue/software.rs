@@ -23,11 +23,8 @@ pub(super) const STORE_ADD: ActionType = ActionType {
 
 pub(super) const TASK_RUN: ActionType = ActionType {
     name: "task.run",
-    summary: "Runs a program of the store in the action sandbox and keeps what it prints",
-    parameters: &[
-        required("program", Kind::StoreProgram, "the program"),
-        optional("args", Kind::Words, "its arguments"),
-    ],
+    summary: "Runs a program of the store, or an app, in the action sandbox and keeps what it prints",
+    parameters: &[required("program", Kind::Program, "the program"), optional("args", Kind::Words, "its arguments")],
     rights: &[Right::Execute],
     reversal: Reversal::None,
     post_condition: "the program ended with status 0",

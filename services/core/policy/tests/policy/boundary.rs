@@ -46,12 +46,15 @@ fn no_rules_let_an_agent_install_or_anybody_stop_the_guards() {
                 let envelope = Envelope::new(ActionId::new(1, [1; 10]), subject.to_string(), request);
                 let decision = decide(Some(&bundle), &envelope, &subject);
                 let guarded = entry.name.starts_with("service.") && name != "network";
-                let installs = subject.is_ai() && ["store.add", "update.apply"].contains(&entry.name);
                 let is_person = matches!(subject, Peer::Operator { .. });
                 let secret = !is_person && ["secret.put", "secret.remove"].contains(&entry.name);
+                let hands_in = ["app.install", "app.install.request"].contains(&entry.name);
+                let brings = ["store.add", "update.apply", "app.install", "app.remove", "app.rollback"];
+                let installs = subject.is_ai() && brings.contains(&entry.name);
                 let rules_itself = ["policy.load", "user.add", "user.passphrase"].contains(&entry.name);
                 let expected = match (guarded || installs || secret, rules_itself, &subject) {
                     (true, ..) => Verdict::Denied,
+                    _ if hands_in => Verdict::NeedsApproval { approval: None },
                     (_, true, Peer::Operator { .. }) => Verdict::NeedsApproval { approval: None },
                     (_, true, _) => Verdict::Denied,
                     _ => Verdict::Allowed,
@@ -88,6 +91,7 @@ fn the_table_of_peers_opens_the_door_and_nothing_that_changes_anything() {
         "store-list",
         "earlier",
         "tags",
+        "app-list",
     ];
     open.retain(|pair| {
         let (service, verb) = pair.split_once(' ').expect("a pair");

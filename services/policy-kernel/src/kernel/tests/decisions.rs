@@ -1,5 +1,7 @@
 //! The table of decisions: a few hundred questions to the service as it runs, each with the answer that it must have.
 
+use aios_action::app::{Manifest, Tested, Trial, Witnessed};
+
 use super::*;
 
 const TABLE: &str = include_str!("decisions.csv");
@@ -49,6 +51,12 @@ fn peer(who: &str) -> Peer {
     }
 }
 
+/// What the runtime reports of an honest program.
+fn trial(parameters: &Value) -> Trial {
+    let manifest = Manifest::parse(parameters["manifest"].as_str().expect("text")).expect("a right manifest");
+    Trial::of(&manifest, 159, vec![Tested::Passed], &[], Witnessed::All)
+}
+
 /// The answer of a machine in the row's context; the question is the machine's first or follows what the context says.
 async fn ask(machine: &Machine, row: &Row<'_>) -> Decision {
     let mut question = envelope(&row.who, row.line as u64, &row.action_type, row.parameters.clone());
@@ -66,6 +74,11 @@ async fn ask(machine: &Machine, row: &Row<'_>) -> Decision {
         "sealed-for-another" => question.subject = "operator:somebody".into(),
         "sealed-for-nobody" => question.subject.clear(),
         "future-form" => question.schema = "aios.action.v9".into(),
+        "tried" => question.trial = Some(trial(&row.parameters)),
+        "tried-another" => {
+            let other = aios_ids::Digest::of(b"another program");
+            question.trial = Some(Trial { program: other, ..trial(&row.parameters) });
+        }
         "waits-already" => drop(request(decide(&question).await)),
         "rejected-before" => {
             let id = request(decide(&question).await);
