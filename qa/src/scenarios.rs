@@ -116,6 +116,13 @@ const ALL: &[Scenario] = &[
         show: live::action_types,
     },
     Scenario {
+        name: "apps",
+        promise: "a program that was handed in is tried, shown and decided before it exists; a lie and a swap stay out",
+        set: Set::Long,
+        boots: 1,
+        show: live::apps,
+    },
+    Scenario {
         name: "escape-probe",
         promise: "sixty and more escape attempts fail in every tier of the action sandbox",
         set: Set::Long,

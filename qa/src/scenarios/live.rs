@@ -2,7 +2,7 @@
 
 use crate::host::probe_image;
 use crate::scenario::{Failure, Stage};
-use crate::steps::{Aios, action_types, actions, agent, evidence, freeze, policy, services, store};
+use crate::steps::{Aios, action_types, actions, agent, apps, evidence, freeze, policy, services, store};
 use crate::vm::Login;
 
 pub(super) fn services(stage: &Stage<'_>) -> Result<(), Failure> {
@@ -50,6 +50,17 @@ pub(super) fn action_types(stage: &Stage<'_>) -> Result<(), Failure> {
     let mut aios = Aios::live(stage, "live")?;
     services::all_ready(&mut aios)?;
     action_types::each(aios, stage)
+}
+
+pub(super) fn apps(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    apps::from_a_request_to_a_run(&mut aios)?;
+    apps::a_liar_is_shown(&mut aios)?;
+    apps::a_swapped_program_stays_out(&mut aios)?;
+    agent::behind_its_door(&mut aios)?;
+    apps::of_an_agent(&mut aios)?;
+    aios.power_off()
 }
 
 pub(super) fn escape_probe(stage: &Stage<'_>) -> Result<(), Failure> {

@@ -103,6 +103,7 @@ pub(crate) fn each(mut aios: Aios, stage: &Stage<'_>) -> Result<(), Failure> {
     let view = aios.json_of(&gone, Status::Failed)?;
     ensure!(view["state"]["state"] == "failed", "a host that does not answer was reached: {view:#}");
 
+    apps(&mut aios, &mut types)?;
     types.done(&mut aios, "agent.run")?;
     clock(&mut aios, &mut types)?;
     let line = types.line("node.poweroff", &[])?;
@@ -181,6 +182,23 @@ fn files(aios: &mut Aios, types: &mut Catalogue) -> Result<(), Failure> {
     types.done_with(aios, "file.delete", &[("path", "notes/yesterday.txt")])?;
     aios.json_of(&moved, Status::Failed)?;
     Ok(())
+}
+
+/// The catalogue's program is installed, removed and come back to; each installation is a person's yes.
+fn apps(aios: &mut Aios, types: &mut Catalogue) -> Result<(), Failure> {
+    super::apps::put_greeter(aios)?;
+    for name in ["app.install.request", "app.install"] {
+        let line = types.line(name, &[])?;
+        let (action, approval) = waiting(aios, &line)?;
+        aios.approve(&approval)?;
+        let view = aios.json(&format!("action watch {action}"))?;
+        receipts(aios, &view)?;
+        let run = aios.json("app run greeter")?;
+        ensure!(run.to_string().contains("hello"), "the app does not say hello after {name}: {run:#}");
+        types.done(aios, "app.remove")?;
+    }
+    types.done(aios, "app.rollback")?;
+    aios.json("app run greeter").map(drop)
 }
 
 /// Setting the clock is confirmed by a person, and the next record in the log carries the new time.

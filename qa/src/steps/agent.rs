@@ -53,7 +53,7 @@ fn a_swapped_file_stays(aios: &mut Aios) -> Result<(), Failure> {
     let approval = list(&approvals)?.iter().find(|approval| is_the_agents(approval));
     let approval = approval.ok_or_else(|| Failure::broken(format!("no deletion waits: {approvals:#}")))?;
     let target = text(approval, "target")?;
-    ensure!(target.starts_with("the file with the digest"), "the person is not told which file: {approval:#}");
+    ensure!(target.starts_with("the content with the digest"), "the person is not told which file: {approval:#}");
     let (id, action) = (text(approval, "id")?.to_owned(), text(approval, "action")?.to_owned());
     aios.approve(&id)?;
     said_when(aios, "file.delete at last: failed: it did not begin")?;
@@ -70,7 +70,7 @@ fn is_the_agents(approval: &serde_json::Value) -> bool {
 }
 
 /// The agent's report, once it has this text.
-fn said_when(aios: &mut Aios, wanted: &str) -> Result<String, Failure> {
+pub(crate) fn said_when(aios: &mut Aios, wanted: &str) -> Result<String, Failure> {
     let begin = Instant::now();
     loop {
         let report = aios.machine.console.run(&format!("object get {REPORT}"), Duration::from_secs(120))?.text;

@@ -16,6 +16,18 @@ use serde_json::{Value, json};
 
 const DOOR: &str = "/run/aios/agent-door";
 
+/// Where its program is.
+const PART: &str = "agents/example/hello";
+
+/// A program of 159 bytes that says "hello", and the digests of it and of what it says.
+const GREETER: &str = concat!(
+    "f0VMRgIBAQAAAAAAAAAAAAIAPgABAAAAeABAAAAAAABAAAAAAAAAAAAAAAAAAAAAAAAAAEAAOAABAAAAAAAAAAEAAAAFAAAAAAAA",
+    "AAAAAAAAAEAAAAAAAAAAQAAAAAAAnwAAAAAAAACfAAAAAAAAAAAQAAAAAAAAuAEAAAC/AQAAAEiNNRAAAAC6BgAAAA8FuDwAAAAx",
+    "/w8FaGVsbG8K",
+);
+const GREETER_SHA256: &str = "db4bd4fca191857d7bceff8d5fd1dbc3527f8f470d8952ecf305408e1b54e541";
+const HELLO_SHA256: &str = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+
 /// How long the agent asks again for an answer that a person has to give.
 const PATIENCE: u32 = 120;
 
@@ -85,8 +97,43 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let answer = settled(&client, "file.delete", &delete, answer).await?;
     note(&mut report, "file.delete at last", &text(&answer))?;
     publish(&client, &report).await?;
+
+    // A program of its own: it may hand it in, and it does not exist before a person has said yes.
+    let app = app();
+    let part = json!({"name": PART, "encoding": "base64", "content": GREETER});
+    call(&client, "object.put", part).await?;
+    let mut by_itself = app.clone();
+    by_itself["idempotency_key"] = json!("example-install");
+    let answer = call(&client, "app.install", by_itself).await?;
+    note(&mut report, "app.install", &text(&answer))?;
+    let answer = call(&client, "app.install.request", app.clone()).await?;
+    note(&mut report, "app.install.request", &text(&answer))?;
+    publish(&client, &report).await?;
+    let answer = settled(&client, "app.install.request", &app, answer).await?;
+    note(&mut report, "app.install.request at last", &text(&answer))?;
+    publish(&client, &report).await?;
     client.cancel().await?;
     Ok(())
+}
+
+/// The agent's program with its manifest.
+fn app() -> Value {
+    let manifest = json!({
+        "schema": "aios.app.v1",
+        "name": "agents-hello",
+        "summary": "Says hello",
+        "origin": "the example agent, which wanted to say hello",
+        "tier": "T0",
+        "program": {"sha256": GREETER_SHA256, "parts": [PART]},
+        "composition": {"tried": ["object.put", "file.write"], "why_not": "both keep a greeting and neither says it"},
+        "tests": [{"output_sha256": HELLO_SHA256}],
+    });
+    json!({
+        "name": "agents-hello",
+        "manifest": manifest.to_string(),
+        "reason": "the example says hello",
+        "idempotency_key": "example-app",
+    })
 }
 
 /// The answer once a person has given theirs and the action has ended.
