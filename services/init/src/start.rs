@@ -325,7 +325,9 @@ mod tests {
 
     fn places(unit: &Unit) -> Vec<String> {
         let place = |mount: Mount| match mount {
-            Mount::Bind { at, .. } | Mount::Memory { at, .. } | Mount::Link { at, .. } => at.display().to_string(),
+            Mount::Bind { at, .. } | Mount::Content { at, .. } | Mount::Memory { at, .. } | Mount::Link { at, .. } => {
+                at.display().to_string()
+            }
             Mount::Proc => "/proc".into(),
             Mount::Devices => "/dev".into(),
         };
