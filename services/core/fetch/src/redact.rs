@@ -122,6 +122,7 @@ fn packed(secret: &[u8], shift: usize, alphabet: &impl base64::Engine) -> Needle
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
     use proptest::prelude::*;
 
     use super::*;
