@@ -21,7 +21,8 @@ fn the_shipped_policy_gives_agents_little_and_services_nothing() {
         let risk = find(action_type).expect("in the catalogue").risk();
         match answer {
             "allowed" => assert_eq!(risk, Risk::Low, "{line}"),
-            _ => assert!(risk < Risk::High, "{line}"),
+            // Asking for software is what agents may do in place of installing it; without a yes it is nothing.
+            _ => assert!(risk < Risk::High || action_type == "app.install.request", "{line}"),
         }
     }
     for line in &given.changes {
@@ -51,8 +52,9 @@ fn an_emergency_gives_agents_and_services_nothing_and_people_no_more_than_it_say
                     let before = decide_in(bundle, &envelope, subject, &calm);
                     let now = decide_in(bundle, &envelope, subject, &circumstances);
                     if *subject == person() && before.reason == "NoMatchingPermit" {
-                        let who_decides = entry.name.starts_with("policy.") || entry.name.starts_with("user.");
-                        let expected = if who_decides { "ApprovalRequired" } else { "PermittedByOverride" };
+                        let asked =
+                            ["policy.", "user.", "app.install"].iter().any(|type_| entry.name.starts_with(type_));
+                        let expected = if asked { "ApprovalRequired" } else { "PermittedByOverride" };
                         assert_eq!(now.reason, expected, "{} {name:?}", entry.name);
                         lifted += 1;
                     } else {
@@ -115,14 +117,18 @@ proptest! {
         let others = [agent(), Peer::Agent { name: name.clone() }, service("agent-door"), Peer::Service { name: name.clone() }];
         for entry in CATALOGUE {
             let who_decides = entry.name.starts_with("policy.") || entry.name.starts_with("user.");
+            let installs = entry.name.starts_with("app.install");
             for subject in &others {
                 let verdict = self::verdict(&bundle, subject, entry.name, Some(&name));
                 if who_decides || entry.name.starts_with("secret.") || (subject.is_ai() && ["store.add", "update.apply"].contains(&entry.name)) {
-                    prop_assert_eq!(verdict, Verdict::Denied, "{} {}", subject, entry.name);
+                    prop_assert_eq!(&verdict, &Verdict::Denied, "{} {}", subject, entry.name);
+                }
+                if installs {
+                    prop_assert_ne!(verdict, Verdict::Allowed, "{} {} without a person's yes", subject, entry.name);
                 }
             }
             let by_person = self::verdict(&bundle, &person(), entry.name, None);
-            if who_decides {
+            if who_decides || installs {
                 prop_assert_ne!(by_person, Verdict::Allowed, "{} without a person's yes", entry.name);
             }
             if entry.name.starts_with("service.") {
