@@ -113,7 +113,7 @@ pub(crate) fn until_it_is_full(aios: &mut Aios, stage: &Stage<'_>) -> Result<(),
     let cache = NixCache::make(&stage.folder)?;
     let web = Web::serve(&cache.folder)?;
     let mut refusal = None;
-    for mib in [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1] {
+    for mib in [64, 63, 62, 61, 60, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1] {
         let ballast = cache.add_ballast(mib)?;
         let line = format!("store add {ballast} --cache {} --key {}", web.url(), cache.key);
         // Whether it fits is what the disk says; what counts is how the machine takes it.
