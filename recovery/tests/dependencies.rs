@@ -30,8 +30,16 @@ fn no_agent_model_policy_or_bus_is_in_recovery() {
 #[test]
 fn our_own_crates_in_recovery_are_these() {
     let ours: Vec<String> = crates().into_iter().filter(|name| name.starts_with("aios-")).collect();
-    let expected =
-        ["aios-action", "aios-evidence", "aios-ids", "aios-image", "aios-linux", "aios-slots", "aios-verity"];
+    let expected = [
+        "aios-action",
+        "aios-evidence",
+        "aios-fetch",
+        "aios-ids",
+        "aios-image",
+        "aios-linux",
+        "aios-slots",
+        "aios-verity",
+    ];
     assert_eq!(ours, expected, "a new one brings its own dependencies and must be meant");
 }
 
