@@ -12,7 +12,7 @@ use action_runtime::launch::{self, Finished, Given, LaunchError, User};
 use aios_action::Request;
 use aios_action::allowance::Use;
 use aios_action::app::{
-    AppError, ElfError, Manifest, PROGRAM_LIMIT, Refused, Test, Tested, Trial, Witnessed, check_program, program_around,
+    AppError, Manifest, PROGRAM_LIMIT, ProgramError, Refused, Test, Tested, Trial, Witnessed, program_around,
 };
 use aios_identity::Peer;
 use aios_ids::{ActionId, Digest};
@@ -55,12 +55,8 @@ pub(crate) enum TrialError {
         #[source]
         source: PeerError,
     },
-    #[error("the program's parts have more than {PROGRAM_LIMIT} bytes together")]
-    Large,
-    #[error("the program's parts have the digest {found}, and the manifest names {wanted}")]
-    OtherProgram { wanted: Digest, found: Digest },
-    #[error("the program cannot be taken")]
-    Elf(#[from] ElfError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     #[error("nothing is tried: {0}")]
     NotContained(String),
     #[error("the trial cannot be recorded")]
@@ -118,18 +114,12 @@ pub(crate) async fn run(
 async fn program(manifest: &Manifest) -> Result<Vec<u8>, TrialError> {
     let mut program = Vec::new();
     for part in &manifest.program.parts {
+        // One byte more than there may be is enough to be refused.
         let room = PROGRAM_LIMIT + 1 - program.len();
         let content = peers::object(part, room).await;
         program.extend(content.map_err(|source| TrialError::Part { part: part.clone(), source })?);
-        if program.len() > PROGRAM_LIMIT {
-            return Err(TrialError::Large);
-        }
     }
-    let (wanted, found) = (manifest.program.sha256, Digest::of(&program));
-    if wanted != found {
-        return Err(TrialError::OtherProgram { wanted, found });
-    }
-    check_program(&program)?;
+    manifest.check_program(&program)?;
     Ok(program)
 }
 
@@ -200,6 +190,7 @@ async fn refused(id: &ActionId, user: &User) -> Result<(Vec<Refused>, Witnessed)
 
 #[cfg(test)]
 mod tests {
+    use aios_action::app::check_program;
     use aios_wire::launch::Exit;
 
     use super::*;

@@ -79,9 +79,12 @@ pub enum FetchError {
     /// Its name stands for an address that is nobody's business.
     #[error(transparent)]
     Address(#[from] AddressRefused),
-    /// Its name stands for nothing, or the use of the secret cannot be recorded.
+    /// Its name stands for nothing.
     #[error("{0}")]
-    Aside(String),
+    Unresolved(String),
+    /// The use of the secret cannot be recorded.
+    #[error("{0}")]
+    Unrecorded(String),
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -152,8 +155,8 @@ pub fn check(wanted: &Wanted, rules: &Rules, secret: Option<&Secret>) -> Result<
     }
 }
 
-/// Asks, following redirections within the rules, and gives up at `until`. `resolve` finds the address of a name; `about_to_send` is told before a
-/// secret goes to a host, and stops it by failing.
+/// Asks, following redirections within the rules, and gives up at `until`. `resolve` finds the address of a name;
+/// `about_to_send` is told before a secret goes to a host, and stops it by failing.
 pub async fn fetch<Resolving, Telling>(
     mut wanted: Wanted,
     rules: &Rules,
@@ -171,11 +174,11 @@ where
         let origin = wanted.url.origin().clone();
         let address = match origin.address() {
             Some(address) => address,
-            None => resolve(origin.host().to_owned()).await.map_err(FetchError::Aside)?,
+            None => resolve(origin.host().to_owned()).await.map_err(FetchError::Unresolved)?,
         };
         check_address(&origin, address)?;
         if secret.is_some() {
-            about_to_send(origin.clone()).await.map_err(FetchError::Aside)?;
+            about_to_send(origin.clone()).await.map_err(FetchError::Unrecorded)?;
         }
         let (hop, roots, sent) = (wanted.clone(), rules.roots.clone(), secret.clone());
         let exchanged = tokio::task::spawn_blocking(move || exchange(&hop, address, &roots, sent.as_deref(), until));

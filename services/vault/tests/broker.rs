@@ -294,7 +294,7 @@ async fn a_use_that_cannot_be_recorded_does_not_happen() {
     let no_log = |_| async { Err("the evidence log is full".to_owned()) };
     let rules = rules(&format!("GET {host}"));
     let refused = fetch(wanted, &rules, Some(secret(&[&host])), soon(), |_| async { Ok(LOCAL) }, no_log).await;
-    assert!(matches!(refused, Err(FetchError::Aside(_))));
+    assert!(matches!(refused, Err(FetchError::Unrecorded(_))));
     assert_eq!(server.heads(), Vec::<String>::new());
 }
 

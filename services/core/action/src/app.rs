@@ -7,7 +7,7 @@ mod elf;
 mod manifest;
 mod trial;
 
-pub use elf::{ElfError, check_program, program_around};
+pub use elf::{ElfError, ProgramError, check_program, program_around};
 pub use manifest::{
     AppError, AppRight, AppTier, Argument, Composition, Form, MANIFEST_LIMIT, Manifest, PROGRAM_LIMIT, Program, Test,
 };

@@ -7,8 +7,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::PoisonError;
 
-use aios_action::app::{AppError, ElfError, Manifest, PROGRAM_LIMIT, check_program};
-use aios_ids::{Digest, UnitName};
+use aios_action::app::{AppError, Manifest, PROGRAM_LIMIT, ProgramError};
+use aios_ids::UnitName;
 use aios_wire::objects::{App, AppVersion};
 
 use super::{Content, ObjectError, Objects, digest_of};
@@ -39,20 +39,9 @@ pub enum AppsError {
         #[source]
         source: Box<ObjectError>,
     },
-    /// Too large.
-    #[error("the program's parts have more than {PROGRAM_LIMIT} bytes together")]
-    Large,
-    /// Not the program that the manifest names.
-    #[error("the program's parts have the digest {found}, and the manifest names {wanted}: they were changed since")]
-    OtherProgram {
-        /// The manifest's.
-        wanted: Digest,
-        /// What is there.
-        found: Digest,
-    },
-    /// Not a program that can run.
-    #[error("the program cannot be taken")]
-    Elf(#[source] ElfError),
+    /// The parts are not the program that the manifest names.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// Something that the app needs is not there.
     #[error("the app needs {0}, which is not in the store; add it first")]
     Needs(String),
@@ -174,17 +163,11 @@ impl Objects {
         for part in &manifest.program.parts {
             let failed = |source| AppsError::Part { part: part.clone(), source: Box::new(source) };
             let content = std::fs::File::from(self.get(part, 0).map_err(failed)?);
+            // One byte more than there may be is enough to be refused.
             let room = (PROGRAM_LIMIT + 1 - program.len()) as u64;
             content.take(room).read_to_end(&mut program).map_err(ObjectError::Read).map_err(failed)?;
-            if program.len() > PROGRAM_LIMIT {
-                return Err(AppsError::Large);
-            }
         }
-        let (wanted, found) = (manifest.program.sha256, Digest::of(&program));
-        if wanted != found {
-            return Err(AppsError::OtherProgram { wanted, found });
-        }
-        check_program(&program).map_err(AppsError::Elf)?;
+        manifest.check_program(&program)?;
         Ok(program)
     }
 }
@@ -201,6 +184,7 @@ mod tests {
     use std::sync::Arc;
 
     use aios_action::app::program_around;
+    use aios_ids::Digest;
     use serde_json::{Value, json};
 
     use super::*;
@@ -285,9 +269,12 @@ mod tests {
         put(&objects, "parts/a", &good);
         let wanted = manifest(&good, &["parts/a"]);
         put(&objects, "parts/a", &program(b"another"));
-        assert!(matches!(install(&objects, &wanted), Err(AppsError::OtherProgram { .. })));
+        assert!(matches!(install(&objects, &wanted), Err(AppsError::Program(ProgramError::Other { .. }))));
         put(&objects, "parts/a", b"#!/bin/sh\n");
-        assert!(matches!(install(&objects, &manifest(b"#!/bin/sh\n", &["parts/a"])), Err(AppsError::Elf(_))));
+        assert!(matches!(
+            install(&objects, &manifest(b"#!/bin/sh\n", &["parts/a"])),
+            Err(AppsError::Program(ProgramError::Elf(_)))
+        ));
         assert!(matches!(install(&objects, &manifest(&good, &["parts/z"])), Err(AppsError::Part { .. })));
         let mut needy = manifest(&good, &["parts/a"]);
         needy["tier"] = "T1".into();

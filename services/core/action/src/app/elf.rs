@@ -1,6 +1,10 @@
 //! Whether bytes are a static program for this machine. It is no judgement of what the program does: the sandbox holds
 //! whatever it is. It refuses early, and with words, what could not run in one.
 
+use aios_ids::Digest;
+
+use super::PROGRAM_LIMIT;
+
 /// The bytes are no program that can be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
@@ -19,6 +23,25 @@ pub enum ElfError {
     /// It could change its own code.
     #[error("a part of it, or its stack, can be both written and executed")]
     WriteAndExecute,
+}
+
+/// The bytes are not the program of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProgramError {
+    /// Too many.
+    #[error("the program's parts have more than {PROGRAM_LIMIT} bytes together")]
+    Large,
+    /// Those of another one.
+    #[error("the program's parts have the digest {found}, and the manifest names {wanted}: hand in what it names")]
+    Other {
+        /// The manifest's.
+        wanted: Digest,
+        /// Theirs.
+        found: Digest,
+    },
+    /// Of none that can run.
+    #[error("the program cannot be taken")]
+    Elf(#[from] ElfError),
 }
 
 const HEADER: usize = 64;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::elf::{ProgramError, check_program};
 use crate::canonical::{self, StrictError};
 use crate::catalogue;
 use crate::parameter::{Kind, is_hostile};
@@ -313,6 +314,18 @@ impl Manifest {
     /// SHA-256 of the canonical text. The program's digest is in it, so this one names the whole app.
     pub fn digest(&self) -> Digest {
         Digest::of(self.text.as_bytes())
+    }
+
+    /// Whether these bytes are the program that the manifest names, and one that can run.
+    pub fn check_program(&self, program: &[u8]) -> Result<(), ProgramError> {
+        if program.len() > PROGRAM_LIMIT {
+            return Err(ProgramError::Large);
+        }
+        let (wanted, found) = (self.program.sha256, Digest::of(program));
+        if wanted != found {
+            return Err(ProgramError::Other { wanted, found });
+        }
+        Ok(check_program(program)?)
     }
 
     /// Whether the app may be run with these arguments.
