@@ -20,6 +20,9 @@ use super::test_machine::TestMachine;
 const TIMES: usize = 10;
 /// How often the service is killed while calls are counted.
 const ROUNDS: usize = 3;
+/// How often the service is killed until the first call of a kind has come.
+const ATTEMPTS: usize = 8;
+
 #[test]
 fn pid_1_outlives_the_failure_of_any_call_that_it_makes() {
     let Some(machine) = TestMachine::start() else { return };
@@ -35,12 +38,16 @@ fn pid_1_outlives_the_failure_of_any_call_that_it_makes() {
     for (call, count) in made.into_iter().filter(|(call, _)| fails(*call)) {
         let name = aios_linux::calls::name_of(call).unwrap_or("unknown");
         for nth in 1..=count.div_ceil(ROUNDS).min(TIMES) {
-            tracer.set(Watch::Armed { call, left: nth });
-            let sign = machine.exercise();
-            if matches!(tracer.set(Watch::Idle), Watch::Fired) {
-                failed.insert(name);
-                faults += 1;
-                machine.settles(&sign, &format!("after {name} failed as the {nth}. of its kind"));
+            // On a busy machine the service may be between two lives just then; a later call of a kind need not come.
+            for _ in 0..if nth == 1 { ATTEMPTS } else { 1 } {
+                tracer.set(Watch::Armed { call, left: nth });
+                let sign = machine.exercise();
+                if matches!(tracer.set(Watch::Idle), Watch::Fired) {
+                    failed.insert(name);
+                    faults += 1;
+                    machine.settles(&sign, &format!("after {name} failed as the {nth}. of its kind"));
+                    break;
+                }
             }
         }
     }
