@@ -27,8 +27,9 @@ pub(crate) struct Care {
 }
 
 /// Whether programs wait for memory, by the kernel's word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Memory {
+    #[default]
     Fine,
     Short,
 }

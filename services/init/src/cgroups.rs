@@ -37,14 +37,12 @@ pub(crate) fn prepare() -> Result<(), Failure> {
 #[derive(Debug)]
 pub(crate) struct Cgroup {
     path: PathBuf,
-    /// The open folder, for `clone3`.
-    pub(crate) folder: File,
     /// The id by which the kernel names it to others.
     pub(crate) id: u64,
 }
 
-/// Makes `branch/name` with its limits, or takes the one that is there.
-pub(crate) fn make(branch: &str, name: &str, resources: &Resources) -> io::Result<Cgroup> {
+/// Makes `branch/name` with its limits, or takes the one that is there. Its open folder is for `clone3` and of no use after.
+pub(crate) fn make(branch: &str, name: &str, resources: &Resources) -> io::Result<(Cgroup, File)> {
     let path = Path::new(TREE).join(branch).join(name);
     fs::create_dir_all(&path)?;
     limit(&path, "memory.max", resources.memory_max_mib << 20)?;
@@ -55,7 +53,7 @@ pub(crate) fn make(branch: &str, name: &str, resources: &Resources) -> io::Resul
     let folder = File::open(&path)?;
     // In the unified hierarchy a cgroup's id is the inode number of its folder.
     let id = folder.metadata()?.ino();
-    Ok(Cgroup { path, folder, id })
+    Ok((Cgroup { path, id }, folder))
 }
 
 /// Sets a limit. Tests of this program run on machines whose controllers belong to somebody else.

@@ -47,8 +47,8 @@ impl Outputs {
     }
 
     /// What to wait for, while the other ends are open.
-    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.units.values().filter_map(|output| output.pipe.as_ref().map(AsFd::as_fd))
+    pub(crate) fn fds(&self) -> impl Iterator<Item = (&UnitName, BorrowedFd<'_>)> {
+        self.units.iter().filter_map(|(unit, output)| Some((unit, output.pipe.as_ref()?.as_fd())))
     }
 
     /// When a loss has to be told.
@@ -56,10 +56,15 @@ impl Outputs {
         self.units.values().filter_map(|output| output.lines.deadline()).min()
     }
 
-    /// Takes what is there from every pipe.
-    pub(crate) fn read(&mut self, now_ms: u64) {
+    /// Takes what is there from the pipes of these units.
+    pub(crate) fn read(&mut self, units: &[UnitName], now_ms: u64) {
         for output in self.units.values_mut() {
-            output.read(&mut self.buffer, now_ms, &mut self.count);
+            output.lines.settle(now_ms, &mut self.count);
+        }
+        for unit in units {
+            if let Some(output) = self.units.get_mut(unit) {
+                output.read(&mut self.buffer, now_ms, &mut self.count);
+            }
         }
     }
 
@@ -180,17 +185,18 @@ mod tests {
     fn lines_are_kept_harmless_and_bounded_and_the_last_words_count() {
         let (mut outputs, name) = (Outputs::new(), unit("network"));
         let mut theirs = File::from(outputs.of(&name).open().expect("a pipe"));
-        outputs.read(0);
+        let here = std::slice::from_ref(&name);
+        outputs.read(here, 0);
         assert!(outputs.last(&name, 5, 0).is_empty());
         theirs.write_all(b"one\n\x1b[31mtwo\n<3>thr").expect("room");
-        outputs.read(1);
+        outputs.read(here, 1);
         assert_eq!(outputs.last(&name, 5, 1), ["one", "\u{fffd}[31mtwo"]);
         theirs.write_all(b"ee\n").expect("room");
         theirs.write_all(&vec![b'x'; 3 * LINE_LIMIT]).expect("room");
         theirs.write_all(b"\nlast words").expect("room");
         drop(theirs);
-        outputs.read(2);
-        outputs.read(3);
+        outputs.read(here, 2);
+        outputs.read(here, 3);
         let lines = outputs.after(2);
         assert_eq!((lines[0].text.as_str(), lines[0].priority), ("three", Priority::Err));
         assert_eq!(lines[1].text, format!("{} … {} bytes more", "x".repeat(LINE_LIMIT), 2 * LINE_LIMIT));
@@ -204,10 +210,11 @@ mod tests {
         let mut to_a = File::from(outputs.of(&a).open().expect("a pipe"));
         let mut to_b = File::from(outputs.of(&b).open().expect("a pipe"));
         to_b.write_all(b"first\n").expect("room");
-        outputs.read(1);
+        let both = [a.clone(), b.clone()];
+        outputs.read(&both, 1);
         outputs.say(Priority::Warning, "b exited".into(), 2);
         to_a.write_all(b"second\n").expect("room");
-        outputs.read(3);
+        outputs.read(&both, 3);
         let seen: Vec<_> = outputs.after(0).into_iter().map(|line| (line.number, line.unit, line.text)).collect();
         let line = |number, unit: &str, text: &str| (number, unit.to_owned(), text.to_owned());
         assert_eq!(seen, [line(1, "b", "first"), line(2, "init", "b exited"), line(3, "a", "second")]);
@@ -232,13 +239,13 @@ mod tests {
         let begin = Instant::now();
         while outputs.fds().count() > 0 {
             assert!(begin.elapsed() < Duration::from_secs(60), "the writer waits for room");
-            outputs.read(begin.elapsed().as_millis() as u64 / 1_000_000);
+            outputs.read(std::slice::from_ref(&name), begin.elapsed().as_millis() as u64 / 1_000_000);
         }
         writer.join().expect("it wrote all");
         let kept: usize = outputs.all().flat_map(|lines| lines.after(0)).map(|line| line.text.len()).sum();
         assert!(kept <= 128 << 10, "{kept} bytes are kept");
         let deadline = outputs.next_deadline().expect("a loss to tell");
-        outputs.read(deadline);
+        outputs.read(&[], deadline);
         assert!(outputs.after(0).is_empty() || outputs.newest() > 0);
         assert!(outputs.last(&name, 1, deadline)[0].contains("are lost"));
     }

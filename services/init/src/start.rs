@@ -15,10 +15,11 @@ use aios_linux::inherited::{AUDIT, BOOT_STATE, KERNEL_MESSAGES};
 use aios_linux::sandbox::{
     Allow, Capability, Identity, Mount, Namespace, PathRules, Reach, Resource, Sandbox, Tcp, Terminal as Session, View,
 };
-use aios_linux::spawn::{Child, Program, spawn};
+use aios_linux::spawn::{Program, spawn};
 use aios_units::Unit;
 use aios_units::unit::{Kind, Network, Own, Paths, Profile, Readiness, View as Seen};
 use aios_wire::init::Origin;
+use rustix::process::Pid;
 
 use crate::cgroups::Cgroup;
 use crate::data;
@@ -47,10 +48,12 @@ pub(crate) struct Starter {
     messages: KernelMessages,
 }
 
-/// A program on its way.
+/// A program and the cgroup that it is in. Every program that is started inherits PID 1's descriptors and has to close
+/// them, so there is none here that is needed for the start alone.
 #[derive(Debug)]
 pub(crate) struct Running {
-    pub(crate) child: Child,
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
     pub(crate) cgroup: Cgroup,
 }
 
@@ -92,14 +95,15 @@ impl Starter {
         self.sockets.get(unit.as_str()).map(AsFd::as_fd)
     }
 
-    /// Starts `unit` in `cgroup`; what it prints goes to `output`, or to its terminal if it has one.
+    /// Starts `unit` in a cgroup with its open folder; what it prints goes to `output`, or to its terminal if it has one.
+    /// The descriptor is where it reports how its start went.
     pub(crate) fn start(
         &mut self,
         unit: &Unit,
-        cgroup: Cgroup,
+        (cgroup, folder): (Cgroup, fs::File),
         output: &mut Output,
         refusals: &Refusals,
-    ) -> Result<Running, Failure> {
+    ) -> Result<(Running, OwnedFd), Failure> {
         let uid = self.users.id(&unit.user)?;
         let mut sandbox = self.sandbox(unit, uid)?;
         let records = refusals.descriptor().filter(|_| unit.audit);
@@ -128,10 +132,10 @@ impl Starter {
             arguments: &arguments,
             descriptors: &descriptors,
             listening: u32::from(listener.is_some()),
-            cgroup: Some(cgroup.folder.as_fd()),
+            cgroup: Some(folder.as_fd()),
         };
         let child = spawn(&sandbox, &program).map_err(|error| Failure::new(format!("unit {}", unit.name), error))?;
-        Ok(Running { child, cgroup })
+        Ok((Running { pid: child.pid, pidfd: child.pidfd, cgroup }, child.report))
     }
 
     /// The partition for a unit that keeps something in it. A disk that does not give it starts the unit all the same.

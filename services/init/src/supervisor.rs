@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod calls;
 mod children;
+#[cfg(test)]
+mod crowd;
 mod ending;
 #[cfg(test)]
 mod faults;
@@ -15,7 +17,7 @@ mod verbs;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aios_identity::{Peer, PeerTable, SessionStrength};
@@ -84,10 +86,38 @@ pub(crate) struct Supervisor {
 #[derive(Debug)]
 struct Process {
     running: Running,
-    /// Whether it has executed its program; none: not known yet.
-    report: Option<Result<(), String>>,
+    report: Report,
     /// Whose session it is, and on which terminal.
     session: Option<(Peer, String)>,
+}
+
+/// Whether a unit's program was executed.
+#[derive(Debug)]
+enum Report {
+    /// That is told here.
+    Awaited(OwnedFd),
+    Came(Result<(), String>),
+}
+
+/// What is waited for of a unit.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Report,
+    Call,
+    Output,
+}
+
+/// What a turn of the loop begins with. Only what the kernel names is looked at: what one unit does costs the same
+/// however many others there are.
+#[derive(Debug, Default)]
+struct Ready {
+    memory: Memory,
+    /// Units whose program was executed, or was not.
+    reports: Vec<UnitName>,
+    /// Units that start on call and have a caller.
+    called: Vec<UnitName>,
+    /// Units that said something, or closed their pipe.
+    outputs: Vec<UnitName>,
 }
 
 /// Logins whose sessions are to be started when the login program has ended.
@@ -146,16 +176,18 @@ impl Supervisor {
         self.times.begin(now_ms());
         self.happened(Event::Begin);
         loop {
-            let memory = self.wait();
-            self.look_after(memory);
-            self.read_reports();
+            let ready = self.wait();
+            self.look_after(ready.memory);
+            self.read_reports(&ready.reports);
             self.read_signals();
             self.read_notifications();
-            self.read_outputs();
-            self.answer_calls();
+            self.read_outputs(&ready.outputs);
+            self.answer_calls(ready.called);
             self.serve_callers();
             self.tell_of_measuring();
-            self.happened(Event::Tick);
+            if self.graph.next_deadline().is_some_and(|deadline| deadline <= now_ms()) {
+                self.happened(Event::Tick);
+            }
             if let Some(frozen) = self.freezing {
                 self.set_frozen(frozen, "it is tried again");
             }
@@ -172,8 +204,8 @@ impl Supervisor {
         self.record(None, What::Boot, news);
     }
 
-    fn read_outputs(&mut self) {
-        self.outputs.read(now_ms());
+    fn read_outputs(&mut self, units: &[UnitName]) {
+        self.outputs.read(units, now_ms());
         for unit in self.graph.units().filter(|unit| unit.output == OutputTo::Consoles) {
             self.outputs.take_new(&unit.name).iter().for_each(|line| say_everywhere(line));
         }
@@ -196,17 +228,16 @@ impl Supervisor {
         }
     }
 
-    /// Waits until there is something to do. Tells whether programs wait for memory.
-    fn wait(&self) -> Memory {
-        let mut waits: Vec<PollFd<'_>> = vec![
-            PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.notify.as_fd(), PollFlags::IN),
-        ];
-        let pending = self.processes.values().filter(|process| process.report.is_none());
-        waits.extend(pending.map(|process| PollFd::new(&process.running.child.report, PollFlags::IN)));
-        let called = self.graph.on_call().filter_map(|name| self.starter.socket(name));
-        waits.extend(called.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
-        waits.extend(self.outputs.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+    /// Waits until there is something to do.
+    fn wait(&self) -> Ready {
+        let reports = self.processes.iter().filter_map(|(name, process)| Some((Of::Report, name, process.awaited()?)));
+        let called = self.graph.on_call().filter_map(|name| Some((Of::Call, name, self.starter.socket(name)?)));
+        let outputs = self.outputs.fds().map(|(name, fd)| (Of::Output, name, fd));
+        let units: Vec<(Of, &UnitName, BorrowedFd<'_>)> = reports.chain(called).chain(outputs).collect();
+        let mut waits: Vec<PollFd<'_>> =
+            units.iter().map(|(.., fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        waits.push(PollFd::new(&self.signals, PollFlags::IN));
+        waits.push(PollFd::from_borrowed_fd(self.notify.as_fd(), PollFlags::IN));
         waits.extend(self.care.fds().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         for (fd, wait) in self.control.waits() {
             let flags = match wait {
@@ -230,10 +261,19 @@ impl Supervisor {
         });
         // An interrupted or failed wait is only an early look at everything.
         let _ = poll(&mut waits, timeout.as_ref());
-        match waits.iter().any(|wait| wait.revents().contains(PollFlags::PRI)) {
-            true => Memory::Short,
-            false => Memory::Fine,
+        let mut ready = Ready::default();
+        if waits.iter().any(|wait| wait.revents().contains(PollFlags::PRI)) {
+            ready.memory = Memory::Short;
         }
+        for ((of, name, _), _) in units.iter().zip(&waits).filter(|(_, wait)| !wait.revents().is_empty()) {
+            let list = match of {
+                Of::Report => &mut ready.reports,
+                Of::Call => &mut ready.called,
+                Of::Output => &mut ready.outputs,
+            };
+            list.push((*name).clone());
+        }
+        ready
     }
 
     /// Lets the graph decide about `event` and everything that follows; returns why it was refused, if it was.
@@ -263,7 +303,7 @@ impl Supervisor {
             Effect::Terminate(name) => {
                 if let Some(process) = self.processes.get(&name) {
                     // One that is gone is reaped in a moment.
-                    let _ = pidfd_send_signal(&process.running.child.pidfd, Signal::TERM);
+                    let _ = pidfd_send_signal(&process.running.pidfd, Signal::TERM);
                 }
             }
             Effect::Kill(name) => {
@@ -361,8 +401,8 @@ impl Supervisor {
             (None, None, Kind::Agent) => ("agents", name.to_string(), Peer::Agent { name: name.to_string() }),
             (None, None, _) => ("system", name.to_string(), Peer::Service { name: unit.base.to_string() }),
         };
-        let cgroup = cgroups::make(branch, &cgroup, &unit.resources).map_err(at("make the cgroup", &cgroup))?;
-        let id = cgroup.id;
+        let made = cgroups::make(branch, &cgroup, &unit.resources).map_err(at("make the cgroup", &cgroup))?;
+        let id = made.0.id;
         let session = match &peer {
             Peer::Operator { .. } => Some((peer.clone(), unit.terminal.clone().unwrap_or_default())),
             Peer::Service { .. } | Peer::Agent { .. } => None,
@@ -370,9 +410,10 @@ impl Supervisor {
         // Before the program runs: its first question may be who it is.
         self.owners.set(id, peer);
         let output = self.outputs.of(name);
-        match self.starter.start(unit, cgroup, output, &self.refusals) {
-            Ok(running) => {
-                self.processes.insert(name.clone(), Process { running, report: None, session });
+        match self.starter.start(unit, made, output, &self.refusals) {
+            Ok((running, report)) => {
+                let report = Report::Awaited(report);
+                self.processes.insert(name.clone(), Process { running, report, session });
                 Ok(())
             }
             Err(failure) => {

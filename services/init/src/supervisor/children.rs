@@ -10,10 +10,9 @@ use aios_linux::spawn::read_report;
 use aios_units::unit::Kind;
 use aios_units::{Ended, Event, What};
 use aios_wire::init::{Afterwards, SESSION_EXPIRED, Session, SessionChange};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitOptions, wait};
 
-use super::{Process, Supervisor};
+use super::{Process, Report, Supervisor};
 use crate::cgroups::{Cgroup, Left};
 use crate::clock::now_ms;
 use crate::failure::chain;
@@ -34,12 +33,10 @@ pub(super) struct Leaving {
 
 impl Supervisor {
     /// Children that have executed their program, or failed to.
-    pub(super) fn read_reports(&mut self) {
+    pub(super) fn read_reports(&mut self, units: &[UnitName]) {
         let mut events = Vec::new();
-        for (name, process) in self.processes.iter_mut().filter(|(_, process)| process.report.is_none()) {
-            if is_readable(process.running.child.report.as_fd()) {
-                events.extend(process.take_report(name));
-            }
+        for name in units {
+            events.extend(self.processes.get_mut(name).and_then(|process| process.take_report(name)));
         }
         for event in events {
             if let Event::Started(name, _) = &event
@@ -52,9 +49,8 @@ impl Supervisor {
     }
 
     /// Units that start on call and have a caller. Their sockets are not touched: the unit answers.
-    pub(super) fn answer_calls(&mut self) {
-        let called = self.graph.on_call().filter(|name| self.starter.socket(name).is_some_and(is_readable));
-        for name in called.cloned().collect::<Vec<_>>() {
+    pub(super) fn answer_calls(&mut self, units: Vec<UnitName>) {
+        for name in units {
             self.happened(Event::Called(name));
         }
     }
@@ -91,22 +87,20 @@ impl Supervisor {
 
     /// A process ended. One that is no unit's main process was somebody's orphan and is of no further interest.
     fn reaped(&mut self, pid: Pid, ended: Ended) {
-        let found = self.processes.iter().find(|(_, process)| process.running.child.pid == pid);
+        let found = self.processes.iter().find(|(_, process)| process.running.pid == pid);
         let Some(name) = found.map(|(name, _)| name.clone()) else { return };
         let Some(mut process) = self.processes.remove(&name) else { return };
         // A unit is its main process: what is left of its cgroup ends with it.
         let _ = process.running.cgroup.kill();
         self.owners.clear(process.running.cgroup.id);
-        if process.report.is_none()
-            && let Some(event) = process.take_report(&name)
-        {
+        if let Some(event) = process.take_report(&name) {
             if let Some(session) = process.session.clone() {
                 self.tell_of_session(&name, session, SessionChange::Began, String::new());
             }
             self.happened(event);
         }
         let event = match (process.report, process.session) {
-            (Some(Err(why)), _) => Event::NotStarted(name.clone(), why),
+            (Report::Came(Err(why)), _) => Event::NotStarted(name.clone(), why),
             (_, None) => Event::Ended(name.clone(), ended),
             (_, Some(session)) => {
                 let (change, how) = end_of_session(ended);
@@ -142,18 +136,12 @@ impl Supervisor {
 
     /// A process that a signal stopped neither works nor ends. A terminal's is left to whoever sits there.
     fn stood_still(&mut self, pid: Pid) {
-        let found = self.processes.iter().find(|(_, process)| process.running.child.pid == pid);
+        let found = self.processes.iter().find(|(_, process)| process.running.pid == pid);
         let Some(name) = found.map(|(name, _)| name.clone()) else { return };
         if self.graph.unit(&name).is_some_and(|unit| unit.kind != Kind::Terminal) {
             self.happened(Event::StoodStill(name));
         }
     }
-}
-
-/// Whether something can be read, or accepted, now.
-fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// What the end of a session's program says about the session.
@@ -166,14 +154,27 @@ fn end_of_session(ended: Ended) -> (SessionChange, String) {
 }
 
 impl Process {
-    /// Reads how its start went. An event for a program that runs; a failure is told when the process is reaped.
+    /// Where its report is still to come.
+    pub(super) fn awaited(&self) -> Option<BorrowedFd<'_>> {
+        match &self.report {
+            Report::Awaited(report) => Some(report.as_fd()),
+            Report::Came(_) => None,
+        }
+    }
+
+    /// Reads how its start went, once. An event for a program that runs; a failure is told when the process is reaped.
     fn take_report(&mut self, name: &UnitName) -> Option<Event> {
-        let report = self.running.child.report.try_clone().map_err(|error| error.to_string());
-        let report =
-            report.and_then(|report| read_report(report, Path::new(name.as_str())).map_err(|error| chain(&error)));
+        let unread = Err("its report was not read".to_owned());
+        let report = match std::mem::replace(&mut self.report, Report::Came(unread)) {
+            Report::Awaited(report) => read_report(report, Path::new(name.as_str())).map_err(|error| chain(&error)),
+            came @ Report::Came(_) => {
+                self.report = came;
+                return None;
+            }
+        };
         let started = report.is_ok();
-        self.report = Some(report);
-        started.then(|| Event::Started(name.clone(), self.running.child.pid.as_raw_nonzero().get().unsigned_abs()))
+        self.report = Report::Came(report);
+        started.then(|| Event::Started(name.clone(), self.running.pid.as_raw_nonzero().get().unsigned_abs()))
     }
 }
 

@@ -85,7 +85,7 @@ fn happens_all_the_same(call: u64) -> bool {
 
 /// What is done with the calls of PID 1.
 #[derive(Debug)]
-enum Watch {
+pub(super) enum Watch {
     Idle,
     /// How often each was made.
     Counting(BTreeMap<u64, usize>),
@@ -120,12 +120,12 @@ impl Watch {
 }
 
 /// Stands between a process and the kernel.
-struct Tracer {
+pub(super) struct Tracer {
     watch: Arc<Mutex<Watch>>,
 }
 
 impl Tracer {
-    fn attach(pid: i32) -> Self {
+    pub(super) fn attach(pid: i32) -> Self {
         let watch = Arc::new(Mutex::new(Watch::Idle));
         let tracer = Self { watch: Arc::clone(&watch) };
         // The kernel takes the words of the thread that began.
@@ -133,7 +133,7 @@ impl Tracer {
         tracer
     }
 
-    fn set(&self, next: Watch) -> Watch {
+    pub(super) fn set(&self, next: Watch) -> Watch {
         std::mem::replace(&mut lock(&self.watch), next)
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use aios_units::Mode;
 use aios_wire::init::{BootTimes, FirmwareKeys, Origin, SigningKeys};
@@ -25,6 +25,13 @@ const STARTS: &str = "/run/starts";
 /// So often that one may be started.
 pub(super) const BUDGET: usize = 3;
 
+/// How many units beside the first three; they stand in rows, of which each needs the one before.
+const CROWD: &str = "AIOS_TEST_CROWD";
+const IN_A_ROW: usize = 10;
+/// Made when the loop begins, and by the unit that needs the last of each row.
+pub(super) const BEGIN: &str = "/run/begin";
+pub(super) const LAST: &str = "/run/last";
+
 /// PID 1 in namespaces of its own.
 pub(super) struct TestMachine {
     outer: Child,
@@ -38,6 +45,11 @@ pub(super) struct TestMachine {
 impl TestMachine {
     /// Starts it; none where namespaces, or cgroups of the second version, cannot be had.
     pub(super) fn start() -> Option<Self> {
+        Self::start_with(0)
+    }
+
+    /// The same with so many more units.
+    pub(super) fn start_with(crowd: usize) -> Option<Self> {
         let skipped = |why: &str| {
             eprintln!("SKIPPED: {why}");
             None
@@ -66,6 +78,7 @@ impl TestMachine {
             .arg(&cgroup)
             .arg(std::env::current_exe().expect("this program"))
             .args(["--exact", "supervisor::test_machine::process_one", "--ignored", "--nocapture", "--test-threads=1"])
+            .env(CROWD, crowd.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(said.reopen().expect("the file"))
@@ -138,8 +151,20 @@ impl TestMachine {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
+    /// How long a thread of it has run.
+    pub(super) fn processor_time(&self, thread: i32) -> Duration {
+        let path = format!("/proc/{}/task/{thread}/schedstat", self.one);
+        let text = fs::read_to_string(path).expect("the kernel counts");
+        Duration::from_nanos(text.split(' ').next().and_then(|first| first.parse().ok()).expect("a number"))
+    }
+
     pub(super) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.one)).expect("it lives").count()
+    }
+
+    /// When a file of the machine was made.
+    pub(super) fn made(&self, path: &str) -> Option<SystemTime> {
+        fs::metadata(self.path(path)).ok()?.modified().ok()
     }
 
     fn sign(&self) -> String {
@@ -201,9 +226,10 @@ impl Drop for TestMachine {
     fn drop(&mut self) {
         let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
         let _ = self.outer.wait();
-        let branches =
-            ["system/victim", "system/door", "system/broken", "system", "actions", "agents", "operators", ""];
-        for place in branches.map(|branch| self.cgroup.join(branch)) {
+        let units = fs::read_dir(self.cgroup.join("system")).into_iter().flatten().flatten();
+        let units = units.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>();
+        let branches = ["system", "actions", "agents", "operators", ""].map(|branch| self.cgroup.join(branch));
+        for place in units.into_iter().chain(branches) {
             // What was killed takes a moment to leave.
             let gone = || fs::remove_dir(&place).is_ok() || !place.exists();
             for _ in 0..100 {
@@ -245,6 +271,27 @@ fn unit(name: &str, life: &str) -> Unit {
     Unit::parse(name, &text).expect("a unit")
 }
 
+/// Units that do nothing, in rows, and the one that needs the last of each.
+fn crowd(size: usize) -> Vec<Unit> {
+    let name = |number: usize| format!("crowd-{number:03}");
+    let unit = |name: &str, requires: &[String], script: &str| {
+        let text = format!(
+            "kind = \"service\"\nprogram = \"/bin/sh\"\nargs = [\"-c\", \"{script}\"]\nuser = \"root\"\nmodes = [\"live\"]\n\
+             requires = {requires:?}\nreadiness = \"started\"\n\n[sandbox]\nview = \"whole\"\nnetwork = \"host\"\n\
+             paths = \"unlimited\"\ncalls = [\"unlimited\"]\n\n[resources]\noom-score = 0\n"
+        );
+        Unit::parse(name, &text).expect("a unit")
+    };
+    let before = |number: usize| (!number.is_multiple_of(IN_A_ROW)).then(|| name(number - 1));
+    let mut units: Vec<Unit> =
+        (0..size).map(|number| unit(&name(number), before(number).as_slice(), "exec sleep 1000")).collect();
+    let ends: Vec<String> = (1..=size / IN_A_ROW).map(|row| name(row * IN_A_ROW - 1)).collect();
+    if !ends.is_empty() {
+        units.push(unit("last", &ends, &format!("> {LAST}; exec sleep 1000")));
+    }
+    units
+}
+
 /// Supervises three services. Started by the machine above.
 #[test]
 #[ignore = "never ends; another test runs it"]
@@ -253,7 +300,8 @@ fn process_one() {
     own_views();
     let always = "freezes-actions = true\nrestart = { backoff-ms = 5, budget = 10000, window-s = 1 }";
     let seldom = format!("start = \"on-call\"\nrestart = {{ backoff-ms = 5, budget = {BUDGET}, window-s = 3600 }}");
-    let units = vec![unit("victim", always), unit("door", "start = \"on-call\""), unit("broken", &seldom)];
+    let mut units = vec![unit("victim", always), unit("door", "start = \"on-call\""), unit("broken", &seldom)];
+    units.extend(crowd(std::env::var(CROWD).ok().and_then(|number| number.parse().ok()).unwrap_or(0)));
     let machine = Machine {
         system: System {
             version: "1".into(),
@@ -276,6 +324,7 @@ fn process_one() {
         session: None,
         notes: Vec::new(),
     };
+    fs::write(BEGIN, "").expect("written");
     let Err(failure) = Supervisor::new(machine).and_then(Supervisor::run);
     panic!("{failure}");
 }
