@@ -8,6 +8,7 @@ pub mod init;
 mod listen;
 pub mod proxy;
 mod report;
+mod setting;
 mod transport;
 mod work;
 
@@ -16,5 +17,6 @@ pub use listen::{
     ServeError, accept, accept_on_call, connect, hold, open_socket, ready, serve, serve_all, serve_on_call, status,
 };
 pub use report::{Fatal, error_chain, run};
+pub use setting::{SettingError, setting};
 pub use transport::{LIMIT as MESSAGE_LIMIT, server};
 pub use work::{Piece, Work};

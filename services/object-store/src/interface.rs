@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use aios_daemon::{Caller, error_chain};
+use aios_fetch::Proxy;
 use object_store::objects::ObjectError;
 use object_store::objects::apps::AppsError;
 use object_store::store::StoreError;
@@ -120,8 +121,8 @@ impl Objects1 {
     /// Fetches a store path with all it refers to from a cache, believing only `key`; answers with a `StoreAdded`.
     async fn store_add(&self, path: String, cache: String, key: String) -> fdo::Result<String> {
         self.require("store-add")?;
-        let store = Arc::clone(&self.store);
-        json(aside(move || store.add(&path, &cache, &key).map_err(told_of_store)).await?)
+        let (store, proxy) = (Arc::clone(&self.store), proxy().await?);
+        json(aside(move || store.add(&path, &cache, &key, proxy).map_err(told_of_store)).await?)
     }
 
     /// What is known of a store path, as a `StoredPath`.
@@ -142,6 +143,12 @@ impl Objects1 {
         let store = Arc::clone(&self.store);
         json(aside(move || store.verify(&path).map_err(told_of_store)).await?)
     }
+}
+
+/// The way to caches of the open network.
+async fn proxy() -> fdo::Result<Option<Proxy>> {
+    let text = aios_daemon::setting("network.proxy").await.map_err(|error| fdo::Error::Failed(error_chain(&error)))?;
+    Proxy::of_setting(&text).map_err(|error| fdo::Error::Failed(format!("network.proxy cannot be used: {error}")))
 }
 
 /// Runs what waits for a disk or a network beside the event loop, so that other callers need not wait with it.

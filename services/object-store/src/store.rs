@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aios_fetch::Proxy;
 use aios_ids::Digest;
 use aios_store::TEMPORARY_PREFIX;
 use aios_wire::objects::{StoreAdded, StoreVerified, StoredPath};
@@ -125,11 +126,12 @@ impl Store {
         Ok(store)
     }
 
-    /// Fetches `path` with everything it refers to from the cache at `url`, believing only signatures of `key`.
-    pub fn add(&self, path: &str, url: &str, key: &str) -> Result<StoreAdded, StoreError> {
+    /// Fetches `path` with everything it refers to from the cache at `url`, believing only signatures of `key`. A cache of the
+    /// open network is asked through `proxy`.
+    pub fn add(&self, path: &str, url: &str, key: &str, proxy: Option<Proxy>) -> Result<StoreAdded, StoreError> {
         let wanted = parse(path)?;
         let key = TrustedPublicKey::parse(key).map_err(StoreError::Key)?;
-        let cache = Cache::new(url)?;
+        let cache = Cache::new(url, proxy)?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
 
         let known: BTreeSet<String> = self.index.paths()?.into_iter().map(|stored| stored.path).collect();

@@ -77,7 +77,7 @@ fn a_closure_is_fetched_in_every_compression_and_reads_back() {
         let Some(Made { files, key, library, .. }) = nix::make(compression) else { return };
         let server = Server::start(files);
         let mut machine = Machine::new();
-        let added = machine.store().add(PROGRAM, &server.url, &key).expect("added");
+        let added = machine.store().add(PROGRAM, &server.url, &key, None).expect("added");
         assert_eq!((added.added, added.present), (vec![library.clone(), PROGRAM.to_owned()], vec![]));
         assert_eq!(machine.visible(), {
             let mut both = vec![library.clone(), PROGRAM.to_owned()];
@@ -95,7 +95,7 @@ fn a_closure_is_fetched_in_every_compression_and_reads_back() {
 
         machine.restart();
         let asked = server.asked.lock().expect("no panic").len();
-        let again = machine.store().add(PROGRAM, &server.url, &key).expect("there already");
+        let again = machine.store().add(PROGRAM, &server.url, &key, None).expect("there already");
         assert_eq!((again.added, again.present), (vec![], vec![PROGRAM.to_owned()]));
         assert_eq!(server.asked.lock().expect("no panic").len(), asked, "nothing is asked for twice");
     }
@@ -105,7 +105,7 @@ fn a_closure_is_fetched_in_every_compression_and_reads_back() {
 fn damage_on_the_disk_is_found() {
     let Some(Made { files, key, .. }) = nix::make("none") else { return };
     let machine = Machine::new();
-    machine.store().add(PROGRAM, &Server::start(files).url, &key).expect("added");
+    machine.store().add(PROGRAM, &Server::start(files).url, &key, None).expect("added");
     let file = machine.tree(PROGRAM).join("bin/prog");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("writable");
     let mut bytes = fs::read(&file).expect("readable");
@@ -120,7 +120,7 @@ fn without_the_trusted_key_nothing_is_visible_and_nothing_is_fetched() {
     let Some(Made { files, key, wrong_key, .. }) = nix::make("none") else { return };
     let server = Server::start(files);
     let machine = Machine::new();
-    let error = machine.store().add(PROGRAM, &server.url, &wrong_key).expect_err("another key of the same name");
+    let error = machine.store().add(PROGRAM, &server.url, &wrong_key, None).expect_err("another key of the same name");
     assert!(chain(&error).contains("no signature of the trusted key 'test-1' vouches for"), "{}", chain(&error));
 
     // Flipping one byte of the signed reference, to a path that is as well formed.
@@ -128,7 +128,7 @@ fn without_the_trusted_key_nothing_is_visible_and_nothing_is_fetched() {
         let place = record.windows(12).position(|part| part == b"References: ").expect("a field") + 12;
         record[place] = if record[place] == b'0' { b'1' } else { b'0' };
     });
-    let error = machine.store().add(PROGRAM, &server.url, &key).expect_err("the record was changed");
+    let error = machine.store().add(PROGRAM, &server.url, &key, None).expect_err("the record was changed");
     assert!(chain(&error).contains("vouches for"), "{}", chain(&error));
     assert!(machine.visible().is_empty());
     assert!(server.asked.lock().expect("no panic").iter().all(|place| place.ends_with(".narinfo")));
@@ -157,7 +157,7 @@ fn an_archive_that_is_not_the_signed_one_leaves_nothing() {
             let server = Server::start(files.clone());
             server.change(&place, change);
             let mut machine = Machine::new();
-            let error = machine.store().add(PROGRAM, &server.url, &key).expect_err(name);
+            let error = machine.store().add(PROGRAM, &server.url, &key, None).expect_err(name);
             assert!(matches!(error, StoreError::Archive { .. }), "{compression}, {name}: {}", chain(&error));
             // The library came whole, before the program, and stays; of the program there is nothing.
             assert_eq!(machine.visible(), [library.as_str()], "{compression}, {name}");
@@ -165,7 +165,7 @@ fn an_archive_that_is_not_the_signed_one_leaves_nothing() {
 
             machine.restart();
             *server.files.lock().expect("no panic") = files.clone();
-            machine.store().add(PROGRAM, &server.url, &key).expect("the right bytes do");
+            machine.store().add(PROGRAM, &server.url, &key, None).expect("the right bytes do");
         }
     }
 }
@@ -176,9 +176,9 @@ fn what_the_cache_does_not_have_is_named() {
     let hash = &library["/nix/store/".len()..][..32];
     files.remove(&format!("/{hash}.narinfo")).expect("it was there");
     let machine = Machine::new();
-    let error = machine.store().add(PROGRAM, &Server::start(files).url, &key).expect_err("a part is missing");
+    let error = machine.store().add(PROGRAM, &Server::start(files).url, &key, None).expect_err("a part is missing");
     assert!(chain(&error).contains(&library) && chain(&error).contains("404"), "{}", chain(&error));
-    let error = machine.store().add(PROGRAM, "http://127.0.0.1:1", &key).expect_err("nobody listens");
+    let error = machine.store().add(PROGRAM, "http://127.0.0.1:1", &key, None).expect_err("nobody listens");
     assert!(chain(&error).contains("cannot get http://127.0.0.1:1/"), "{}", chain(&error));
     assert!(machine.visible().is_empty());
 }
@@ -187,7 +187,7 @@ fn what_the_cache_does_not_have_is_named() {
 fn a_crash_leaves_only_what_the_next_start_removes() {
     let Some(Made { files, key, library, .. }) = nix::make("none") else { return };
     let mut machine = Machine::new();
-    machine.store().add(PROGRAM, &Server::start(files).url, &key).expect("added");
+    machine.store().add(PROGRAM, &Server::start(files).url, &key, None).expect("added");
     // Power failed while a tree was unpacked, and once between the index and the rename.
     let half = machine.trees().join(".tmp-4vsg1x2z3pjvshdqzpwq2z61v5pdbsb9-half");
     fs::create_dir_all(half.join("bin")).expect("a folder");
@@ -208,14 +208,14 @@ fn a_tree_whose_index_was_lost_is_taken_again_only_if_it_is_the_signed_one() {
     let Some(Made { files, key, library, .. }) = nix::make("none") else { return };
     let server = Server::start(files);
     let mut machine = Machine::new();
-    machine.store().add(PROGRAM, &server.url, &key).expect("added");
+    machine.store().add(PROGRAM, &server.url, &key, None).expect("added");
     machine.store = None;
     fs::remove_file(machine.folder.path().join("index.redb")).expect("lost");
     let place = machine.tree(PROGRAM);
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).expect("writable");
     fs::write(place.join("more"), b"not signed").expect("written");
     machine.restart();
-    let error = machine.store().add(PROGRAM, &server.url, &key).expect_err("something else is there");
+    let error = machine.store().add(PROGRAM, &server.url, &key, None).expect_err("something else is there");
     assert!(matches!(&error, StoreError::Foreign { path } if path == PROGRAM), "{}", chain(&error));
     assert!(machine.store().verify(&library).expect("taken again").intact);
 }

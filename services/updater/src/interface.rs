@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aios_daemon::proxy::Settings1Proxy;
 use aios_daemon::{Caller, Work, error_chain};
+use aios_fetch::Proxy;
 use aios_image::release::ReleaseKey;
 use aios_settings::{ReleaseSource, SourceError};
 use serde_json::json;
@@ -43,7 +43,7 @@ impl Updater1 {
         self.caller.require("updater", "apply")?;
         let source: ReleaseSource =
             source.parse().map_err(|error: SourceError| fdo::Error::InvalidArgs(error.to_string()))?;
-        let source = Source::of(source);
+        let source = prepared(source).await?;
         let Ok(_writing) = self.shared.writing.try_lock() else {
             return Err(fdo::Error::Failed("an update is being applied: wait for its end".to_owned()));
         };
@@ -70,7 +70,8 @@ impl Updater1 {
             return Err(fdo::Error::Failed("an update is being applied: wait for its end".to_owned()));
         };
         let (key, from) = (self.shared.key, source.to_string());
-        let work = tokio::task::spawn_blocking(move || look_here(&Source::of(source), &key)).await;
+        let source = prepared(source).await?;
+        let work = tokio::task::spawn_blocking(move || look_here(&source, &key)).await;
         let (running, offer) = match work {
             Ok(result) => result.map_err(fdo::Error::Failed)?,
             Err(_) => return Err(fdo::Error::Failed("looking was interrupted; ask again".to_owned())),
@@ -106,16 +107,23 @@ impl Updater1 {
 
 /// The source that the settings name.
 async fn chosen_source() -> fdo::Result<ReleaseSource> {
-    let unreachable = |error: zbus::Error| fdo::Error::Failed(format!("cannot ask for update.source: {error}"));
-    let connection = aios_daemon::connect("settings").await.map_err(unreachable)?;
-    let settings = Settings1Proxy::new(&connection).await.map_err(unreachable)?;
-    let value = settings.get("update.source").await.map_err(unreachable)?;
-    match serde_json::from_str::<String>(&value).unwrap_or_default().as_str() {
+    match setting("update.source").await?.as_str() {
         "" => Err(fdo::Error::Failed(
             "no source of releases is set: 'aios settings set update.source http://ADDRESS/FOLDER' sets one".to_owned(),
         )),
         text => text.parse().map_err(|error: SourceError| fdo::Error::Failed(error.to_string())),
     }
+}
+
+async fn setting(key: &'static str) -> fdo::Result<String> {
+    aios_daemon::setting(key).await.map_err(|error| fdo::Error::Failed(error_chain(&error)))
+}
+
+/// A source and the way to it.
+async fn prepared(source: ReleaseSource) -> fdo::Result<Source> {
+    let proxy = Proxy::of_setting(&setting("network.proxy").await?);
+    let proxy = proxy.map_err(|error| fdo::Error::Failed(format!("network.proxy cannot be used: {error}")))?;
+    Source::of(source, proxy).map_err(|error| fdo::Error::Failed(error_chain(&error)))
 }
 
 fn look_here(source: &Source, key: &ReleaseKey) -> Result<(Running, Offer), String> {

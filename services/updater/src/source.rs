@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aios_fetch::{Proxy, Url};
 use aios_settings::ReleaseSource;
 
 /// How long a server may be silent.
@@ -31,6 +32,11 @@ pub(crate) enum SourceError {
         #[source]
         source: io::Error,
     },
+    #[error("network.proxy cannot be used")]
+    Proxy {
+        #[source]
+        source: Box<ureq::Error>,
+    },
     #[error("cannot fetch {url}")]
     Fetch {
         url: String,
@@ -48,14 +54,17 @@ pub(crate) enum SourceError {
 }
 
 impl Source {
-    /// Prepares fetching from there; nothing is fetched yet.
-    pub(crate) fn of(source: ReleaseSource) -> Self {
+    /// Prepares fetching from there; nothing is fetched yet. A server of the open network is asked through `proxy`.
+    pub(crate) fn of(source: ReleaseSource, proxy: Option<Proxy>) -> Result<Self, SourceError> {
         let base = match source {
-            ReleaseSource::Folder(path) => return Self::Folder(path),
+            ReleaseSource::Folder(path) => return Ok(Self::Folder(path)),
             ReleaseSource::Http(base) => base,
         };
+        let address = base.parse::<Url>().ok().and_then(|url| url.origin().address());
+        let proxy = proxy.filter(|proxy| address.is_some_and(|address| proxy.leads_to(address)));
+        let proxy = proxy.map(|proxy| ureq::Proxy::new(&proxy.to_string())).transpose();
         let agent = ureq::Agent::config_builder()
-            .proxy(None)
+            .proxy(proxy.map_err(|source| SourceError::Proxy { source: Box::new(source) })?)
             // A server that points elsewhere could make this program talk to whatever listens there.
             .max_redirects(0)
             .timeout_connect(Some(PATIENCE))
@@ -63,7 +72,7 @@ impl Source {
             .timeout_per_read(Some(PATIENCE))
             .build()
             .into();
-        Self::Http { base: format!("{}/", base.trim_end_matches('/')), agent }
+        Ok(Self::Http { base: format!("{}/", base.trim_end_matches('/')), agent })
     }
 
     /// The beginning of a file, as a stream of at most `limit` bytes.
@@ -94,7 +103,41 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc::{Receiver, channel};
+
     use super::*;
+
+    /// A proxy that is the host at the other end of its tunnel too; tells what it was asked for first.
+    fn proxy(content: &'static str) -> (Proxy, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let proxy = format!("http://{}", listener.local_addr().expect("an address")).parse().expect("a proxy");
+        let (heads, asked) = channel();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut lines = BufReader::new(stream.try_clone().expect("a copy")).lines().map_while(Result::ok);
+                for answer in ["".to_owned(), format!("Content-Length: {}\r\n\r\n{content}", content.len())] {
+                    let _ = heads.send(lines.next().unwrap_or_default());
+                    lines.find(String::is_empty);
+                    let end = if answer.is_empty() { "\r\n" } else { "" };
+                    let _ = write!(stream, "HTTP/1.1 200 OK\r\n{answer}{end}");
+                }
+            }
+        });
+        (proxy, asked)
+    }
+
+    #[test]
+    fn a_server_of_the_open_network_is_asked_through_the_proxy_and_a_neighbour_is_not() {
+        let (proxy, asked) = proxy("a release");
+        let source = |url: &str| Source::of(url.parse().expect("a source"), Some(proxy)).expect("a way to it");
+        assert_eq!(source("http://93.184.216.34/r").read("release", 9).expect("it is there"), b"a release");
+        assert_eq!(asked.recv().expect("asked"), "CONNECT 93.184.216.34:80 HTTP/1.1");
+        assert_eq!(asked.recv().expect("asked"), "GET /r/release HTTP/1.1");
+        assert!(source("http://127.0.0.1:1").read("release", 9).is_err(), "nobody listens there");
+        assert!(asked.try_recv().is_err(), "and nobody else is asked");
+    }
 
     #[test]
     fn a_file_that_is_too_long_is_not_read_to_its_end() {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aios_fetch::{
-    AddressRefused, AllowList, Ask, BodyError, Head, HeadError, Method, NotAllowed, Origin, Progress, Redactor, Root,
-    Url, UrlError, check_address, write_head,
+    AddressRefused, AllowList, Ask, BodyError, Head, HeadError, Method, NotAllowed, Origin, Progress, Proxy, Redactor,
+    Root, Url, UrlError, check_address, write_head,
 };
 use zeroize::Zeroizing;
 
@@ -36,6 +36,8 @@ pub struct Rules {
     pub allow: AllowList,
     /// Whom TLS believes.
     pub roots: Vec<Root>,
+    /// The way to the open network where there is no direct one.
+    pub proxy: Option<Proxy>,
 }
 
 /// What is wanted of whom.
@@ -180,8 +182,8 @@ where
         if secret.is_some() {
             about_to_send(origin.clone()).await.map_err(FetchError::Unrecorded)?;
         }
-        let (hop, roots, sent) = (wanted.clone(), rules.roots.clone(), secret.clone());
-        let exchanged = tokio::task::spawn_blocking(move || exchange(&hop, address, &roots, sent.as_deref(), until));
+        let (hop, rules, sent) = (wanted.clone(), rules.clone(), secret.clone());
+        let exchanged = tokio::task::spawn_blocking(move || exchange(&hop, address, &rules, sent.as_deref(), until));
         let (head, content) = exchanged.await.map_err(|_| FetchError::Lost)??;
         match (head.status(), head.location()) {
             (200..=299, _) => return Ok(answer(&wanted, &head, content, secret.as_deref())),
@@ -220,13 +222,13 @@ pub fn told(error: &FetchError, secret: Option<&Secret>) -> String {
 fn exchange(
     wanted: &Wanted,
     address: IpAddr,
-    roots: &[Root],
+    rules: &Rules,
     secret: Option<&Secret>,
     until: Instant,
 ) -> Result<(Head, Vec<u8>), FetchError> {
     let origin = wanted.url.origin();
     let broke = |source| FetchError::Exchange { origin: origin.clone(), source };
-    let mut connection = Connection::open(origin, address, roots, until)?;
+    let mut connection = Connection::open(origin, address, rules.proxy, &rules.roots, until)?;
     let body = wanted.body.as_ref().map(|(media_type, content)| (media_type.as_str(), content.as_slice()));
     let credential = secret.map(|secret| (&secret.about.binding.header, &secret.value));
     // Long enough that it is never moved: memory that was moved out of is not overwritten.

@@ -5,9 +5,11 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aios_fetch::{Origin, Root, Scheme};
+use aios_fetch::{Origin, Proxy, Root, Scheme};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::tunnel::{self, TunnelError};
 
 /// A host that has not taken the connection by then is not going to.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -23,6 +25,17 @@ pub enum ConnectError {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// The proxy is no way there.
+    #[error("{origin} cannot be reached through {proxy}, which network.proxy names")]
+    Proxy {
+        /// Who.
+        origin: Origin,
+        /// Through whom.
+        proxy: Proxy,
+        /// Why not.
+        #[source]
+        source: TunnelError,
     },
     /// A root certificate is none.
     #[error("a certificate in fetch.roots cannot be read")]
@@ -61,13 +74,25 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    /// Connects to exactly this address; in TLS the host has to prove to be the origin's.
-    pub(crate) fn open(origin: &Origin, address: IpAddr, roots: &[Root], until: Instant) -> Result<Self, ConnectError> {
+    /// Connects to exactly this address, through `proxy` where that is the way to it; in TLS the host has to prove to be the
+    /// origin's.
+    pub(crate) fn open(
+        origin: &Origin,
+        address: IpAddr,
+        proxy: Option<Proxy>,
+        roots: &[Root],
+        until: Instant,
+    ) -> Result<Self, ConnectError> {
         let at = SocketAddr::from((address, origin.port()));
-        let failed = |source| ConnectError::Connect { at, source };
-        let patience = remaining(until).map_err(failed)?.min(CONNECTING);
-        let stream = TcpStream::connect_timeout(&at, patience).map_err(failed)?;
-        let mut stream = Timed { stream, until };
+        let mut stream = match proxy.filter(|proxy| proxy.leads_to(address)) {
+            None => connect(at, until).map_err(|source| ConnectError::Connect { at, source })?,
+            Some(proxy) => {
+                let failed = |source| ConnectError::Proxy { origin: origin.clone(), proxy, source };
+                let mut stream = connect(proxy.listens_at(), until).map_err(|source| failed(source.into()))?;
+                tunnel::begin(&mut stream, at).map_err(failed)?;
+                stream
+            }
+        };
         if origin.scheme() == Scheme::Http {
             return Ok(Self::Clear(stream));
         }
@@ -102,6 +127,11 @@ fn config(origin: &Origin, roots: &[Root]) -> Result<ClientConfig, ConnectError>
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls_rustcrypto::provider()));
     let builder = builder.with_safe_default_protocol_versions().map_err(begin)?;
     Ok(builder.with_root_certificates(store).with_no_client_auth())
+}
+
+fn connect(to: SocketAddr, until: Instant) -> io::Result<Timed> {
+    let patience = remaining(until)?.min(CONNECTING);
+    Ok(Timed { stream: TcpStream::connect_timeout(&to, patience)?, until })
 }
 
 /// A stream on which each call ends in time, so that a host that sends a byte now and then holds nobody up.

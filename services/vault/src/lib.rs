@@ -6,3 +6,4 @@
 pub mod broker;
 mod connection;
 pub mod sealed;
+mod tunnel;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use aios_daemon::error_chain;
 use aios_daemon::proxy::{Evidence1Proxy, Network1Proxy, Objects1Proxy, Settings1Proxy};
+use aios_fetch::Proxy;
 use aios_ids::ActionId;
 use aios_wire::objects::ObjectVersion;
 use rustix::fs::MemfdFlags;
@@ -55,7 +56,10 @@ pub(crate) async fn rules() -> Result<Rules, PeerError> {
     let allow = text("fetch.allow").await?.parse().map_err(|_| PeerError::Setting { key: "fetch.allow" })?;
     let roots = text("fetch.roots").await?;
     let roots = roots.split_whitespace().map(str::parse).collect::<Result<_, _>>();
-    Ok(Rules { allow, roots: roots.map_err(|_| PeerError::Setting { key: "fetch.roots" })? })
+    let roots = roots.map_err(|_| PeerError::Setting { key: "fetch.roots" })?;
+    let proxy = Proxy::of_setting(&text("network.proxy").await?);
+    let proxy = proxy.map_err(|_| PeerError::Setting { key: "network.proxy" })?;
+    Ok(Rules { allow, roots, proxy })
 }
 
 /// The address of a name. The network service is the only one that looks names up.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aios_fetch::{Binding, Method, Root};
+use aios_fetch::{Binding, Method, Proxy, Root};
 use aios_ids::ActionId;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -108,7 +108,7 @@ fn secret(hosts: &[&str]) -> Arc<Secret> {
 
 fn rules(allow: &str) -> Rules {
     let certificate = include_bytes!("tls/root.der").to_vec();
-    Rules { allow: allow.parse().expect("a list"), roots: vec![Root::Certificate(certificate)] }
+    Rules { allow: allow.parse().expect("a list"), roots: vec![Root::Certificate(certificate)], proxy: None }
 }
 
 /// Later than any of these tests ends.
@@ -170,6 +170,92 @@ async fn a_name_that_leads_inside_is_not_asked() {
     let refused = ask(Method::Get, &url, &allow, None).await.expect_err("it leads to this machine");
     assert!(matches!(refused, FetchError::Address(_)), "{refused}");
     assert_eq!(server.heads(), Vec::<String>::new());
+}
+
+/// An address of the open network, which the proxy below has on this machine.
+const OPEN: IpAddr = IpAddr::V4(Ipv4Addr::new(93, 184, 216, 34));
+
+/// A proxy for which every address is this machine's; tells its address and what it was asked for.
+fn proxy(answer: &'static str) -> (Proxy, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind((LOCAL, 0)).expect("a port");
+    let proxy = format!("http://{}", listener.local_addr().expect("an address")).parse().expect("a proxy");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut near in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(near.try_clone().expect("a copy")).lines().map_while(Result::ok);
+            let line = lines.next().unwrap_or_default();
+            // The client says nothing more before it is answered, so nothing is lost with the reader.
+            lines.find(String::is_empty);
+            let port = line.split(' ').nth(1).and_then(|target| target.rsplit(':').next()?.parse().ok()).unwrap_or(0);
+            kept.lock().expect("no panic").push(line);
+            if near.write_all(answer.as_bytes()).is_ok()
+                && answer.contains(" 200 ")
+                && let Ok(far) = TcpStream::connect((LOCAL, port))
+            {
+                carry(near, far);
+            }
+        }
+    });
+    (proxy, asked)
+}
+
+fn carry(near: TcpStream, far: TcpStream) {
+    let copies = (near.try_clone().expect("a copy"), far.try_clone().expect("a copy"));
+    for (mut from, mut to) in [(near, far), (copies.1, copies.0)] {
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Write);
+        });
+    }
+}
+
+/// Gets `url`, whose name stands for `address`, by way of `proxy`.
+async fn get_through(proxy: Proxy, url: &str, address: IpAddr) -> Result<Answer, FetchError> {
+    let wanted = Wanted { method: Method::Get, url: url.parse().expect("a URL"), body: None };
+    let origin = wanted.url.origin().to_string();
+    let rules = Rules { proxy: Some(proxy), ..rules(&format!("GET {origin}")) };
+    let secret = url.starts_with("https").then(|| secret(&[&origin]));
+    fetch(wanted, &rules, secret, soon(), |_| async move { Ok(address) }, |_| async { Ok(()) }).await
+}
+
+#[tokio::test]
+async fn the_open_network_is_asked_through_the_proxy_by_the_address_that_was_judged() {
+    let (tls, clear) = (Server::start(Speech::Tls, |_| ok("in TLS")), Server::start(Speech::Clear, |_| ok("clear")));
+    let (proxy, asked) = proxy("HTTP/1.1 200 Connection established\r\n\r\n");
+    let got = get_through(proxy, &format!("https://api.example:{}/", tls.port), OPEN).await.expect("reached");
+    assert_eq!(got.content, b"in TLS");
+    assert!(tls.heads()[0].contains(CANARY), "the host has the secret, in TLS");
+    let got = get_through(proxy, &format!("http://api.example:{}/", clear.port), OPEN).await.expect("reached");
+    assert_eq!(got.content, b"clear");
+    let expected = [tls.port, clear.port].map(|port| format!("CONNECT {OPEN}:{port} HTTP/1.1"));
+    assert_eq!(*asked.lock().expect("no panic"), expected, "by address, and nothing of the request");
+    // What leads inside is refused as without a proxy, and an address that was written down is a neighbour's.
+    let inside = get_through(proxy, &format!("https://api.example:{}/", tls.port), LOCAL).await.expect_err("inside");
+    assert!(matches!(inside, FetchError::Address(_)), "{inside}");
+    let got = get_through(proxy, &clear.url("/"), LOCAL).await.expect("asked directly");
+    assert_eq!((got.content.as_slice(), asked.lock().expect("no panic").len()), (b"clear".as_slice(), 2));
+}
+
+#[tokio::test]
+async fn a_proxy_that_makes_no_tunnel_or_plays_the_host_is_told() {
+    let server = Server::start(Speech::Tls, |_| ok("never"));
+    let url = format!("https://api.example:{}/", server.port);
+    let cases = [
+        ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "status 407"),
+        ("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfalse", "said more"),
+        ("220 mail.example ESMTP\r\n\r\n", "no answer of HTTP"),
+    ];
+    for (answer, expected) in cases {
+        let (proxy, _) = proxy(answer);
+        let error = told(&get_through(proxy, &url, OPEN).await.expect_err("no tunnel"), None);
+        assert!(error.contains(expected) && error.contains("network.proxy"), "{error}");
+    }
+    let nobody = TcpListener::bind((LOCAL, 0)).and_then(|listener| listener.local_addr()).expect("a port");
+    let gone = format!("http://{nobody}").parse().expect("a proxy");
+    let error = told(&get_through(gone, &url, OPEN).await.expect_err("nobody listens"), None);
+    assert!(error.contains("network.proxy") && error.contains("cannot be talked to"), "{error}");
+    assert!(server.heads().is_empty(), "the secret went nowhere");
 }
 
 #[tokio::test]
@@ -274,7 +360,7 @@ async fn in_tls_the_host_proves_who_it_is_before_anything_is_sent() {
     // The public authorities do not vouch for it, and nobody does where nobody is believed.
     for roots in [vec![Root::Public], vec![]] {
         let wanted = Wanted { method: Method::Get, url: url.parse().expect("a URL"), body: None };
-        let rules = Rules { allow: allow.parse().expect("a list"), roots };
+        let rules = Rules { allow: allow.parse().expect("a list"), roots, proxy: None };
         let sent = fetch(wanted, &rules, Some(secret(&[&at])), soon(), |_| async { Ok(LOCAL) }, |_| async { Ok(()) });
         assert!(matches!(sent.await, Err(FetchError::Connect(_))));
     }

@@ -25,7 +25,7 @@ pub fn check_address(origin: &Origin, address: IpAddr) -> Result<(), AddressRefu
     Err(AddressRefused { host: origin.host().to_owned(), address })
 }
 
-fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use aios_fetch::{AllowList, Root};
+use aios_fetch::{AllowList, Proxy, Root};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -57,6 +57,9 @@ pub struct Network {
     /// Name servers; they come before those of leases and routers.
     #[serde(with = "address::joined")]
     pub dns: Vec<IpAddr>,
+    /// The way to the open network where there is no direct one.
+    #[serde(with = "address::optional")]
+    pub proxy: Option<Proxy>,
     /// Time servers; they take the place of those of leases.
     #[serde(with = "address::joined")]
     pub time: Vec<TimeServer>,
@@ -119,7 +122,7 @@ impl Default for Console {
 }
 
 /// Each key with the form of its value, in words that end "it must be …".
-pub const KEYS: [(&str, &str); 11] = [
+pub const KEYS: [(&str, &str); 12] = [
     ("console.banner", "a string of at most 512 characters without control characters, such as \"AIOS\""),
     (
         "fetch.allow",
@@ -139,6 +142,7 @@ pub const KEYS: [(&str, &str); 11] = [
         "network.links",
         "a string such as \"eth0 static 192.0.2.10/24 via 192.0.2.1; eth0.20 dhcp; * off\", or \"\" for DHCP everywhere",
     ),
+    ("network.proxy", "a string such as \"http://192.0.2.7:3128\" with a numeric address and a port, or \"\" for none"),
     ("network.time", "a string of at most 4 names or addresses with a space between, or \"\" for those of the lease"),
     ("timezone", "a string such as \"UTC\" or \"Europe/Berlin\""),
     ("update.source", "a string such as \"http://192.0.2.7:8000/releases\" or \"/run/usb/release\", or \"\" for none"),
@@ -349,6 +353,9 @@ mod tests {
             ("network.links", json!("eth0 static 10.0.2.15/33")),
             ("network.links", json!("eth0 static 10.0.2.15/24 via gateway")),
             ("network.links", json!({"eth0": "dhcp"})),
+            ("network.proxy", json!("http://proxy.example:3128")),
+            ("network.proxy", json!("http://192.0.2.7")),
+            ("network.proxy", json!("http://ada:phrase@192.0.2.7:3128")),
             ("network.time", json!("a b c d e")),
             ("network.time", json!("time.example\nother")),
             ("network.time", json!("-x")),
