@@ -2,10 +2,11 @@
 """Checks an exported evidence log with nothing but Python: written from the C2SP texts (tlog-tiles, tlog-checkpoint,
 signed-note, tlog-cosignature), RFC 6962, RFC 8032 and FIPS 204, sharing no code with the system that wrote the log.
 
-    verify-evidence.py DIR [--key 'NAME+HASH+BASE64'] [--older OLDDIR]
+    verify-evidence.py DIR|FILE [--key 'NAME+HASH+BASE64'] [--older OLDDIR]
 
-Without --key the keys in the export are used: changes are found, a log forged as a whole is not. --key is the Ed25519 line
-of the file `key`. --older names an earlier export of the same log, which this one must continue. Exit status 0: sound.
+FILE is an export in one file, as the action evidence.export makes it. Without --key the keys in the export are used: changes
+are found, a log forged as a whole is not. --key is the Ed25519 line of the file `key`. --older names an earlier export of the
+same log, which this one must continue. Exit status 0: sound.
 """
 
 import base64
@@ -325,7 +326,32 @@ def row(total):
         yield first, width, tile_name(first // WIDTH, width)
 
 
+def unpacked(path):
+    """The files of an export that is one file: a line each, {"path":…,"base64":…}."""
+    files = {}
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                file = json.loads(line)
+                name, content = file["path"], base64.b64decode(file["base64"], validate=True)
+            except (ValueError, KeyError, TypeError):
+                raise Wrong(f"line {number} is no file of an export") from None
+            if name in files:
+                raise Wrong(f"line {number} has a file that an earlier line has")
+            files[name] = content
+    return files
+
+
+BUNDLES = {}
+
+
 def read(folder, name):
+    if os.path.isfile(folder):
+        if folder not in BUNDLES:
+            BUNDLES[folder] = unpacked(folder)
+        if name not in BUNDLES[folder]:
+            raise Wrong(f"cannot read {name}: not in the bundle")
+        return BUNDLES[folder][name]
     try:
         with open(os.path.join(folder, name), "rb") as file:
             return file.read()

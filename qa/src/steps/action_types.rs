@@ -91,6 +91,7 @@ pub(crate) fn each(mut aios: Aios, stage: &Stage<'_>) -> Result<(), Failure> {
     settings(&mut aios, &mut types)?;
     objects(&mut aios, &mut types)?;
     files(&mut aios, &mut types)?;
+    evidence(&mut aios, &mut types)?;
 
     // It was restarted and stopped before, and asks for its lease anew.
     aios.until("network status", "a lease", LEASE, |status| status["links"][0]["state"] == "leased")?;
@@ -181,6 +182,19 @@ fn files(aios: &mut Aios, types: &mut Catalogue) -> Result<(), Failure> {
     ensure!(content(&view).as_deref() == Some("goodbye"), "the moved file was read as {view:#}");
     types.done_with(aios, "file.delete", &[("path", "notes/yesterday.txt")])?;
     aios.json_of(&moved, Status::Failed)?;
+    Ok(())
+}
+
+/// The log is exported twice; the second version goes on where the first one ended, and knows of it.
+fn evidence(aios: &mut Aios, types: &mut Catalogue) -> Result<(), Failure> {
+    let records = |view: &Value| view["observed"]["records"].as_u64().unwrap_or_default();
+    let first = types.done(aios, "evidence.export")?;
+    let second = types.done(aios, "evidence.export")?;
+    ensure!(records(&first) > 0 && records(&second) > records(&first), "the exports are {first:#} and {second:#}");
+    let log = aios.json("object log logs/today")?;
+    let newest = list(&log)?.last().unwrap_or(&Value::Null);
+    ensure!(list(&log)?.len() == 2, "the object has other versions: {log:#}");
+    ensure!(newest["digest"] == second["observed"]["sha256"], "another content was measured: {log:#} {second:#}");
     Ok(())
 }
 

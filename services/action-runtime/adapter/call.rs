@@ -8,7 +8,9 @@ use std::os::unix::net::UnixStream;
 use action_runtime::task::Was;
 use aios_action::{Envelope, contents, moment, object_content};
 use aios_daemon::init::{self, AskError};
-use aios_daemon::proxy::{Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy, Vault1Proxy};
+use aios_daemon::proxy::{
+    Evidence1Proxy, Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy, Vault1Proxy,
+};
 use aios_wire::init::{Afterwards, Reply, Request};
 use aios_wire::objects::{App, ObjectTag};
 use aios_wire::vault::FetchAsk;
@@ -74,6 +76,10 @@ pub(crate) fn make(resource: OwnedFd, envelope: &Envelope) -> Result<Value, Call
         }
         "app.remove" => remove_app(resource, &text("name")),
         "app.rollback" => use_app(resource, &text("name"), Some(number("version"))),
+        "evidence.export" => on_connection(resource, async |connection| {
+            let answer = Evidence1Proxy::new(&connection).await?.export(&text("object")).await?;
+            Ok(serde_json::from_str(&answer)?)
+        }),
         "network.check" => check(resource, &text("host"), number("port")),
         "http.fetch" => fetch(resource, &fetch_ask(parameters), envelope.id.as_str()),
         "secret.put" => put_secret(resource, parameters, envelope.id.as_str()),

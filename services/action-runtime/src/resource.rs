@@ -105,6 +105,8 @@ pub(crate) fn limits(entry: &ActionType) -> Limits {
     match (entry.adapter, entry.name) {
         // The vault gives up after a minute.
         (_, "http.fetch") => Limits { time_ms: 90_000, ..call },
+        // The log reads all of itself, and the store makes the copy durable.
+        (_, "evidence.export") => Limits { time_ms: 90_000, ..call },
         // Each name server is given its time.
         (_, "network.check") => Limits { time_ms: 60_000, ..call },
         // Fetching takes as long as the network does.

@@ -23,6 +23,7 @@ pub trait Evidence1 {
     fn prove(&self, index: u64) -> zbus::Result<String>;
     fn checkpoint(&self) -> zbus::Result<String>;
     fn resource(&self, path: &str) -> zbus::Result<Vec<u8>>;
+    fn export(&self, object: &str) -> zbus::Result<String>;
     fn verify(&self) -> zbus::Result<String>;
 }
 

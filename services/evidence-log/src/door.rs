@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use aios_daemon::{Caller, error_chain};
 use aios_evidence::{Filter, Kind, ResourcePath};
+use aios_wire::evidence::Exported;
 use zbus::fdo::Error;
 use zbus::interface;
 
+use crate::export;
 use crate::log::{AppendRefused, Draft, Entry, Log};
 use crate::subscribe::next_records;
 use crate::writer::Appends;
@@ -154,6 +156,14 @@ impl Door {
     async fn resource(&self, path: &str) -> Result<Vec<u8>, Error> {
         let path: ResourcePath = path.parse().map_err(|error| invalid("the path", &error))?;
         self.ask("resource", move |log| log.resource(path).map_err(|error| failed(&error))).await
+    }
+
+    /// Puts the whole log, up to the newest head, into the store as the next version of `object`; answers with an
+    /// `Exported`.
+    async fn export(&self, object: &str) -> Result<String, Error> {
+        let (made, records) = self.ask("export", |log| export::made(log).map_err(|error| failed(&error))).await?;
+        let version = export::put(object, &made).await.map_err(|error| failed(&error))?;
+        serde_json::to_string(&Exported { version, records }).map_err(|error| failed(&error))
     }
 
     /// Reads and checks the whole stored log; an error names the first wrong entry.

@@ -12,6 +12,7 @@ mod derived;
 mod door;
 mod ending;
 mod events;
+mod export;
 mod index;
 mod keeper;
 mod key;
@@ -31,6 +32,7 @@ use aios_daemon::Fatal;
 use aios_evidence::boot_state::Ring;
 use aios_wire::init::System;
 
+pub use export::ExportError;
 pub use keeper::start as keep;
 pub use log::{AppendRefused, Draft, Entry, Log, Stamp};
 pub use medium::{Bytes, Medium, Space};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use aios_evidence::{KeySource, Kind, tiles_of, verify_export};
+use aios_evidence::{Bundle, KeySource, Kind, tiles_of, verify_export};
 use evidence_log::{Draft, Log, Opened, Stamp, open};
 
 /// Enough for three bundles and a second level of tiles.
@@ -45,6 +45,13 @@ fn export(log: &Log) -> tempfile::TempDir {
         fs::create_dir_all(file.parent().expect("a folder")).expect("made");
         fs::write(file, log.resource(path).expect("there")).expect("written");
     }
+    out
+}
+
+/// The same in one file, as an action keeps it.
+fn export_in_one(log: &Log) -> tempfile::NamedTempFile {
+    let out = tempfile::NamedTempFile::new().expect("a file");
+    assert_eq!(log.export(&out, 1 << 20).expect("exported"), log.size());
     out
 }
 
@@ -216,4 +223,44 @@ fn a_whole_other_log_an_older_copy_and_a_fork_are_found_by_who_remembers() {
     let fork = export(&fork);
     assert!(foreign(fork.path(), &["--key", &key]).status.success(), "sound by itself");
     found("a fork", fork.path(), &["--older", &path(&older)], "does not continue");
+}
+
+#[test]
+fn an_export_in_one_file_is_checked_like_one_in_a_folder() {
+    let (_folder, log) = log(7, ENTRIES);
+    let older = export_in_one(&log);
+    grow(&log, ENTRIES + 10);
+    let (folder, file) = (export(&log), export_in_one(&log));
+    let options = ["--key", &log.key().ed25519_line(), "--older", &older.path().display().to_string()];
+    for export in [folder.path(), file.path()] {
+        let output = foreign(export, &options);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("sound: {} entries\n", ENTRIES + 10));
+    }
+    let mut files = Bundle::default();
+    let text = fs::read_to_string(file.path()).expect("readable");
+    text.lines().for_each(|line| files.add_line(line).expect("a file of the export"));
+    let report = verify_export(&|name| files.read(name), KeySource::Pinned(options[1])).expect("sound");
+    assert_eq!(report.size, ENTRIES + 10);
+
+    // A part of it, a file twice and what is no export.
+    let cut = text.lines().take(4).collect::<Vec<_>>().join("\n");
+    let twice = format!("{text}{}", text.lines().next().expect("a line"));
+    for (what, text, place) in [
+        ("a part", cut, "not in the bundle"),
+        ("a file twice", twice, "earlier line"),
+        ("a note", "hello".to_owned(), "line 1"),
+    ] {
+        fs::write(file.path(), text).expect("written");
+        found(what, file.path(), &[], place);
+    }
+}
+
+#[test]
+fn a_log_that_is_too_large_for_one_object_says_what_else_there_is() {
+    let (_folder, log) = log(7, ENTRIES);
+    let mut written = Vec::new();
+    let length = export_in_one(&log).as_file().metadata().expect("there").len();
+    assert!(log.export(&mut written, length).is_ok(), "its own length is enough");
+    let error = log.export(&mut written, length - 1).expect_err("a byte less is not").to_string();
+    assert!(error.contains("600 records") && error.contains("aios evidence export DIR"), "{error}");
 }

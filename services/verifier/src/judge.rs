@@ -2,6 +2,7 @@
 
 mod app;
 mod content;
+mod export;
 mod secret;
 mod unit;
 mod value;
@@ -167,6 +168,10 @@ pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judg
                 found.push((name, Digest::of(content.as_bytes()), look::object(name, 0).await?));
             }
             content::all_same(&found)
+        }
+        "evidence.export" => {
+            let (sha256, files) = look::export(text(envelope, "object")).await?;
+            export::exported(envelope.id.as_str(), sha256, &files, &look::log_head().await?)
         }
         "object.rollback" => {
             content::as_foreseen(snapshot, Some(look::object(text(envelope, "name"), 0).await?), "the object")

@@ -1,16 +1,20 @@
 //! The verifier's eyes: each function looks at one thing as an outsider would.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aios_action::GRANTED_FOLDER;
 use aios_daemon::init::AskError;
-use aios_daemon::proxy::{Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy, Vault1Proxy};
+use aios_daemon::proxy::{
+    Evidence1Proxy, Network1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Updater1Proxy, Vault1Proxy,
+};
+use aios_evidence::Bundle;
 use aios_ids::Digest;
 use aios_slots::{UkiName, Version, loader_choice};
+use aios_wire::evidence::EXPORT_LIMIT;
 use aios_wire::init::{Reply, Request, Service};
 use aios_wire::objects::{App, AppVersion, ObjectTag, StoreVerified};
 use aios_wire::policy::{OperatorView, People, PolicyView};
@@ -188,6 +192,46 @@ pub(crate) async fn object(name: &str, version: u64) -> Result<Digest, LookError
     digest(File::from(OwnedFd::from(content))).map_err(|source| LookError::File { path: name.to_owned(), source })
 }
 
+/// The newest version of an object as an export of the log: the digest of its bytes, and its files or why it has none.
+pub(crate) async fn export(name: &str) -> Result<(Digest, Result<Bundle, String>), LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("object-store").await?;
+        Objects1Proxy::new(&connection).await?.get(name, 0).await
+    };
+    let content = told.await.map_err(|source| LookError::Service { service: "object-store", source })?;
+    export_in(File::from(OwnedFd::from(content))).map_err(|source| LookError::File { path: name.to_owned(), source })
+}
+
+/// The newest signed head of the evidence log.
+pub(crate) async fn log_head() -> Result<String, LookError> {
+    let told = async {
+        let connection = aios_daemon::connect("evidence-log").await?;
+        Evidence1Proxy::new(&connection).await?.checkpoint().await
+    };
+    told.await.map_err(|source| LookError::Service { service: "evidence-log", source })
+}
+
+fn export_in(mut content: File) -> io::Result<(Digest, Result<Bundle, String>)> {
+    let sha256 = digest(content.try_clone()?)?;
+    let size = content.metadata()?.len();
+    if size > EXPORT_LIMIT {
+        return Ok((sha256, Err(format!("it has {size} bytes, and an export at most {EXPORT_LIMIT}"))));
+    }
+    content.rewind()?;
+    let mut files = Bundle::default();
+    for line in BufReader::new(content).lines() {
+        let added = match line {
+            Ok(line) => files.add_line(&line).map_err(|error| aios_daemon::error_chain(&error)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err("it is not text".to_owned()),
+            Err(error) => return Err(error),
+        };
+        if let Err(why) = added {
+            return Ok((sha256, Err(why)));
+        }
+    }
+    Ok((sha256, Ok(files)))
+}
+
 /// The version of an app that is in use, if there is one.
 pub(crate) async fn app(name: &str) -> Result<Option<AppVersion>, LookError> {
     let told = async {
@@ -287,6 +331,26 @@ fn digest(mut file: File) -> io::Result<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_that_is_no_export_has_a_digest_and_no_files() {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = place.path().join("object");
+        let look = |content: &[u8]| {
+            std::fs::write(&path, content).expect("written");
+            export_in(File::open(&path).expect("there")).expect("readable")
+        };
+        let line = Bundle::line("key", b"one");
+        let (sha256, files) = look(format!("{line}\n").as_bytes());
+        assert_eq!(sha256, Digest::of(format!("{line}\n").as_bytes()));
+        assert_eq!(files.expect("an export").read("key"), Ok(b"one".to_vec()));
+        assert!(look(b"hello").1.expect_err("no file").contains("line 1"));
+        assert!(look(&[0xff]).1.expect_err("no text").contains("text"));
+        let large = File::create(&path).expect("made");
+        large.set_len(EXPORT_LIMIT + 1).expect("extended");
+        let (_, files) = export_in(File::open(&path).expect("there")).expect("readable");
+        assert!(files.expect_err("large").contains("at most"));
+    }
 
     #[test]
     fn only_the_file_itself_is_measured() {

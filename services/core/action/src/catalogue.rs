@@ -3,6 +3,7 @@
 //! The modules below hold the types by what they are about; [`CATALOGUE`] puts them in the order in which people read.
 
 mod apps;
+mod evidence;
 mod files;
 mod machine;
 mod objects;
@@ -54,6 +55,8 @@ pub enum Right {
     Execute,
     /// Start agents.
     Agents,
+    /// Hand out what is in the evidence log.
+    Evidence,
     /// Start, stop, restart services.
     Services,
     /// Change settings.
@@ -83,6 +86,7 @@ impl Right {
             Self::Network => "network",
             Self::Execute => "execute",
             Self::Agents => "agents",
+            Self::Evidence => "evidence",
             Self::Services => "services",
             Self::Settings => "settings",
             Self::Software => "software",
@@ -149,6 +153,9 @@ const fn optional(name: &'static str, kind: Kind, summary: &'static str) -> Para
 /// So much content travels in a request; more belongs into the store.
 pub const CONTENT_LIMIT: usize = 32 * 1024;
 
+/// The area of the types that put objects.
+const OBJECTS: &str = "object";
+
 /// Versions and generations are whole numbers that every reader of JSON has.
 const LARGEST: u64 = (1 << 53) - 1;
 
@@ -164,6 +171,7 @@ pub const CATALOGUE: &[ActionType] = &[
     objects::ROLLBACK,
     objects::TAG,
     objects::UNTAG,
+    evidence::EXPORT,
     files::READ,
     files::WRITE,
     files::PATCH,
@@ -199,7 +207,9 @@ impl ActionType {
     pub fn risk(&self) -> Risk {
         let worst = |right: &Right| match right {
             Right::Objects | Right::Files => Risk::Low,
-            Right::Network | Right::Execute | Right::Agents | Right::Services | Right::Settings => Risk::Medium,
+            Right::Network | Right::Execute | Right::Agents | Right::Evidence | Right::Services | Right::Settings => {
+                Risk::Medium
+            }
             Right::Software
             | Right::Clock
             | Right::Power
@@ -274,6 +284,8 @@ impl ActionType {
         match self.adapter {
             Adapter::Program => None,
             _ if self.rights == [Right::Network] => None,
+            // What it leaves is an object, and another version of that on top of it would be measured in its place.
+            _ if self.name == evidence::EXPORT.name => Some(OBJECTS),
             _ => self.name.split_once('.').map(|(area, _)| area),
         }
     }
@@ -326,6 +338,7 @@ mod tests {
     fn what_works_on_the_same_things_takes_turns() {
         let turn = |name: &str| find(name).expect("in the catalogue").turn();
         assert_eq!(turn("file.write"), turn("file.delete"));
+        assert_eq!(turn("evidence.export"), turn("object.put"));
         assert_eq!((turn("task.run"), turn("network.check")), (None, None));
         assert!(find("node.poweroff").is_some_and(ActionType::ends_the_boot));
         assert_eq!(find("file.read").and_then(ActionType::bound_file), None);

@@ -83,6 +83,7 @@ fn things(envelope: &Envelope) -> Result<Vec<Thing>, QuestionError> {
         "settings.set" => alone("Setting", parameter("key")?),
         "settings.rollback" => alone("Setting", ALL_SETTINGS),
         "object.put" | "object.rollback" | "object.tag" | "object.untag" => alone("Object", parameter("name")?),
+        "evidence.export" => alone("Object", parameter("object")?),
         "object.transaction" => {
             let objects = parameters.get("objects").and_then(contents).ok_or(QuestionError::Parameter("objects"))?;
             return Ok(objects.into_iter().map(|(name, _)| alone("Object", name)).collect());
