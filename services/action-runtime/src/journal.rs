@@ -22,6 +22,7 @@
 
 use std::path::Path;
 
+use aios_action::allowance::Use;
 use aios_action::{ActionType, ActionView, Event, State, WrongTransition, find};
 use aios_ids::ActionId;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -29,6 +30,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::task::Undo;
+
+mod account;
+
+pub use account::Charge;
+use account::USES;
 
 const ACTIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("actions");
 /// The ids of actions that have not ended: looked through often, and few.
@@ -50,6 +56,19 @@ pub struct Entry {
     /// Set when the end of the runtime was its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interrupted: Option<Interrupted>,
+    /// What its program may use up, while nobody knows what it did use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<Charge>,
+    /// What its program used, for the account of the subject; kept there and not here.
+    #[serde(skip)]
+    pub used: Option<Charge>,
+}
+
+impl Entry {
+    /// A new action.
+    pub fn new(view: ActionView, boot: &str) -> Self {
+        Self { view, boot: boot.to_owned(), before: None, interrupted: None, at_most: None, used: None }
+    }
 }
 
 /// How far an action was when the runtime ended.
@@ -120,21 +139,30 @@ fn failed<E: Into<redb::Error>>(step: &'static str) -> impl FnOnce(E) -> Journal
 /// The journal.
 pub struct Journal {
     database: Database,
+    boot: String,
 }
 
 impl Journal {
     /// Opens or makes the journal at `path`, and settles what an earlier runtime left.
     pub fn open(path: &Path, boot: &str) -> Result<(Self, Vec<Left>), JournalError> {
         let database = Database::create(path).map_err(failed("open"))?;
-        let journal = Self { database };
+        let journal = Self { database, boot: boot.to_owned() };
         let write = journal.database.begin_write().map_err(failed("write"))?;
         write.open_table(ACTIONS).map_err(failed("write"))?;
         write.open_table(UNFINISHED).map_err(failed("write"))?;
         write.open_table(UNDOS).map_err(failed("write"))?;
         write.open_table(KEYS).map_err(failed("write"))?;
+        write.open_table(USES).map_err(failed("write"))?;
         write.commit().map_err(failed("write"))?;
         let mut left = Vec::new();
         for entry in journal.unfinished()? {
+            // Nobody knows what its program used before the runtime ended.
+            let entry = match entry.at_most {
+                Some(at_most) if entry.boot == boot => {
+                    journal.note(&entry.view.id, |entry| entry.used = Some(at_most))?
+                }
+                _ => entry,
+            };
             let kept = journal.undo(&entry.view.id)?;
             left.push(match settle(&entry, kept, boot) {
                 Settled::Waits => Left::Waits(entry),
@@ -161,8 +189,8 @@ impl Journal {
         self.read(&id)
     }
 
-    /// Takes a new action in, or finds the one that the same subject gave the same idempotency key.
-    pub fn insert(&self, entry: &Entry) -> Result<Option<Entry>, JournalError> {
+    /// Takes a new action in and counts it, or finds the one that the same subject gave the same idempotency key.
+    pub fn insert(&self, entry: &Entry, minute: u64) -> Result<Option<Entry>, JournalError> {
         let write = self.database.begin_write().map_err(failed("write"))?;
         {
             let mut keys = write.open_table(KEYS).map_err(failed("write"))?;
@@ -179,6 +207,7 @@ impl Journal {
             let mut unfinished = write.open_table(UNFINISHED).map_err(failed("write"))?;
             unfinished.insert(entry.view.id.as_str(), ()).map_err(failed("write"))?;
         }
+        self.add(&write, &entry.view.subject, Charge { minute, used: Use::ACTION })?;
         write.commit().map_err(failed("write"))?;
         Ok(None)
     }
@@ -256,6 +285,10 @@ impl Journal {
             let found = actions.get(id.as_str()).map_err(failed("read"))?.map(|row| row.value().to_vec());
             let mut entry = parse(id.as_str(), &found.ok_or_else(|| JournalError::Unknown(id.clone()))?)?;
             change(&mut entry, &write)?;
+            if let Some(used) = entry.used.take() {
+                self.add(&write, &entry.view.subject, used)?;
+                entry.at_most = None;
+            }
             actions.insert(id.as_str(), row(&entry).as_slice()).map_err(failed("write"))?;
             if entry.view.state.is_final() {
                 let mut unfinished = write.open_table(UNFINISHED).map_err(failed("write"))?;

@@ -44,7 +44,7 @@ async fn run() -> Result<(), Fatal> {
     let boot =
         std::env::var("AIOS_BOOT_ID").map_err(|error| Fatal::new("cannot tell this boot from others", &error))?;
     let (journal, left) = Journal::open(Path::new(JOURNAL), &boot)?;
-    let runtime = Arc::new(Runtime::new(journal, boot));
+    let runtime = Arc::new(Runtime::new(journal, boot)?);
     let workflows = Arc::new(Workflows::new(Runs::open(Path::new(RUNS))?, Arc::clone(&runtime)));
     tokio::spawn(containment::prove(Arc::clone(&runtime)));
     runtime::go_on(&runtime, left);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use action_runtime::budget::{self, TooLate};
-use action_runtime::journal::{Entry, JournalError};
+use action_runtime::journal::{Charge, Entry, JournalError};
 use action_runtime::launch::{self, Finished, Given, Launch, LaunchError, User};
 use action_runtime::target::{self, TargetChanged};
 use action_runtime::task::{Bytes, Report, Task};
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::peers::{self, PeerError};
 use crate::roll_back::roll_back;
-use crate::runtime::{Runtime, Turn, now_ms, target_of};
+use crate::runtime::{Runtime, Turn, minute_now, now_ms, target_of};
 use crate::undo::{self, UndoError};
 use crate::{app, redact, resource};
 
@@ -164,8 +164,10 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
         "rules": view.rules,
     });
     let intent = peers::append("intent", id.as_str(), &intent).await.map_err(StepError::Intent)?;
+    let at_most = Charge { minute: minute_now(), used: whole(limits(action_type, view)?) };
     runtime.begin(id, prepared, |entry| {
         entry.before = Some(before.clone());
+        entry.at_most = Some(at_most);
         entry.view.evidence.push(Receipt { kind: "intent".into(), index: intent });
     })?;
 
@@ -196,10 +198,17 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
     let limits = limits(action_type, view)?;
     let began = Instant::now();
     let finished = launch(user, id.clone(), program, args, input, given, limits).await;
-    charge(runtime, &view.subject, began, &finished);
-    let (ran, observed) = came_of(action_type, finished)?;
+    let used = charge(runtime, &view.subject, began, &finished);
+    let (ran, observed) = match came_of(action_type, finished) {
+        Ok(came) => came,
+        Err(error) => {
+            runtime.journal.note(id, |entry| entry.used = Some(used))?;
+            return Err(error);
+        }
+    };
     let before = handed_back(&before, &ran);
     runtime.advance(id, Event::EffectDone, |entry| {
+        entry.used = Some(used);
         entry.before = Some(before.clone());
         entry.view.observed = observed;
     })?;
@@ -215,14 +224,19 @@ fn limits(action_type: &ActionType, view: &ActionView) -> Result<Limits, TooLate
     budget::lowered(resource::limits(action_type), &view.request.constraints, age_ms)
 }
 
-/// Notes what the subject used. A launch that nobody heard the end of is charged with its time alone.
-fn charge(runtime: &Runtime, subject: &str, began: Instant, finished: &Result<Finished, LaunchError>) {
+/// All that limits let a program use.
+fn whole(limits: Limits) -> Use {
+    Use { time_ms: limits.time_ms.into(), cpu_ms: limits.cpu_ms.into(), output: limits.output.into(), ..Use::default() }
+}
+
+/// Counts what the subject used. A launch that nobody heard the end of is charged with its time alone.
+fn charge(runtime: &Runtime, subject: &str, began: Instant, finished: &Result<Finished, LaunchError>) -> Charge {
     let time_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let used = finished.as_ref().map_or_else(
         |_| Use::default(),
         |finished| Use { cpu_ms: finished.exit.cpu_us / 1000, output: finished.printed, ..Use::default() },
     );
-    runtime.charge(subject, Use { time_ms, ..used });
+    runtime.charge(subject, Use { time_ms, ..used })
 }
 
 /// What is to be measured of a launch, and what a program printed; or why there is nothing to measure.

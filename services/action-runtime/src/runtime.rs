@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use action_runtime::journal::{Entry, Journal, JournalError, Left};
+use action_runtime::journal::{Charge, Entry, Journal, JournalError, Left};
 use action_runtime::launch::Users;
 use action_runtime::target;
 use action_runtime::task::Undo;
@@ -63,9 +63,8 @@ pub(crate) struct Runtime {
     pub(crate) boot: String,
     pub(crate) users: Users,
     pub(crate) tiers: watch::Sender<Tiers>,
-    /// What each subject used in the last hour, by a clock that begins with this runtime.
+    /// What each subject used in the last hour. The journal has the same for the next runtime.
     ledger: std::sync::Mutex<Ledger>,
-    began: Instant,
     /// Counts changes, so that watchers look again.
     changes: watch::Sender<u64>,
     /// What works on the same things takes turns: what the verifier measures is the action's effect and not another one's.
@@ -76,17 +75,17 @@ pub(crate) struct Runtime {
 pub(crate) type Turn = OwnedMutexGuard<()>;
 
 impl Runtime {
-    pub(crate) fn new(journal: Journal, boot: String) -> Self {
-        Self {
+    pub(crate) fn new(journal: Journal, boot: String) -> Result<Self, JournalError> {
+        let ledger = std::sync::Mutex::new(journal.ledger()?);
+        Ok(Self {
             journal,
             boot,
             users: Users::default(),
             tiers: watch::Sender::default(),
-            ledger: std::sync::Mutex::default(),
-            began: Instant::now(),
+            ledger,
             changes: watch::Sender::new(0),
             turns: std::sync::Mutex::default(),
-        }
+        })
     }
 
     /// Takes a request of `peer`, whose process is behind `subject`, and has it decided.
@@ -103,7 +102,8 @@ impl Runtime {
         if unfinished.iter().filter(|entry| entry.view.subject == subject_text).count() >= UNFINISHED {
             return Err(SubmitError::TooMany { subject: subject_text });
         }
-        self.ledger().take(&subject_text, self.clock_ms())?;
+        let minute = minute_now();
+        self.ledger().take(&subject_text, minute)?;
         if let Some(key) = request.idempotency_key.as_deref().filter(|_| action_type.is_tried())
             && let Some(known) = self.journal.known(&subject_text, key)?
         {
@@ -118,7 +118,7 @@ impl Runtime {
             envelope = envelope.after_trial(Some(trial));
         }
         let entry = self.entry(&envelope);
-        if let Some(known) = self.journal.insert(&entry)? {
+        if let Some(known) = self.journal.insert(&entry, minute)? {
             // The same request again is the same action; another request under the same key is a mistake.
             let same = known.view.request == envelope.request;
             return if same { Ok(known.view) } else { Err(SubmitError::KeyTaken(known.view.id)) };
@@ -164,21 +164,19 @@ impl Runtime {
         }
     }
 
-    /// Notes what an action's program used.
-    pub(crate) fn charge(&self, subject: &str, used: Use) {
-        self.ledger().charge(subject, used, self.clock_ms());
+    /// Counts what an action's program used from now on; the journal's next step with the action has to keep it.
+    pub(crate) fn charge(&self, subject: &str, used: Use) -> Charge {
+        let charge = Charge { minute: minute_now(), used };
+        self.ledger().charge_in(subject, used, charge.minute);
+        charge
     }
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn clock_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     fn entry(&self, envelope: &Envelope) -> Entry {
-        Entry { view: ActionView::proposed(envelope), boot: self.boot.clone(), before: None, interrupted: None }
+        Entry::new(ActionView::proposed(envelope), &self.boot)
     }
 
     /// Asks policy. No answer, or an answer to another question, is a denial.
@@ -399,6 +397,12 @@ pub(crate) fn now_and_random() -> Result<(u64, [u8; 10]), getrandom::Error> {
     let mut random = [0; 10];
     getrandom::fill(&mut random)?;
     Ok((now_ms(), random))
+}
+
+/// The minute since the machine started, by which budgets are counted.
+pub(crate) fn minute_now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec.cast_unsigned() / 60
 }
 
 /// Milliseconds since 1970, as ids have it.

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use action_runtime::journal::JournalError;
 use action_runtime::launch::{self, Finished, Given, LaunchError, User};
 use aios_action::Request;
 use aios_action::allowance::Use;
@@ -65,6 +66,8 @@ pub(crate) enum TrialError {
     Refused(#[source] PeerError),
     #[error("the program cannot be held in memory")]
     Memory(#[source] std::io::Error),
+    #[error("what a test used cannot be kept")]
+    Journal(#[from] JournalError),
     #[error("a test was not run")]
     Launch(#[source] LaunchError),
 }
@@ -138,7 +141,8 @@ async fn once(
     let finished = launch(id, user, program, opens, args, test.input.as_bytes()).await?;
     let time_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let used = Use { time_ms, cpu_ms: finished.exit.cpu_us / 1000, output: finished.printed, ..Use::default() };
-    runtime.charge(&peer.to_string(), used);
+    let subject = peer.to_string();
+    runtime.journal.charge(&subject, runtime.charge(&subject, used))?;
     Ok(judge(test, &finished))
 }
 

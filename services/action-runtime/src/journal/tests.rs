@@ -11,7 +11,7 @@ fn entry(number: u64, action_type: &str, key: Option<&str>) -> Entry {
     let request =
         Request { idempotency_key: key.map(str::to_owned), ..Request::new(action_type, serde_json::Map::new()) };
     let envelope = Envelope::new(ActionId::new(number, [0; 10]), "operator:ada".into(), request);
-    Entry { view: ActionView::proposed(&envelope), boot: "one".into(), before: None, interrupted: None }
+    Entry::new(ActionView::proposed(&envelope), "one")
 }
 
 fn approval() -> ApprovalId {
@@ -39,7 +39,7 @@ fn after_crash(action_type: &str, boot: &str) -> Vec<(&'static str, String, usiz
             let path = folder.path().join(name);
             let (journal, _) = Journal::open(&path, "one").expect("a journal");
             let entry = Entry { before: Some("{}".into()), ..entry(1, action_type, None) };
-            assert_eq!(journal.insert(&entry).expect("inserted"), None);
+            assert_eq!(journal.insert(&entry, 0).expect("inserted"), None);
             for event in events {
                 journal.advance(&entry.view.id, event, |_| {}).expect("the next state");
             }
@@ -80,7 +80,7 @@ fn left_after(writes: usize, undo: &Undo, boot: &str) -> Option<Left> {
     let entry = Entry { before: Some("{}".into()), ..entry(1, "settings.set", None) };
     let id = &entry.view.id;
     let steps: [&dyn Fn(); 6] = [
-        &|| drop(journal.insert(&entry).expect("inserted")),
+        &|| drop(journal.insert(&entry, 0).expect("inserted")),
         &|| drop(journal.advance(id, Event::Allowed, |_| {}).expect("allowed")),
         &|| drop(journal.begin(id, Some(undo.clone()), |_| {}).expect("begun")),
         &|| drop(journal.advance(id, Event::EffectDone, |_| {}).expect("done")),
@@ -142,12 +142,12 @@ fn a_key_means_one_action_of_one_subject() {
     let folder = tempfile::tempdir().expect("a folder");
     let (journal, _) = Journal::open(&folder.path().join("journal"), "one").expect("a journal");
     let first = entry(1, "settings.set", Some("k"));
-    assert_eq!(journal.insert(&first).expect("inserted"), None);
-    let again = journal.insert(&entry(2, "settings.set", Some("k"))).expect("found");
+    assert_eq!(journal.insert(&first, 0).expect("inserted"), None);
+    let again = journal.insert(&entry(2, "settings.set", Some("k")), 0).expect("found");
     assert_eq!(again.map(|entry| entry.view.id), Some(first.view.id));
     let mut other = entry(3, "settings.set", Some("k"));
     other.view.subject = "agent:helper".into();
-    assert_eq!(journal.insert(&other).expect("inserted"), None);
+    assert_eq!(journal.insert(&other, 0).expect("inserted"), None);
     assert_eq!(journal.newest(9).expect("listed").len(), 2);
     let newest = journal.newest(1).expect("listed");
     assert_eq!(newest.first().map(|entry| &entry.view.id), Some(&other.view.id));
@@ -163,7 +163,7 @@ proptest! {
         let folder = tempfile::tempdir().expect("a folder");
         let (journal, _) = Journal::open(&folder.path().join("journal"), "one").expect("a journal");
         let entry = entry(1, "settings.set", None);
-        journal.insert(&entry).expect("inserted");
+        journal.insert(&entry, 0).expect("inserted");
         let mut state = State::Proposed;
         for event in events {
             let event = [

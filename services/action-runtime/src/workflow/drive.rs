@@ -284,7 +284,7 @@ mod tests {
         let (request, _) = Request::parse(r#"{"type":"node.reboot"}"#).expect("a good request");
         let envelope = Envelope::new(ActionId::new(0, [0; 10]), "operator:ada".into(), request);
         let view = ActionView { state, ..ActionView::proposed(&envelope) };
-        Entry { view, boot: "one".into(), before: None, interrupted }
+        Entry { interrupted, ..Entry::new(view, "one") }
     }
 
     fn check(state: State, interrupted: Option<Interrupted>, expected: Option<Ending>) {

@@ -328,7 +328,7 @@ fn a_runtime_that_is_killed_at_any_write_leaves_the_effect_or_the_state_from_bef
             }
             writes += 1;
         };
-        step(&|| drop(journal.insert(&entry_of(&envelope)).expect("inserted")));
+        step(&|| drop(journal.insert(&entry_of(&envelope), 0).expect("inserted")));
         step(&|| drop(journal.advance(id, Event::Allowed, |_| {}).expect("allowed")));
         step(&|| {
             journal.begin(id, Some(undo.clone()), |_| {}).expect("begun");
@@ -355,5 +355,5 @@ fn a_runtime_that_is_killed_at_any_write_leaves_the_effect_or_the_state_from_bef
 }
 
 fn entry_of(envelope: &Envelope) -> Entry {
-    Entry { view: ActionView::proposed(envelope), boot: "boot".into(), before: Some("{}".into()), interrupted: None }
+    Entry { before: Some("{}".into()), ..Entry::new(ActionView::proposed(envelope), "boot") }
 }
