@@ -22,6 +22,7 @@ mod resource;
 mod roll_back;
 mod runtime;
 mod trial;
+mod turns;
 mod undo;
 mod workflow;
 

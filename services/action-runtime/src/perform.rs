@@ -23,7 +23,8 @@ use serde_json::{Value, json};
 
 use crate::peers::{self, PeerError};
 use crate::roll_back::roll_back;
-use crate::runtime::{Runtime, Turn, minute_now, now_ms, target_of};
+use crate::runtime::{Runtime, minute_now, now_ms, target_of};
+use crate::turns::Turn;
 use crate::undo::{self, UndoError};
 use crate::{app, redact, resource};
 
@@ -94,7 +95,7 @@ enum Came {
 
 /// Does an allowed action and brings it to its end.
 pub(crate) async fn perform(runtime: Arc<Runtime>, entry: Entry) {
-    let _turn = runtime.turn(&entry.view.request.action_type).await;
+    let _turn = runtime.turn(&entry.view).await;
     let id = entry.view.id.clone();
     // One for the effect and for taking it back, so that what either is refused is found under the action.
     let user = match runtime.users.take() {

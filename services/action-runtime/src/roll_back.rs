@@ -16,7 +16,8 @@ use aios_wire::launch::Tier;
 
 use crate::perform::{StepError, finish, finish_through, launch, task};
 use crate::resource;
-use crate::runtime::{Runtime, Turn};
+use crate::runtime::Runtime;
+use crate::turns::Turn;
 
 /// The pauses before each try: what owns the state may have been restarted by the action that is undone.
 const TRIES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5)];

@@ -1,6 +1,5 @@
 //! From a request to a decided action, and what goes on in the background afterwards.
 
-use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,10 +15,11 @@ use aios_identity::Peer;
 use aios_ids::{ActionId, ApprovalId};
 use aios_wire::launch::Tier;
 use aios_wire::policy::{ApprovalState, Verdict};
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::sync::watch;
 
 use crate::containment::{Containment, Tiers};
 use crate::trial::{self, TrialError};
+use crate::turns::{Lane, Turn, Turns};
 use crate::{app, peers, perform, resource, roll_back};
 
 /// So many actions of one subject may be unfinished: a flood of requests must not hide one from the person who approves.
@@ -67,12 +67,8 @@ pub(crate) struct Runtime {
     ledger: std::sync::Mutex<Ledger>,
     /// Counts changes, so that watchers look again.
     changes: watch::Sender<u64>,
-    /// What works on the same things takes turns: what the verifier measures is the action's effect and not another one's.
-    turns: std::sync::Mutex<BTreeMap<&'static str, Arc<Mutex<()>>>>,
+    turns: Turns,
 }
-
-/// The turn of an action, until it is dropped.
-pub(crate) type Turn = OwnedMutexGuard<()>;
 
 impl Runtime {
     pub(crate) fn new(journal: Journal, boot: String) -> Result<Self, JournalError> {
@@ -84,7 +80,7 @@ impl Runtime {
             tiers: watch::Sender::default(),
             ledger,
             changes: watch::Sender::new(0),
-            turns: std::sync::Mutex::default(),
+            turns: Turns::default(),
         })
     }
 
@@ -251,19 +247,14 @@ impl Runtime {
     }
 
     /// Waits for the turn of an action of this type; programs and checks need none.
-    pub(crate) async fn turn(&self, action_type: &str) -> Option<Turn> {
-        Some(self.turns_of(action_type)?.lock_owned().await)
+    pub(crate) async fn turn(&self, view: &ActionView) -> Option<Turn> {
+        let area = find(&view.request.action_type).and_then(ActionType::turn)?;
+        Some(self.turns.wait(area, Lane::of(&view.subject)).await)
     }
 
     /// Takes the turn at once. Before the first request is taken nobody else has it.
     fn turn_at_start(&self, entry: &Entry) -> Option<Turn> {
-        self.turns_of(&entry.view.request.action_type)?.try_lock_owned().ok()
-    }
-
-    fn turns_of(&self, action_type: &str) -> Option<Arc<Mutex<()>>> {
-        let area = find(action_type).and_then(ActionType::turn)?;
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(turns.entry(area).or_default()))
+        self.turns.take(find(&entry.view.request.action_type).and_then(ActionType::turn)?)
     }
 
     pub(crate) fn list(&self) -> Result<Vec<ActionView>, JournalError> {
