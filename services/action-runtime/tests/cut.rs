@@ -107,3 +107,46 @@ fn killed_at_any_moment_it_leaves_the_old_file_or_the_new_one_and_undoing_brings
     }
     assert!(cut > 0, "nothing was cut off in {ROUNDS} rounds");
 }
+
+/// A file system with so little room, until it is dropped.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn of(bytes: usize) -> Self {
+        let place = tempfile::tempdir().expect("a folder");
+        let options = std::ffi::CString::new(format!("size={bytes},mode=2770,gid=300")).expect("no zero");
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("none", place.path(), "tmpfs", flags, Some(options.as_c_str())).expect("root may");
+        Self(place)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn on_a_full_disk_the_old_file_stays_and_nothing_is_left_of_the_new_one() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: confined programs need root");
+        return;
+    }
+    // Room for the old file and a part of the new one.
+    let disk = Disk::of(64 << 10);
+    let (folder, file) = (disk.0.path(), disk.0.path().join("notes/state.txt"));
+    std::fs::create_dir(folder.join("notes")).expect("ours");
+    std::fs::set_permissions(folder.join("notes"), std::fs::Permissions::from_mode(0o2770)).expect("ours");
+    std::fs::write(&file, BEFORE).expect("ours");
+    let others = folder.join("of-others");
+    std::fs::write(&others, vec![b'o'; 40 << 10]).expect("it fits");
+    let patience = Duration::from_secs(30);
+    assert!(adapted(&write(1), folder, patience).is_some());
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), BEFORE);
+    assert_eq!(std::fs::read_dir(folder.join("notes")).expect("there").count(), 1, "a part was left");
+    // Nothing else stood in its way.
+    std::fs::remove_file(others).expect("ours");
+    assert!(adapted(&write(2), folder, patience).is_some());
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), "x".repeat(AFTER_BYTES));
+}
