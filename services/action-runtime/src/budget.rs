@@ -1,7 +1,9 @@
-//! What one action may use up: its type's limits, lowered by what the one who asks allows.
+//! What one action may use up: its type's limits, lowered by what the one who asks allows; and what it left behind.
 
-use aios_action::Constraints;
+use aios_action::allowance::Use;
+use aios_action::{Constraints, Request, contents, object_content};
 use aios_wire::launch::Limits;
+use serde_json::Value;
 
 /// The deadline of the request is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,9 +33,31 @@ pub fn lowered(limits: Limits, constraints: &Constraints, age_ms: u64) -> Result
     })
 }
 
+/// What an action that was measured put into files and objects, and had other machines asked: its own contents, and an answer
+/// as large as the verifier saw it.
+pub fn moved(request: &Request, observed: &Value) -> Use {
+    let length = |name: &str| request.parameters.get(name).and_then(Value::as_str).map_or(0, |text| text.len() as u64);
+    let (written, network) = match request.action_type.as_str() {
+        "file.write" => (length("content"), 0),
+        "file.patch" => (length("new"), 0),
+        "object.put" => (object_content(&request.parameters).map_or(0, |content| content.len() as u64), 0),
+        "object.transaction" => {
+            let objects = request.parameters.get("objects").and_then(contents).unwrap_or_default();
+            (objects.iter().map(|(_, content)| content.len() as u64).sum(), 0)
+        }
+        "http.fetch" => {
+            let answer = observed.get("size").and_then(Value::as_u64).unwrap_or_default();
+            (answer, answer.saturating_add(length("body")))
+        }
+        _ => (0, 0),
+    };
+    Use { written, network, ..Use::default() }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -46,6 +70,29 @@ mod tests {
         output: 4096,
         written: 8192,
     };
+
+    #[test]
+    fn what_is_put_away_and_what_is_fetched_is_counted() {
+        let counted = |action_type: &str, parameters: Value, observed: Value| {
+            let Value::Object(parameters) = parameters else { panic!("an object") };
+            let request = Request::new(action_type, parameters);
+            request.check().expect("a right request");
+            let used = moved(&request, &observed);
+            (used.written, used.network)
+        };
+        let objects = json!([{"name": "a", "content": "12"}, {"name": "b", "content": "345"}]);
+        let post = json!({"url": "http://h/x", "object": "a", "method": "POST", "body": "1234"});
+        for (action_type, parameters, observed, expected) in [
+            ("file.write", json!({"path": "a", "content": "123"}), json!({}), (3, 0)),
+            ("file.patch", json!({"path": "a", "old": "123", "new": "4"}), json!({}), (1, 0)),
+            ("object.put", json!({"name": "a", "content": "MTIz", "encoding": "base64"}), json!({}), (3, 0)),
+            ("object.transaction", json!({"objects": objects}), json!({}), (5, 0)),
+            ("http.fetch", post, json!({"size": 100}), (100, 104)),
+            ("file.delete", json!({"path": "a"}), json!({"size": 100}), (0, 0)),
+        ] {
+            assert_eq!(counted(action_type, parameters, observed), expected, "{action_type}");
+        }
+    }
 
     #[test]
     fn a_deadline_leaves_what_is_left_of_it() {

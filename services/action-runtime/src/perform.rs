@@ -294,6 +294,8 @@ fn printed(bytes: &[u8]) -> String {
 async fn measure(runtime: &Arc<Runtime>, id: &ActionId, envelope: &str, before: &str) -> Result<Came, StepError> {
     let outcome = peers::measure(envelope, before).await.map_err(StepError::Measure)?;
     runtime.journal.note(id, |entry| {
+        let moved = budget::moved(&entry.view.request, &outcome.observed);
+        entry.used = Some(runtime.charge(&entry.view.subject, moved));
         entry.view.evidence.push(Receipt { kind: "outcome".into(), index: outcome.evidence });
         entry.view.observed = match entry.view.observed.take() {
             Some(printed) => Some(json!({"measured": outcome.observed, "printed": printed})),

@@ -1,7 +1,7 @@
 //! What a subject used is still known when the runtime is killed at any step of an action, by the kernel and without a word.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use action_runtime::journal::{Charge, Entry, Journal};
@@ -18,7 +18,7 @@ const SUBJECT: &str = "agent:helper";
 /// What its limits let the program use, and what it did use.
 const AT_MOST: Use = Use { time_ms: 300_000, cpu_ms: AGENT.cpu_ms, output: 8 << 20, ..NOTHING };
 const USED: Use = Use { time_ms: 1_000, cpu_ms: 200, output: 3, ..NOTHING };
-const NOTHING: Use = Use { actions: 0, time_ms: 0, cpu_ms: 0, output: 0 };
+const NOTHING: Use = Use { actions: 0, ..Use::ACTION };
 
 /// Takes one action so many steps far. An example of a runtime for the test below, which kills it then.
 #[test]
@@ -54,7 +54,7 @@ fn killed_after(steps: usize, folder: &Path) -> Journal {
         .args(["--exact", "a_runtime_that_is_killed", "--ignored"])
         .env(JOURNAL, &path)
         .env(STEPS, steps.to_string());
-    let mut runtime = command.spawn().expect("it starts");
+    let mut runtime = command.stdout(Stdio::null()).spawn().expect("it starts");
     let ready = folder.join(format!("journal-{steps}.ready"));
     let began = Instant::now();
     while !ready.exists() {

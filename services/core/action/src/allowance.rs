@@ -19,13 +19,25 @@ pub struct Use {
     pub cpu_ms: u64,
     /// Bytes that programs printed.
     pub output: u64,
+    /// Bytes of content that were put into files and objects.
+    pub written: u64,
+    /// Bytes that other machines were sent and answered.
+    pub network: u64,
 }
 
 /// What an agent may use up in an hour. An agent that works all the time gets along with a tenth of it.
-pub const AGENT: Use = Use { actions: 600, time_ms: 3_600_000, cpu_ms: 600_000, output: 64 << 20 };
+pub const AGENT: Use =
+    Use { actions: 600, time_ms: 3_600_000, cpu_ms: 600_000, output: 64 << 20, written: 64 << 20, network: 64 << 20 };
 
 /// What everybody else may: a person's script that runs wild is stopped, a person is not.
-pub const ANYBODY: Use = Use { actions: 20_000, time_ms: 36_000_000, cpu_ms: 7_200_000, output: 4 << 30 };
+pub const ANYBODY: Use = Use {
+    actions: 20_000,
+    time_ms: 36_000_000,
+    cpu_ms: 7_200_000,
+    output: 4 << 30,
+    written: 4 << 30,
+    network: 4 << 30,
+};
 
 /// The subject has used something up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +64,8 @@ impl Ledger {
             ("milliseconds of running", used.time_ms, limit.time_ms),
             ("milliseconds of processor time", used.cpu_ms, limit.cpu_ms),
             ("bytes of output", used.output, limit.output),
+            ("bytes of files and objects", used.written, limit.written),
+            ("bytes over the network", used.network, limit.network),
         ] {
             if used >= limit {
                 return Err(UsedUp { subject: subject.to_owned(), what, limit });
@@ -89,7 +103,7 @@ impl Ledger {
 
 impl Use {
     /// One action that was taken in.
-    pub const ACTION: Self = Self { actions: 1, time_ms: 0, cpu_ms: 0, output: 0 };
+    pub const ACTION: Self = Self { actions: 1, time_ms: 0, cpu_ms: 0, output: 0, written: 0, network: 0 };
 
     /// Adds what was used besides.
     pub fn add(&mut self, other: Self) {
@@ -97,6 +111,8 @@ impl Use {
         self.time_ms = self.time_ms.saturating_add(other.time_ms);
         self.cpu_ms = self.cpu_ms.saturating_add(other.cpu_ms);
         self.output = self.output.saturating_add(other.output);
+        self.written = self.written.saturating_add(other.written);
+        self.network = self.network.saturating_add(other.network);
     }
 }
 
@@ -128,6 +144,8 @@ mod tests {
             (Use { time_ms: AGENT.time_ms, ..Use::default() }, "running"),
             (Use { cpu_ms: AGENT.cpu_ms, ..Use::default() }, "processor"),
             (Use { output: u64::MAX, ..Use::default() }, "output"),
+            (Use { written: AGENT.written, ..Use::default() }, "objects"),
+            (Use { network: AGENT.network, ..Use::default() }, "network"),
         ] {
             let mut ledger = Ledger::default();
             ledger.charge_in("agent:a", used, 0);
