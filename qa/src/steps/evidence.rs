@@ -142,6 +142,14 @@ pub(crate) fn until_it_is_full(aios: &mut Aios, stage: &Stage<'_>) -> Result<(),
     super::services::all_ready(aios)
 }
 
+/// The first record after it does; the clock of those that follow it agrees with theirs.
+pub(crate) fn says_that_the_clock_went_back(aios: &mut Aios) -> Result<(), Failure> {
+    let newest = aios.json("evidence query --limit 40")?;
+    let behind = list(&newest)?.iter().any(|record| record["clock"] == "behind");
+    ensure!(behind, "the log does not say that the clock went back: {newest:#}");
+    Ok(())
+}
+
 /// Power fails while actions write their records. What was answered for before is there afterwards, word for word.
 pub(crate) fn cut_while_writing(aios: &mut Aios, round: u32) -> Result<(), Failure> {
     let mut answered = Vec::new();

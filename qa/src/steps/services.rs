@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Aios, Status, agent, list, text};
+use super::{Aios, Status, agent, apps, list, text};
 use crate::scenario::{Failure, ensure};
 
 /// The services that the system is made of.
@@ -67,6 +67,8 @@ pub(crate) fn the_door_comes_and_goes(aios: &mut Aios) -> Result<(), Failure> {
     ensure!(closed["state"] == "on-call" && closed["pid"].is_null(), "nobody has knocked: {closed:#}");
     println!("  {} MiB are used without the door", memory(aios)?);
     agent::behind_its_door(aios)?;
+    // The last that it waits for.
+    apps::of_an_agent(aios)?;
     let shown =
         aios.until("service show agent-door", "the door to close", SETTLED, |door| door["state"] == "on-call")?;
     ensure!(shown["starts"] == 1 && shown["pid"].is_null(), "it was opened more than once: {shown:#}");
