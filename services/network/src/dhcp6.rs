@@ -1,7 +1,7 @@
-//! What DHCP for IPv6 knows beside addresses: name servers (RFC 8415, information request), where a router says that it does.
+//! DHCP for IPv6 (RFC 8415) on a link, where a router says so: name servers ([`follow`]), and an address with them ([`lease`]).
 //!
-//! Pure are the messages and the waits; [`follow`] asks. Addresses are the routers' and the kernel's work, and no address is
-//! asked for.
+//! Each exchange has a socket of its own; between two there is none. What is asked for an address, and when, is
+//! [`lease6`](crate::lease6)'s to say.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket as StdUdpSocket};
@@ -12,6 +12,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::dhcp::Mac;
+use crate::lease6::{self, Change, Client, Todo};
 use crate::netlink::is_name_server;
 
 const CLIENT_PORT: u16 = 546;
@@ -24,11 +25,14 @@ const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 const MESSAGE_LIMIT: usize = 1500;
 
 /// No more name servers are taken than resolvers read.
-const DNS_LIMIT: usize = 3;
+pub(crate) const DNS_LIMIT: usize = 3;
 
 /// The first wait for an answer, and the longest (`INF_TIMEOUT`, `INF_MAX_RT`).
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// A day.
+const LONGEST_REST: Duration = Duration::from_secs(86_400);
 
 /// How long an answer is good that does not say it, and how long at least (`IRT_DEFAULT`, `IRT_MINIMUM`).
 const USUAL: u32 = 86_400;
@@ -39,14 +43,28 @@ mod kind {
     pub(super) const INFORMATION_REQUEST: u8 = 11;
 }
 
-mod option {
-    pub(super) const CLIENT: u16 = 1;
-    pub(super) const SERVER: u16 = 2;
-    pub(super) const WANTED: u16 = 6;
-    pub(super) const ELAPSED: u16 = 8;
-    pub(super) const STATUS: u16 = 13;
-    pub(super) const DNS: u16 = 23;
-    pub(super) const REFRESH: u16 = 32;
+pub(crate) mod option {
+    pub(crate) const CLIENT: u16 = 1;
+    pub(crate) const SERVER: u16 = 2;
+    pub(crate) const ASSOCIATION: u16 = 3;
+    pub(crate) const ADDRESS: u16 = 5;
+    pub(crate) const WANTED: u16 = 6;
+    pub(crate) const ELAPSED: u16 = 8;
+    pub(crate) const STATUS: u16 = 13;
+    pub(crate) const DNS: u16 = 23;
+    pub(crate) const REFRESH: u16 = 32;
+}
+
+/// The options of a message, or of another option; none if the last is cut.
+pub(crate) fn options(mut bytes: &[u8]) -> Option<Vec<(u16, &[u8])>> {
+    let mut options = Vec::new();
+    while !bytes.is_empty() {
+        let (header, behind) = bytes.split_first_chunk::<4>()?;
+        let (value, rest) = behind.split_at_checked(usize::from(u16::from_be_bytes([header[2], header[3]])))?;
+        options.push((u16::from_be_bytes([header[0], header[1]]), value));
+        bytes = rest;
+    }
+    Some(options)
 }
 
 /// What a server knows.
@@ -77,8 +95,65 @@ pub(crate) async fn follow(link: u32, name: &str, mac: Mac, tell: impl Fn(&Infor
     }
 }
 
+/// Keeps an address on a link for as long as it runs: `change` is told what becomes of it, `tell` of name servers, also
+/// those of a server that has no address to give.
+pub(crate) async fn lease(
+    link: u32,
+    name: &str,
+    mac: Mac,
+    mut change: impl FnMut(Change),
+    tell: impl Fn(&Information),
+) {
+    let began = Instant::now();
+    let now_ms = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut client = Client::new();
+    loop {
+        let (question, wait) = match client.todo(now_ms()) {
+            Todo::Ask { question, wait_ms } => (question, Duration::from_millis(wait_ms)),
+            Todo::Rest { ms } => {
+                // A timer takes no longer time than this; who rests longer looks again.
+                sleep(Duration::from_millis(ms).min(LONGEST_REST)).await;
+                continue;
+            }
+        };
+        let encode = |transaction| lease6::encode(&question, mac, transaction, 0);
+        let decode =
+            |bytes: &[u8], transaction| lease6::decode(bytes, mac, transaction).filter(|answer| client.wants(answer));
+        let answer = match exchange(link, name, wait, encode, decode).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                eprintln!("DHCP for IPv6 cannot be asked on {name}: {error}");
+                sleep(wait).await;
+                None
+            }
+        };
+        for next in client.heard(now_ms(), answer) {
+            if let Change::Set(grant) = &next {
+                tell(&Information { dns: grant.dns.clone(), refresh: grant.valid });
+            }
+            change(next);
+        }
+        if client.is_without_an_offer()
+            && let Ok(Some(information)) = ask(link, name, mac, FIRST_WAIT).await
+        {
+            tell(&information);
+        }
+    }
+}
+
 /// Asks once; none: nobody answered within the wait.
 async fn ask(link: u32, name: &str, mac: Mac, wait: Duration) -> io::Result<Option<Information>> {
+    exchange(link, name, wait, |transaction| encode(mac, transaction), |bytes, id| decode(bytes, mac, id)).await
+}
+
+/// Says one thing to all servers of the link and listens until there is an answer that can be read, or the wait is over.
+async fn exchange<T>(
+    link: u32,
+    name: &str,
+    wait: Duration,
+    encode: impl FnOnce([u8; 3]) -> Vec<u8>,
+    decode: impl Fn(&[u8], [u8; 3]) -> Option<T>,
+) -> io::Result<Option<T>> {
     let socket = socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_ipv6_v6only(&socket, true)?;
     // Each link has its own socket on the same port.
@@ -90,20 +165,20 @@ async fn ask(link: u32, name: &str, mac: Mac, wait: Duration) -> io::Result<Opti
     socket.bind_device(Some(name.as_bytes()))?;
     let mut transaction = [0; 3];
     rustix::rand::getrandom(&mut transaction, rustix::rand::GetRandomFlags::empty())?;
-    socket.send_to(&encode(mac, transaction), SocketAddrV6::new(SERVERS, SERVER_PORT, 0, link)).await?;
+    socket.send_to(&encode(transaction), SocketAddrV6::new(SERVERS, SERVER_PORT, 0, link)).await?;
     let end = Instant::now() + wait;
     let mut buffer = [0; MESSAGE_LIMIT];
     while let Ok(heard) = timeout_at(end, socket.recv_from(&mut buffer)).await {
         let (length, _) = heard?;
-        if let Some(information) = decode(&buffer[..length], mac, transaction) {
-            return Ok(Some(information));
+        if let Some(answer) = decode(&buffer[..length], transaction) {
+            return Ok(Some(answer));
         }
     }
     Ok(None)
 }
 
 /// A client's lasting name: its hardware address (`DUID-LL`).
-fn client(mac: Mac) -> Vec<u8> {
+pub(crate) fn client(mac: Mac) -> Vec<u8> {
     [&[0, 3, 0, 1][..], &mac].concat()
 }
 
@@ -124,16 +199,14 @@ fn encode(mac: Mac, transaction: [u8; 3]) -> Vec<u8> {
 
 /// What a server says in answer to the question with this transaction; nothing when it is not for this client or of no use.
 fn decode(bytes: &[u8], mac: Mac, transaction: [u8; 3]) -> Option<Information> {
-    let (header, mut rest) = bytes.split_first_chunk::<4>()?;
+    let (header, rest) = bytes.split_first_chunk::<4>()?;
     if header[0] != kind::REPLY || header[1..] != transaction {
         return None;
     }
     let (mut for_us, mut named) = (false, false);
     let mut information = Information { dns: Vec::new(), refresh: USUAL };
-    while let Some((header, behind)) = rest.split_first_chunk::<4>() {
-        let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        let (value, behind) = behind.split_at_checked(length)?;
-        match u16::from_be_bytes([header[0], header[1]]) {
+    for (code, value) in options(rest)? {
+        match code {
             option::CLIENT => for_us = value == client(mac),
             option::SERVER => named = true,
             option::STATUS if !value.starts_with(&[0, 0]) => return None,
@@ -148,9 +221,8 @@ fn decode(bytes: &[u8], mac: Mac, transaction: [u8; 3]) -> Option<Information> {
             option::REFRESH => information.refresh = u32::from_be_bytes(value.try_into().ok()?).clamp(SHORTEST, USUAL),
             _ => {}
         }
-        rest = behind;
     }
-    (rest.is_empty() && for_us && named).then_some(information)
+    (for_us && named).then_some(information)
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Bringing the machine's network links up and giving them addresses, behind a packet filter that lets nothing in.
 //!
-//! Pure: [`dhcp`] and [`lease`] are a DHCP client, `dhcp6` asks for what IPv6
-//! needs beside addresses, [`sntp`] and [`dns`] read answers of time and name servers,
+//! Pure: [`dhcp`] and [`lease`] are a DHCP client, `lease6` is one for IPv6, for which `dhcp6` asks, [`sntp`] and [`dns`] read answers of time and name servers,
 //! [`firewall`] has the rules, [`attention`] says what is wrong. [`netlink`] speaks with the kernel, [`link`] keeps one
-//! link, `conflict` finds out whether an address is somebody's, [`clock`] follows time servers, [`reach`] tries a connection, and [`service`] holds all of it together. There is no Wi-Fi here; IPv6 addresses
-//! are the kernel's work.
+//! link, `conflict` finds out whether an address is somebody's, [`clock`] follows time servers, [`reach`] tries a connection, and [`service`] holds all of it together. There is no Wi-Fi here; what
+//! routers announce is the kernel's work.
 
 pub mod attention;
 mod board;
@@ -15,6 +14,7 @@ mod dhcp6;
 pub mod dns;
 pub mod firewall;
 pub mod lease;
+mod lease6;
 pub mod link;
 pub mod netlink;
 pub mod reach;

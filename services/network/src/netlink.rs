@@ -21,6 +21,7 @@ pub use filter::{Expression, FilterSocket, Rule};
 pub(crate) use news::is_name_server;
 pub use news::{LinkChanges, News};
 pub use route::{Carrier, Kind, Link};
+pub(crate) use route::{Dhcp6, Lifetimes};
 
 /// Larger than any message that the kernel sends to a reader of 32 KiB.
 const BUFFER: usize = 64 * 1024;

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use aios_daemon::error_chain;
-use aios_settings::{LinkMode, Network, Rank};
+use aios_settings::{Inet, LinkMode, Network, Rank};
 use aios_wire::network::FilterState;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,8 +19,9 @@ use crate::board::Board;
 use crate::clock::{self, SetClock};
 use crate::dhcp6;
 use crate::firewall;
+use crate::lease6::Change;
 use crate::link::Keeper;
-use crate::netlink::{Carrier, FilterSocket, Kind, Link, LinkChanges, Netlink, NetlinkError, News};
+use crate::netlink::{Carrier, Dhcp6, FilterSocket, Kind, Lifetimes, Link, LinkChanges, Netlink, NetlinkError, News};
 
 /// How long to wait before a packet filter is tried again.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -54,7 +56,7 @@ pub async fn run(surroundings: Surroundings) -> Result<Infallible, NetlinkError>
 
     let mut kept: BTreeMap<u32, Kept> = BTreeMap::new();
     let mut believed = Vec::new();
-    let mut asking: BTreeMap<u32, JoinHandle<()>> = BTreeMap::new();
+    let mut asking: BTreeMap<u32, Asking> = BTreeMap::new();
     loop {
         let network = wanted.borrow_and_update().clone();
         // Listening began before the first list, so no link is missed between a list and the next change.
@@ -130,10 +132,52 @@ fn ours(links: Vec<Link>) -> Vec<Ours> {
     ours.collect()
 }
 
+/// A link on which DHCP for IPv6 is asked, and for what.
+struct Asking {
+    has: Dhcp6,
+    task: JoinHandle<()>,
+}
+
+/// The address that DHCP for IPv6 lends a link. When nobody follows it any more it is taken away; when this service ends
+/// before that, the kernel does so in its time.
+struct Lent {
+    netlink: Rc<Netlink>,
+    link: Link,
+    address: Option<Ipv6Addr>,
+}
+
+impl Lent {
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Set(grant) => {
+                let times = Lifetimes { preferred: grant.preferred, valid: grant.valid };
+                match self.netlink.lend_address(&self.link, grant.address, times) {
+                    Ok(()) => self.address = Some(grant.address),
+                    Err(error) => eprintln!("{}", error_chain(&error)),
+                }
+            }
+            Change::Unset(_) => self.give_back(),
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(address) = self.address.take() {
+            // One whose time is over, or whose link is gone, is gone too.
+            let _ = self.netlink.remove_address(&self.link, Inet::V6 { address, prefix: 128 });
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 /// Asks DHCP for IPv6 on each believed link whose router says that it knows more, and on no other.
 fn ask_dhcp6<'a>(
-    asking: &mut BTreeMap<u32, JoinHandle<()>>,
-    netlink: &Netlink,
+    asking: &mut BTreeMap<u32, Asking>,
+    netlink: &Rc<Netlink>,
     board: &Rc<Board>,
     believed: impl Iterator<Item = &'a Ours>,
 ) {
@@ -141,23 +185,36 @@ fn ask_dhcp6<'a>(
         eprintln!("DHCP for IPv6 is not asked: {}", error_chain(&error));
         Vec::new()
     });
-    let believed: BTreeMap<u32, &Ours> =
-        believed.map(|one| (one.link.index, one)).filter(|(index, _)| wanted.contains(index)).collect();
-    asking.retain(|index, task| {
-        let goes_on = believed.contains_key(index);
+    // Behind another cable there may be another network: what was lent is given back with the carrier.
+    let believed = believed.filter(|one| one.link.carrier == Carrier::Present);
+    let believed: BTreeMap<u32, (&Ours, Dhcp6)> = believed
+        .filter_map(|one| {
+            let (index, has) = wanted.iter().find(|(index, _)| *index == one.link.index)?;
+            Some((*index, (one, *has)))
+        })
+        .collect();
+    asking.retain(|index, asking| {
+        let goes_on = believed.get(index).is_some_and(|(_, has)| *has == asking.has);
         if !goes_on {
-            task.abort();
+            asking.task.abort();
         }
         goes_on
     });
-    for (index, one) in believed {
-        let (board, name, mac) = (Rc::clone(board), one.link.name.clone(), one.mac);
+    for (index, (one, has)) in believed {
         asking.entry(index).or_insert_with(|| {
-            tokio::task::spawn_local(async move {
+            let (board, name, mac) = (Rc::clone(board), one.link.name.clone(), one.mac);
+            let mut lent = Lent { netlink: Rc::clone(netlink), link: one.link.clone(), address: None };
+            let task = tokio::task::spawn_local(async move {
                 // Good until the next answer should be there, and a little longer.
-                let tell = |said: &dhcp6::Information| board.announced(index, &said.dns, said.refresh + GRACE);
-                dhcp6::follow(index, &name, mac, tell).await;
-            })
+                let tell = |said: &dhcp6::Information| {
+                    board.announced(index, &said.dns, said.refresh.saturating_add(GRACE));
+                };
+                match has {
+                    Dhcp6::Others => dhcp6::follow(index, &name, mac, tell).await,
+                    Dhcp6::Addresses => dhcp6::lease(index, &name, mac, |change| lent.change(change), tell).await,
+                }
+            });
+            Asking { has, task }
         });
     }
 }

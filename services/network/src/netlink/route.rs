@@ -1,6 +1,6 @@
 //! Links, addresses and routes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use aios_settings::{Inet, Route};
 
@@ -33,6 +33,15 @@ pub struct Link {
     pub kind: Kind,
     /// Whether there is something at the other end.
     pub carrier: Carrier,
+}
+
+/// What a router says that DHCP for IPv6 has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dhcp6 {
+    /// Addresses, and the rest with them.
+    Addresses,
+    /// Other things only.
+    Others,
 }
 
 /// What a link is.
@@ -68,8 +77,8 @@ impl Netlink {
         Ok(answers.iter().filter(|(kind, _)| *kind == libc::RTM_NEWLINK).filter_map(|(_, body)| link(body)).collect())
     }
 
-    /// The numbers of the links whose routers say that DHCP for IPv6 knows more.
-    pub(crate) fn with_dhcp6(&self) -> Result<Vec<u32>, NetlinkError> {
+    /// The numbers of the links whose routers say that DHCP for IPv6 knows more, and what.
+    pub(crate) fn with_dhcp6(&self) -> Result<Vec<(u32, Dhcp6)>, NetlinkError> {
         let mut body = [0; 16];
         body[0] = libc::AF_INET6 as u8;
         let step = failed("ask what IPv6 routers say");
@@ -151,6 +160,16 @@ impl Netlink {
         self.tell(libc::RTM_NEWADDR, REPLACE, body, || format!("give {} the address {address}", link.name))
     }
 
+    /// Gives a link an IPv6 address for so many seconds, which begin now; the kernel takes it away when they are over. Other
+    /// machines of the link are not reached by it alone: routers say what is on the link.
+    pub(crate) fn lend_address(&self, link: &Link, address: Ipv6Addr, times: Lifetimes) -> Result<(), NetlinkError> {
+        let address = Inet::V6 { address, prefix: 128 };
+        // `struct ifa_cacheinfo`; when it was made and changed is the kernel's to say.
+        let times = [times.preferred.to_ne_bytes(), times.valid.to_ne_bytes(), [0; 4], [0; 4]].concat();
+        let body = address_body(link, address).attribute(libc::IFA_CACHEINFO, &times);
+        self.tell(libc::RTM_NEWADDR, REPLACE, body, || format!("lend {} the address {address}", link.name))
+    }
+
     /// Takes an address from a link.
     pub fn remove_address(&self, link: &Link, address: Inet) -> Result<(), NetlinkError> {
         let step = || format!("take the address {address} from {}", link.name);
@@ -168,6 +187,13 @@ impl Netlink {
         let step = || format!("take the way of {} to {} away", link.name, route.to);
         self.tell(libc::RTM_DELROUTE, 0, route_body(link, own, route), step)
     }
+}
+
+/// For how many seconds an address is one for new connections, and one at all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifetimes {
+    pub(crate) preferred: u32,
+    pub(crate) valid: u32,
 }
 
 /// Where an address came from.
@@ -210,13 +236,17 @@ fn route_body(link: &Link, own: &[Inet], route: Route) -> Body {
         .attribute(libc::RTA_PRIORITY, &(METRIC + link.index).to_ne_bytes())
 }
 
-/// The link's number, if its router says that DHCP knows more.
-fn says_more(body: &[u8]) -> Option<u32> {
+/// The link's number, if its router says that DHCP knows more, and what.
+fn says_more(body: &[u8]) -> Option<(u32, Dhcp6)> {
     let (fixed, attributes) = body.split_first_chunk::<16>()?;
     let flags = attribute(attribute(attributes, libc::IFLA_PROTINFO)?, IFLA_INET6_FLAGS)?;
     let flags = u32::from_ne_bytes(flags.try_into().ok()?);
     let index = u32::from_ne_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
-    (flags & (IF_RA_MANAGED | IF_RA_OTHERCONF) != 0).then_some(index)
+    match (flags & IF_RA_MANAGED != 0, flags & IF_RA_OTHERCONF != 0) {
+        (true, _) => Some((index, Dhcp6::Addresses)),
+        (false, true) => Some((index, Dhcp6::Others)),
+        (false, false) => None,
+    }
 }
 
 fn link(body: &[u8]) -> Option<Link> {

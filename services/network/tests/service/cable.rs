@@ -275,6 +275,7 @@ pub(crate) fn part() {
             }
         }
         None if role == "time" => rogue::tell_time(),
+        None if role == "six" => rogue::serve_six(),
         None => rogue::serve(&role),
     }
     std::process::exit(0);

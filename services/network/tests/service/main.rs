@@ -234,6 +234,66 @@ fn name_servers_by_dhcp_for_ipv6_are_asked_for_where_a_router_says_so() {
 }
 
 #[test]
+fn an_address_by_dhcp_for_ipv6_is_used_where_a_router_says_so_and_given_back() {
+    let Some(network) = Network::lay(1, &["radvd", "dnsmasq"]) else { return };
+    network.ip(0, "addr add 2001:db8:7::1/64 dev eth0 nodad");
+    let mut words = dnsmasq(100, "192.0.2.1");
+    words.retain(|word| !word.starts_with("--dhcp-option=option:dns-server"));
+    let more = [
+        "--dhcp-range=2001:db8:7::100,2001:db8:7::1ff,64,2m",
+        "--dhcp-option=option:dns-server",
+        "--dhcp-option=option6:dns-server,[2001:db8:7::54]",
+    ];
+    words.extend(more.map(str::to_owned));
+    let mut leases = network.serve(0, "dnsmasq", &words);
+    let client = network.client("");
+    client.wait("the lease", |status| matches!(status.links[0].state, LinkState::Leased { .. }));
+    assert!(!leases.log().contains("DHCPSOLICIT"), "no router has said anything yet: {}", leases.log());
+    let _router = managed(&network);
+    let lent = |status: &aios_wire::network::NetworkStatus| {
+        status.links[0].addresses.iter().any(|address| address.starts_with("2001:db8:7::1"))
+    };
+    let status = client.wait("the address", |status| lent(status) && status.name_servers == ["2001:db8:7::54"]);
+    assert_eq!(status.attention, Vec::<String>::new());
+    client.wait_for("its end by the kernel", &["-6", "addr", "show", "eth0"], |seen| {
+        let line = seen.lines().skip_while(|line| !line.contains("2001:db8:7::1")).nth(1).unwrap_or_default();
+        line.contains("valid_lft") && line.contains("sec") && !line.contains("forever")
+    });
+    // The cable is pulled and put back: there may be another network behind it now.
+    network.ip(0, "link set eth0 down");
+    client.wait("its return", |status| !lent(status));
+    network.ip(0, "link set eth0 up");
+    network.ip(0, "addr add 2001:db8:7::1/64 dev eth0 nodad");
+    client.wait("the address again", lent);
+    client.settings("eth0 static 192.0.2.9/24");
+    client.wait("its end", |status| !lent(status) && matches!(status.links[0].state, LinkState::Fixed { .. }));
+}
+
+#[test]
+fn an_address_by_dhcp_for_ipv6_is_renewed_refused_replaced_and_lost() {
+    let Some(network) = Network::lay(1, &["radvd"]) else { return };
+    network.ip(0, "addr add 2001:db8:7::1/64 dev eth0 nodad");
+    let mut server = network.rogue(0, "six");
+    let client = network.client("");
+    let _router = managed(&network);
+    let has = |ending: &'static str| {
+        move |status: &aios_wire::network::NetworkStatus| {
+            status.links[0].addresses.iter().any(|address| *address == format!("2001:db8:7::{ending}/128"))
+        }
+    };
+    client.wait("the first address", has("10"));
+    server.wait("two renewals", |log| log.matches("Renew").count() >= 2);
+    assert!(has("10")(&client.wait("a moment", |_| true)), "it was renewed");
+    // The third renewal is refused; the first address goes, and there is another.
+    let status = client.wait("the second address", has("11"));
+    assert!(!has("10")(&status), "{status:?}");
+    // Then the server is silent: its own time, that of any server, the end.
+    let status = client.wait("the loss", |status| status.links[0].addresses.is_empty());
+    assert_eq!(status.name_servers, Vec::<String>::new());
+    assert!(server.log().contains("Rebind"), "{}", server.log());
+}
+
+#[test]
 fn the_time_of_chrony_is_followed_by_its_name() {
     let Some(network) = Network::lay(1, &["dnsmasq", "chronyd"]) else { return };
     let mut words = dnsmasq(100, "192.0.2.1");
@@ -302,6 +362,15 @@ fn nothing_comes_in_but_echoes() {
     client.wait("the other mode", |status| matches!(status.links[0].state, LinkState::Asking { .. }));
     let rules = client.output("nft", "list ruleset");
     assert_eq!((rules.matches("table inet aios").count(), rules.matches("router-advert").count()), (1, 1), "{rules}");
+}
+
+/// A router that says that addresses are given by DHCP, and announces none.
+fn managed(network: &Network) -> cable::Running {
+    let text = "interface eth0 { AdvSendAdvert on; AdvManagedFlag on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4;\n\
+                prefix 2001:db8:7::/64 { AdvAutonomous off; }; };\n";
+    let file = client_file(network, "radvd.conf", text);
+    let words = ["-n", "-m", "stderr", "-C", &file, "-p", &format!("{file}.pid")].map(str::to_owned);
+    network.serve(0, "radvd", &words)
 }
 
 /// A server of leases from `first` to `first` + 9, with short times, whose host is also router and name server.

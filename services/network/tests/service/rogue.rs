@@ -1,6 +1,6 @@
 //! A DHCP server that does what good ones do not: grants for seconds and falls silent, offers and refuses, grants what
 //! is taken, answers nonsense.
-//! It prints a line for each question. And a time server that is an hour ahead and talks nonsense first.
+//! It prints a line for each question. One like it for IPv6. And a time server that is an hour ahead and talks nonsense first.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -46,6 +46,52 @@ pub(crate) fn serve(role: &str) -> ! {
                 say(&answer(&question, kind, |_| ()));
             }
         }
+    }
+}
+
+/// A server of DHCP for IPv6 that grants for seconds, lets its grant be renewed twice, grants another address, and falls
+/// silent.
+pub(crate) fn serve_six() -> ! {
+    use dhcproto::v6::{DhcpOption, DhcpOptions, IAAddr, IANA, Message, MessageType, OptionCode, Status, StatusCode};
+
+    let socket = UdpSocket::bind("[::]:547").expect("the server's port");
+    // The cable is the only link that carries groups.
+    socket.join_multicast_v6(&"ff02::1:2".parse().expect("the group"), 0).expect("a group");
+    let mut buffer = [0; 1500];
+    let (mut renewed, mut silent) = (0, false);
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer).expect("a message");
+        let question = Message::decode(&mut Decoder::new(&buffer[..length])).expect("a question");
+        let kind = question.msg_type();
+        println!("{kind:?}");
+        let Some(DhcpOption::IANA(wanted)) = question.opts().get(OptionCode::IANA) else { continue };
+        if silent {
+            continue;
+        }
+        renewed += usize::from(kind == MessageType::Renew);
+        let mut opts = DhcpOptions::new();
+        if renewed == 3 && kind == MessageType::Renew {
+            opts.insert(DhcpOption::StatusCode(StatusCode { status: Status::NoBinding, msg: "who?".into() }));
+        } else {
+            let addr = if renewed < 3 { "2001:db8:7::10" } else { "2001:db8:7::11" };
+            let addr = addr.parse().expect("an address");
+            opts.insert(DhcpOption::IAAddr(IAAddr {
+                addr,
+                preferred_life: 8,
+                valid_life: 10,
+                opts: DhcpOptions::new(),
+            }));
+        }
+        silent = renewed >= 3 && kind == MessageType::Request;
+        let answers = if kind == MessageType::Solicit { MessageType::Advertise } else { MessageType::Reply };
+        let mut answer = Message::new_with_id(answers, question.xid());
+        let options = answer.opts_mut();
+        options.insert(question.opts().get(OptionCode::ClientId).expect("a name").clone());
+        options.insert(DhcpOption::ServerId(vec![0, 3, 0, 1, 2, 0, 0, 0, 0, 1]));
+        options.insert(DhcpOption::IANA(IANA { id: wanted.id, t1: 3, t2: 6, opts }));
+        let mut bytes = Vec::new();
+        answer.encode(&mut Encoder::new(&mut bytes)).expect("an encoding");
+        socket.send_to(&bytes, from).expect("sent");
     }
 }
 
