@@ -61,8 +61,6 @@ fn a_launcher_under_its_own_list_makes_sandboxes() {
             Capability::CAP_CHOWN,
             Capability::CAP_FOWNER,
             Capability::CAP_DAC_OVERRIDE,
-            Capability::CAP_KILL,
-            Capability::CAP_SYS_RESOURCE,
         ]),
         calls: filter(&[SERVICE, ACTION, MOUNT, LAUNCHER]),
         ..Sandbox::new(Identity::plain(0))
