@@ -21,6 +21,7 @@ mod redact;
 mod resource;
 mod roll_back;
 mod runtime;
+mod spend;
 mod trial;
 mod turns;
 mod undo;

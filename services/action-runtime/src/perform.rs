@@ -8,12 +8,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use action_runtime::budget::{self, TooLate};
-use action_runtime::journal::{Charge, Entry, JournalError};
+use action_runtime::budget::TooLate;
+use action_runtime::journal::{Entry, JournalError};
 use action_runtime::launch::{self, Finished, Given, Launch, LaunchError, User};
 use action_runtime::target::{self, TargetChanged};
 use action_runtime::task::{Bytes, Report, Task};
-use aios_action::allowance::Use;
 use aios_action::{ActionType, ActionView, Adapter, Event, Receipt, State, find};
 use aios_daemon::error_chain;
 use aios_ids::{ActionId, Digest};
@@ -23,10 +22,10 @@ use serde_json::{Value, json};
 
 use crate::peers::{self, PeerError};
 use crate::roll_back::roll_back;
-use crate::runtime::{Runtime, minute_now, now_ms, target_of};
+use crate::runtime::{Runtime, target_of};
 use crate::turns::Turn;
 use crate::undo::{self, UndoError};
-use crate::{app, redact, resource};
+use crate::{app, redact, resource, spend};
 
 /// A step failed; its text is the action's end.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +137,7 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
 
     // It may have waited for a person since an earlier runtime took it.
     runtime.require_containment(resource::tier(action_type)).await.map_err(StepError::NotContained)?;
-    limits(action_type, view)?;
+    spend::limits(action_type, view)?;
     target::check(view.target, target_of(&view.request).await)?;
     let app = app::ready(&view.request, view.target).await?;
     if let Some(app) = &app {
@@ -165,7 +164,7 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
         "rules": view.rules,
     });
     let intent = peers::append("intent", id.as_str(), &intent).await.map_err(StepError::Intent)?;
-    let at_most = Charge { minute: minute_now(), used: whole(limits(action_type, view)?) };
+    let at_most = spend::at_most(spend::limits(action_type, view)?);
     runtime.begin(id, prepared, |entry| {
         entry.before = Some(before.clone());
         entry.at_most = Some(at_most);
@@ -196,10 +195,10 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
         Adapter::Program => Vec::new(),
         _ => task(&Task::Do(envelope)),
     };
-    let limits = limits(action_type, view)?;
+    let limits = spend::limits(action_type, view)?;
     let began = Instant::now();
     let finished = launch(user, id.clone(), program, args, input, given, limits).await;
-    let used = charge(runtime, &view.subject, began, &finished);
+    let used = spend::launched(runtime, &view.subject, began, &finished);
     let (ran, observed) = match came_of(action_type, finished) {
         Ok(came) => came,
         Err(error) => {
@@ -217,27 +216,6 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
         return Ok(Came::ToTheNextBoot);
     }
     measure(runtime, id, &text, &before).await
-}
-
-/// What the action may use up, from now on.
-fn limits(action_type: &ActionType, view: &ActionView) -> Result<Limits, TooLate> {
-    let age_ms = now_ms().saturating_sub(view.id.unix_ms());
-    budget::lowered(resource::limits(action_type), &view.request.constraints, age_ms)
-}
-
-/// All that limits let a program use.
-fn whole(limits: Limits) -> Use {
-    Use { time_ms: limits.time_ms.into(), cpu_ms: limits.cpu_ms.into(), output: limits.output.into(), ..Use::default() }
-}
-
-/// Counts what the subject used. A launch that nobody heard the end of is charged with its time alone.
-fn charge(runtime: &Runtime, subject: &str, began: Instant, finished: &Result<Finished, LaunchError>) -> Charge {
-    let time_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let used = finished.as_ref().map_or_else(
-        |_| Use::default(),
-        |finished| Use { cpu_ms: finished.exit.cpu_us / 1000, output: finished.printed, ..Use::default() },
-    );
-    runtime.charge(subject, Use { time_ms, ..used })
 }
 
 /// What is to be measured of a launch, and what a program printed; or why there is nothing to measure.
@@ -294,8 +272,7 @@ fn printed(bytes: &[u8]) -> String {
 async fn measure(runtime: &Arc<Runtime>, id: &ActionId, envelope: &str, before: &str) -> Result<Came, StepError> {
     let outcome = peers::measure(envelope, before).await.map_err(StepError::Measure)?;
     runtime.journal.note(id, |entry| {
-        let moved = budget::moved(&entry.view.request, &outcome.observed);
-        entry.used = Some(runtime.charge(&entry.view.subject, moved));
+        entry.used = Some(spend::measured(runtime, entry, &outcome.observed));
         entry.view.evidence.push(Receipt { kind: "outcome".into(), index: outcome.evidence });
         entry.view.observed = match entry.view.observed.take() {
             Some(printed) => Some(json!({"measured": outcome.observed, "printed": printed})),
