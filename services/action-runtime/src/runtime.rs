@@ -91,7 +91,18 @@ impl Runtime {
         subject: BorrowedFd<'_>,
         request: &str,
     ) -> Result<ActionView, SubmitError> {
-        let (request, action_type) = Request::parse(request)?;
+        let (request, action_type) = match Request::parse(request) {
+            Ok(request) => request,
+            Err(wrong) => {
+                if let Ok(request) = Request::read(request)
+                    && peer.is_ai()
+                {
+                    self.ledger().take(&peer.to_string(), minute_now())?;
+                    self.record_attempt(peer, subject, request).await;
+                }
+                return Err(wrong.into());
+            }
+        };
         self.require_containment(resource::tier(action_type)).await.map_err(SubmitError::NotContained)?;
         let subject_text = peer.to_string();
         let unfinished = self.journal.unfinished()?;
@@ -110,8 +121,15 @@ impl Runtime {
         let target = target_of(&request).await;
         let mut envelope = Envelope::new(new_id()?, subject_text, request).of_target(target);
         if action_type.is_tried() && self.may_be_tried(&envelope, subject).await? {
-            let trial = trial::run(self, peer, &envelope.id, &envelope.request).await?;
-            envelope = envelope.after_trial(Some(trial));
+            match trial::run(self, peer, &envelope.id, &envelope.request).await {
+                Ok(trial) => envelope = envelope.after_trial(Some(trial)),
+                Err(untried) => {
+                    if peer.is_ai() {
+                        self.record_attempt(peer, subject, envelope.request).await;
+                    }
+                    return Err(untried.into());
+                }
+            }
         }
         let entry = self.entry(&envelope);
         if let Some(known) = self.journal.insert(&entry, minute)? {
@@ -135,6 +153,16 @@ impl Runtime {
             _ => {}
         }
         Ok(entry.view)
+    }
+
+    /// What an agent asks for that is no action, or cannot be tried, is decided and so denied like any other request: the
+    /// attempt is on record. The hour's account bounds how many there are.
+    async fn record_attempt(&self, peer: &Peer, subject: BorrowedFd<'_>, request: Request) {
+        let Ok(id) = new_id() else { return };
+        let envelope = Envelope::new(id, peer.to_string(), request.with_plain_type());
+        if let Err(error) = peers::decide(&envelope.canonical(), subject).await {
+            eprintln!("an attempt of {peer} is not on record: {}", error_chain(&error));
+        }
     }
 
     /// Whether policy would let the program exist if a person said so: what is denied anyway is not run for a trial.

@@ -120,22 +120,37 @@ impl Request {
 
     /// Reads a request and checks it against the catalogue.
     pub fn parse(text: &str) -> Result<(Self, &'static ActionType), EnvelopeError> {
-        let request: Self = serde_json::from_value(canonical::parse(text)?).map_err(EnvelopeError::Form)?;
+        let request = Self::read(text)?;
         let entry = request.check()?;
         Ok((request, entry))
     }
 
+    /// Reads what has the form of a request, whatever it asks for.
+    pub fn read(text: &str) -> Result<Self, EnvelopeError> {
+        serde_json::from_value(canonical::parse(text)?).map_err(EnvelopeError::Form)
+    }
+
+    /// The same with a type that can be written down and shown: short, and plain letters.
+    #[must_use]
+    pub fn with_plain_type(self) -> Self {
+        Self { action_type: plain(&self.action_type), ..self }
+    }
+
     /// Checks the request against the catalogue.
     pub fn check(&self) -> Result<&'static ActionType, EnvelopeError> {
-        let entry = catalogue::find(&self.action_type).ok_or_else(|| {
-            EnvelopeError::UnknownType(self.action_type.chars().take(40).flat_map(char::escape_default).collect())
-        })?;
+        let entry =
+            catalogue::find(&self.action_type).ok_or_else(|| EnvelopeError::UnknownType(plain(&self.action_type)))?;
         entry.check(&self.parameters)?;
         self.constraints.check()?;
         check_text("reason", &self.reason, 1024)?;
         check_text("idempotency_key", self.idempotency_key.as_deref().unwrap_or(""), 128)?;
         Ok(entry)
     }
+}
+
+/// What came from outside, safe to show.
+fn plain(text: &str) -> String {
+    text.chars().take(40).flat_map(char::escape_default).collect()
 }
 
 fn check_text(field: &'static str, text: &str, limit: usize) -> Result<(), EnvelopeError> {
@@ -167,9 +182,7 @@ impl Envelope {
     pub fn parse(text: &str) -> Result<(Self, &'static ActionType), EnvelopeError> {
         let envelope: Self = serde_json::from_value(canonical::parse(text)?).map_err(EnvelopeError::Form)?;
         if envelope.schema != Self::SCHEMA {
-            return Err(EnvelopeError::Schema(
-                envelope.schema.chars().take(40).flat_map(char::escape_default).collect(),
-            ));
+            return Err(EnvelopeError::Schema(plain(&envelope.schema)));
         }
         let entry = envelope.request.check()?;
         Ok((envelope, entry))
@@ -198,6 +211,15 @@ mod tests {
         let text = r#"{"type":"settings.set","parameters":{"key":"hostname","value":"box"},"reason":"a name"}"#;
         let (request, _) = Request::parse(text).expect("a good request");
         Envelope::new(ActionId::new(0, [0; 10]), "operator:live".into(), request)
+    }
+
+    #[test]
+    fn a_type_that_is_none_is_short_and_plain_on_record() {
+        let asked = |action_type: &str| Request::new(action_type, Map::new()).with_plain_type().action_type;
+        assert_eq!(asked("service.restart"), "service.restart");
+        assert_eq!(asked("\u{202e}x\n"), "\\u{202e}x\\n");
+        assert_eq!(asked(&"x".repeat(60_000)).len(), 40);
+        assert!(Request::read(r#"{"type":"shell.run"}"#).is_ok() && Request::parse(r#"{"type":"shell.run"}"#).is_err());
     }
 
     #[test]
