@@ -4,6 +4,7 @@
 //! and returns the answer. It decides nothing, keeps nothing, and offers nothing that is not an action: there is no tool
 //! that approves, and none that reads the machine.
 
+mod pace;
 mod tools;
 
 use std::os::unix::net::UnixStream;
@@ -13,11 +14,13 @@ use std::sync::Arc;
 use aios_action::{ActionView, Request, State};
 use aios_daemon::proxy::Actions1Proxy;
 use aios_daemon::{Caller, Fatal, Piece, Work};
+use pace::{Pace, Visit, Visitors};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ListToolsResult, PaginatedRequestParams,
     ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
+use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
 
 fn main() -> ExitCode {
@@ -29,21 +32,26 @@ fn main() -> ExitCode {
 
 /// Until no agent has been there for a while; the next one has the door opened again.
 async fn open() -> Result<(), Fatal> {
-    let work = Work::default();
-    Ok(aios_daemon::accept_on_call(&work, |caller, stream, visit| match caller.require("agent-door", "connect") {
-        Ok(()) => drop(tokio::spawn(meet(caller, stream, visit))),
+    let (work, visitors) = (Work::default(), Visitors::default());
+    Ok(aios_daemon::accept_on_call(&work, |caller, stream, piece| match caller.require("agent-door", "connect") {
+        Ok(()) => match visitors.let_in(&caller.peer.to_string()) {
+            Some(visit) => drop(tokio::spawn(meet(caller, stream, (piece, visit)))),
+            None => eprintln!("{} has conversations enough; one more was closed", caller.peer),
+        },
         Err(closed) => eprintln!("{closed}"),
     })
     .await?)
 }
 
 /// Answers one agent until it goes.
-async fn meet(caller: Caller, stream: UnixStream, _visit: Piece) {
+async fn meet(caller: Caller, stream: UnixStream, _present: (Piece, Visit)) {
     let name = caller.peer.to_string();
     let ended = async {
         stream.set_nonblocking(true)?;
         let (from, to) = tokio::net::UnixStream::from_std(stream)?.into_split();
-        let session = Door { caller: Arc::new(caller) }.serve((from, to)).await.map_err(std::io::Error::other)?;
+        let pace = Pace::default();
+        let transport = AsyncRwTransport::new(pace.reading(from), pace.writing(to)).with_max_line_length(pace::LINE);
+        let session = Door { caller: Arc::new(caller), pace }.serve(transport).await.map_err(std::io::Error::other)?;
         session.waiting().await.map_err(std::io::Error::other)?;
         Ok::<_, std::io::Error>(())
     };
@@ -55,6 +63,7 @@ async fn meet(caller: Caller, stream: UnixStream, _visit: Piece) {
 /// The server that one agent talks to.
 struct Door {
     caller: Arc<Caller>,
+    pace: Pace,
 }
 
 impl ServerHandler for Door {
@@ -83,6 +92,7 @@ impl ServerHandler for Door {
         call: CallToolRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let _call = self.pace.call();
         let request = tools::request(&call.name, call.arguments.unwrap_or_default())
             .map_err(|wrong| ErrorData::invalid_params(wrong, None))?;
         let result = match self.submit(&request).await {
