@@ -97,17 +97,8 @@ pub const GROUPS: [&str; 10] =
 /// Measured only when it is named: it takes half an hour.
 const LONG: &str = "build";
 
-/// How long measuring may take where more rounds say more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// Minutes.
-    Usual,
-    /// Hours.
-    Long,
-}
-
 /// Measures the named groups, or all, and writes `bench.json`.
-pub fn run(context: &Context, names: &[String], extent: Extent) -> Result<Table, Failure> {
+pub fn run(context: &Context, names: &[String]) -> Result<Table, Failure> {
     if let Some(unknown) = names.iter().find(|name| !GROUPS.contains(&name.as_str())) {
         return Err(Failure::broken(format!("there is no measurement '{unknown}'; there are {}", GROUPS.join(", "))));
     }
@@ -121,7 +112,7 @@ pub fn run(context: &Context, names: &[String], extent: Extent) -> Result<Table,
         rows.extend(boot::rows(&stage)?);
     }
     if wanted("init") {
-        rows.extend(init::rows(&stage, extent)?);
+        rows.extend(init::rows(&stage, context.extent)?);
     }
     if wanted("work") {
         rows.extend(work::rows(&stage)?);

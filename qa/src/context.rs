@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 pub struct Context {
     /// The release that the ISO holds, such as `0.1.0`.
     pub version: String,
+    /// How long the run may take.
+    pub extent: Extent,
     /// The live ISO.
     pub iso: PathBuf,
     /// The kernel alone, for machines that start without firmware.
@@ -44,6 +46,25 @@ pub struct Context {
     pub make_disk: DiskMaker,
     /// Packs and signs a policy from sources of (file name, text).
     pub make_bundle: BundleMaker,
+}
+
+/// How long showing and measuring may take, where more rounds say more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Minutes.
+    Usual,
+    /// Hours.
+    Long,
+}
+
+impl Extent {
+    /// One of two numbers that the same code takes.
+    pub fn choose<T>(self, usual: T, long: T) -> T {
+        match self {
+            Self::Usual => usual,
+            Self::Long => long,
+        }
+    }
 }
 
 /// A minimal Debian. It says `console ready` and the seconds since its kernel's start when it would ask for a login.

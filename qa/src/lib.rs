@@ -17,6 +17,6 @@ mod scenarios;
 mod steps;
 pub mod vm;
 
-pub use context::{Context, Debian, DiskOrder, Payload, ReleaseOrder};
+pub use context::{Context, Debian, DiskOrder, Extent, Payload, ReleaseOrder};
 pub use scenario::{Failure, Scenario, Set, Summary, run};
 pub use scenarios::scenarios;

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use qa::bench::Extent;
 use qa::vm::{Options, SecureBoot};
-use qa::{Context, DiskOrder, Payload, ReleaseOrder, Scenario, Set};
+use qa::{Context, DiskOrder, Extent, Payload, ReleaseOrder, Scenario, Set};
 
 use crate::cache::Cache;
 use crate::check::Scenarios;
@@ -39,7 +38,7 @@ pub(crate) fn list() {
 }
 
 /// Runs the scenarios with these names, or all of them.
-pub(crate) fn run_named(names: &[String], all: bool) -> Result<()> {
+pub(crate) fn run_named(names: &[String], all: bool, extent: Extent) -> Result<()> {
     for name in names {
         if !qa::scenarios().any(|scenario| scenario.name == name) {
             return Err(Error::refused(
@@ -48,28 +47,31 @@ pub(crate) fn run_named(names: &[String], all: bool) -> Result<()> {
             ));
         }
     }
-    run(|scenario| all || names.iter().any(|name| scenario.name == name))
+    run(|scenario| all || names.iter().any(|name| scenario.name == name), extent)
 }
 
 /// The machines of `cargo xtask test`.
 pub(crate) fn test(scenarios: Scenarios) -> Result<()> {
-    run(|scenario| scenarios == Scenarios::All || scenario.set == Set::Ci)
+    match scenarios {
+        Scenarios::Ci => run(|scenario| scenario.set == Set::Ci, Extent::Usual),
+        Scenarios::All => run(|_| true, Extent::Long),
+    }
 }
 
 /// Measures and prints the table.
 pub(crate) fn bench(names: &[String], extent: Extent) -> Result<()> {
     let table =
-        qa::bench::run(&context()?, names, extent).map_err(|source| Error::library("could not measure", source))?;
+        qa::bench::run(&context(extent)?, names).map_err(|source| Error::library("could not measure", source))?;
     println!("{table}");
     if table.holds() { Ok(()) } else { Err(Error::refused("a measurement is over its limit", "see the table above")) }
 }
 
-fn run(wanted: impl Fn(&Scenario) -> bool) -> Result<()> {
+fn run(wanted: impl Fn(&Scenario) -> bool, extent: Extent) -> Result<()> {
     let scenarios: Vec<&Scenario> = qa::scenarios().filter(|scenario| wanted(scenario)).collect();
     if scenarios.is_empty() {
         return Err(Error::refused("no scenario was named", "name some, or give --all"));
     }
-    let summary = qa::run(&scenarios, &context()?);
+    let summary = qa::run(&scenarios, &context(extent)?);
     if summary.failed == 0 {
         return Ok(());
     }
@@ -79,11 +81,12 @@ fn run(wanted: impl Fn(&Scenario) -> bool) -> Result<()> {
     ))
 }
 
-fn context() -> Result<Context> {
+fn context(extent: Extent) -> Result<Context> {
     let (cache, keys) = (Cache::open()?, Keys::open()?);
     let Iso { path, system, .. } = iso::make(&cache, &keys, project::VERSION, &[])?;
     Ok(Context {
         version: system.version,
+        extent,
         iso: path,
         kernel: system.kernel.image,
         enrolled_vars: firmware::enrolled(&cache, &keys)?,

@@ -111,6 +111,9 @@ enum Command {
         /// All of them.
         #[arg(long, conflicts_with = "names")]
         all: bool,
+        /// Takes hours where that says more: an hour of a hostile agent, a hundred thousand actions and races.
+        #[arg(long)]
+        long: bool,
     },
     /// Measures beside the named peers, prints a table and writes target/aios/bench.json.
     Bench {
@@ -185,14 +188,12 @@ fn run(args: Args) -> Result<()> {
             show(&out)
         }
         Command::Disk(options) => show(&disk::make(&Cache::open()?, &Keys::open()?, &options)?),
-        Command::Qa { names, all: false } if names == ["list"] => {
+        Command::Qa { names, all: false, .. } if names == ["list"] => {
             machine::list();
             Ok(())
         }
-        Command::Qa { names, all } => machine::run_named(&names, all),
-        Command::Bench { names, long } => {
-            machine::bench(&names, if long { qa::bench::Extent::Long } else { qa::bench::Extent::Usual })
-        }
+        Command::Qa { names, all, long } => machine::run_named(&names, all, extent(long)),
+        Command::Bench { names, long } => machine::bench(&names, extent(long)),
         Command::Release { version, out, development } => {
             let keys = Keys::open()?;
             if !development {
@@ -241,6 +242,10 @@ impl Command {
             Self::Bench { .. } => Need::Bench,
         }
     }
+}
+
+fn extent(long: bool) -> qa::Extent {
+    if long { qa::Extent::Long } else { qa::Extent::Usual }
 }
 
 fn show(path: &Path) -> Result<()> {

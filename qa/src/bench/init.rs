@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::figures::Figures;
-use super::{Extent, Peer, Row};
+use super::{Peer, Row};
+use crate::context::Extent;
 use crate::host::guest::libraries;
 use crate::host::initramfs::Initramfs;
 use crate::host::probe_image::{self, Added};
