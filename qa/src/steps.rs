@@ -14,6 +14,7 @@ pub(crate) mod confinement;
 pub(crate) mod denials;
 pub(crate) mod evidence;
 pub(crate) mod freeze;
+pub(crate) mod hostile;
 pub(crate) mod install;
 pub(crate) mod logs;
 pub(crate) mod policy;

@@ -1,8 +1,10 @@
 //! Who decides: another policy, other people.
 
+use std::time::Duration;
+
 use crate::host::probe_image;
 use crate::scenario::{Failure, Scenario, Set, Stage, ensure};
-use crate::steps::{Aios, attacks, bundles, install, services, table};
+use crate::steps::{Aios, attacks, bundles, hostile, install, services, table};
 use crate::vm::Login;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -47,6 +49,20 @@ pub(super) const ALL: &[Scenario] = &[
         set: Set::Long,
         boots: 1,
         show: decision_table,
+    },
+    Scenario {
+        name: "decisions-agent",
+        promise: "what an agent asks at its door is answered as the table of decisions says, and each answer is on record",
+        set: Set::Long,
+        boots: 1,
+        show: decisions_of_agents,
+    },
+    Scenario {
+        name: "hostile-agent",
+        promise: "an agent that tries everything at random has no effect, is on record with all of it, and is in nobody's way",
+        set: Set::Long,
+        boots: 1,
+        show: hostile_agent,
     },
 ];
 
@@ -109,5 +125,28 @@ fn decision_table(stage: &Stage<'_>) -> Result<(), Failure> {
     let mut aios = Aios::live(stage, "live")?;
     services::all_ready(&mut aios)?;
     table::asked_at_the_console(&mut aios, stage)?;
+    aios.power_off()
+}
+
+fn decisions_of_agents(stage: &Stage<'_>) -> Result<(), Failure> {
+    let expected = table::of_agents(stage)?;
+    let questions: Vec<_> = expected.iter().map(|(request, _, _)| request.as_str()).collect();
+    let added = hostile::that_asks(stage, &questions.join("\n"))?;
+    let options = probe_image::with(stage.context, &stage.folder, &added)?;
+    let mut aios = Aios::boot(stage, "asked", options, Login::Already)?;
+    services::all_ready(&mut aios)?;
+    hostile::asks(&mut aios, &expected)?;
+    aios.power_off()
+}
+
+/// What a hostile agent begins its choices with; another number tries in another order.
+const SEED: u64 = 1;
+
+fn hostile_agent(stage: &Stage<'_>) -> Result<(), Failure> {
+    let time = stage.context.extent.choose(Duration::from_secs(60), Duration::from_secs(3600));
+    let options = probe_image::with(stage.context, &stage.folder, &hostile::that_tries(stage, time, SEED)?)?;
+    let mut aios = Aios::boot(stage, "hostile", options, Login::Already)?;
+    services::all_ready(&mut aios)?;
+    hostile::tries_everything(&mut aios, time)?;
     aios.power_off()
 }

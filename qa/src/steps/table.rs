@@ -1,7 +1,9 @@
 //! The table of decisions, asked on a whole machine: who asks is the person at the console, by the kernel's word.
 //!
-//! The table says more than a console can ask: rows of agents and services, and what follows other requests, are asked of the
-//! service by its own test. A request that the catalogue does not take is refused by the command, before policy is asked.
+//! The rows of agents are asked by an agent at its door, where a request that the catalogue does not take is decided too.
+//! The table says more than that: rows of services, which the table of peers lets no service ask, and what follows other
+//! requests, are asked of the service by its own test. At the console a request that the catalogue does not take is refused
+//! by the command, before policy is asked.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +30,10 @@ const USAGE: u8 = 2;
 const LEAST_ASKED: usize = 60;
 const LEAST_REFUSED: usize = 40;
 
-/// One question that a person can ask.
+/// Fewer questions of agents would be another table.
+const LEAST_OF_AGENTS: usize = 100;
+
+/// One question that somebody can ask.
 struct Row {
     request: String,
     answer: String,
@@ -37,7 +42,7 @@ struct Row {
 
 /// Every such row has its answer and its reason.
 pub(crate) fn asked_at_the_console(aios: &mut Aios, stage: &Stage<'_>) -> Result<(), Failure> {
-    let rows = rows(stage)?;
+    let rows = of_people(stage)?;
     let cache = NixCache::make(&stage.folder)?;
     let files: Vec<(&str, Vec<u8>)> =
         rows.iter().map(|(name, row)| (name.as_str(), row.request.clone().into_bytes())).collect();
@@ -66,15 +71,28 @@ pub(crate) fn asked_at_the_console(aios: &mut Aios, stage: &Stage<'_>) -> Result
     Ok(())
 }
 
-/// The rows of people without a history, by the name of a file; what people are told about people depends on who they are.
-fn rows(stage: &Stage<'_>) -> Result<BTreeMap<String, Row>, Failure> {
+/// The rows of agents without a history: request, answer and reason. An agent is told the same whatever its name is.
+pub(crate) fn of_agents(stage: &Stage<'_>) -> Result<Vec<(String, String, String)>, Failure> {
+    let mut rows: Vec<_> = rows(stage, "agent:", |_| true)?.into_iter().collect();
+    rows.sort_by_key(|(name, _)| name.rsplit('-').next().and_then(|line| line.parse::<u32>().ok()));
+    ensure!(rows.len() >= LEAST_OF_AGENTS, "the table has {} rows of agents", rows.len());
+    Ok(rows.into_iter().map(|(_, row)| (row.request, row.answer, row.reason)).collect())
+}
+
+/// The rows of people without a history; what people are told about people depends on who they are.
+fn of_people(stage: &Stage<'_>) -> Result<BTreeMap<String, Row>, Failure> {
+    rows(stage, "operator:", |action_type| !action_type.starts_with("user.") && !action_type.starts_with("policy."))
+}
+
+/// The rows of those who are called so, by the name of a file.
+fn rows(stage: &Stage<'_>, who: &str, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Row>, Failure> {
     let path = stage.context.source(TABLE);
     let table = fs::read_to_string(&path).map_err(Failure::file("read", &path))?;
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
-    for (number, line) in table.lines().enumerate().filter(|(_, line)| line.starts_with("operator:")) {
+    for (number, line) in table.lines().enumerate().filter(|(_, line)| line.starts_with(who)) {
         let fields: Vec<&str> = line.splitn(6, ',').collect();
         let [_, "plain", action_type, answer, reason, parameters] = fields.as_slice() else { continue };
-        if action_type.starts_with("user.") || action_type.starts_with("policy.") {
+        if !wanted(action_type) {
             continue;
         }
         let broken = |error| Failure::broken(format!("{TABLE}, line {}: {error}", number + 1));
