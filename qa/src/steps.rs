@@ -11,6 +11,7 @@ pub(crate) mod attacks;
 pub(crate) mod budgets;
 pub(crate) mod bundles;
 pub(crate) mod confinement;
+pub(crate) mod cuts;
 pub(crate) mod denials;
 pub(crate) mod evidence;
 pub(crate) mod freeze;

@@ -38,6 +38,8 @@ enum Draws {
     Fixed,
     /// New ones each time, this many for each property: this is how faults are found.
     Fresh(u32),
+    /// The same, and races are run this many times.
+    Long(u32, u32),
 }
 
 /// Format, lints, unit tests, house rules.
@@ -51,7 +53,7 @@ pub(crate) fn check() -> Result<()> {
 pub(crate) fn test(scenarios: Scenarios) -> Result<()> {
     let draws = match scenarios {
         Scenarios::Ci => Draws::Fixed,
-        Scenarios::All => Draws::Fresh(5000),
+        Scenarios::All => Draws::Long(5000, 100_000),
     };
     let mut parts = Parts::default();
     quick(&mut parts, draws);
@@ -75,6 +77,9 @@ fn tests(draws: Draws) -> Tool {
     match draws {
         Draws::Fixed => tests.env("PROPTEST_RNG_SEED", "1"),
         Draws::Fresh(cases) => tests.env("PROPTEST_CASES", cases.to_string()),
+        Draws::Long(cases, races) => {
+            tests.env("PROPTEST_CASES", cases.to_string()).env("AIOS_RACES", races.to_string())
+        }
     }
 }
 

@@ -20,8 +20,9 @@ pub(crate) const LAUNCHED: &str = "/nix/store/busybox/bin/busybox";
 const PREPARE: &str = "busybox mount -t cgroup2 none /sys/fs/cgroup && \
      echo '+memory +pids +cpu' > /sys/fs/cgroup/cgroup.subtree_control && busybox mkdir /sys/fs/cgroup/actions";
 
-/// Under translation a launch takes up to a tenth of a second.
+/// How long the guest may take for one command, and for all. Under translation a launch takes up to a tenth of a second.
 const LIMIT: Duration = Duration::from_secs(900);
+const LONG: Duration = Duration::from_secs(12 * 3600);
 
 /// What was printed, by name.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub(crate) struct Other {
 /// A guest that can launch.
 pub(crate) struct Launching {
     machine: Machine,
+    limit: Duration,
 }
 
 impl Launching {
@@ -75,13 +77,14 @@ impl Launching {
         for (from, at) in others.iter().flat_map(|other| &other.files) {
             guest.copy(from, at)?;
         }
+        let limit = stage.context.extent.choose(LIMIT, LONG);
         let options = Options {
             direct: Some(guest.finish(kernel, &stage.folder)?),
             no_net: true,
-            timeout: 1800,
+            timeout: 2 * limit.as_secs(),
             ..Options::default()
         };
-        let mut launching = Self { machine: Machine::start(options, &stage.log("launching"), Echo::Hidden)? };
+        let mut launching = Self { machine: Machine::start(options, &stage.log("launching"), Echo::Hidden)?, limit };
         launching.run(&format!("busybox mount -t sysfs none /sys; {PREPARE}"))?;
         for other in others.iter().filter(|other| !other.prepare.is_empty()) {
             launching.run(other.prepare)?;
@@ -108,7 +111,7 @@ impl Launching {
     }
 
     fn run(&mut self, line: &str) -> Result<String, Failure> {
-        let output = self.machine.console.run(line, LIMIT)?;
+        let output = self.machine.console.run(line, self.limit)?;
         match output.status {
             0 => Ok(output.text),
             status => {

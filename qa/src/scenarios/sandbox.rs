@@ -2,7 +2,7 @@
 
 use crate::host::{figures, probe_image};
 use crate::scenario::{Failure, Scenario, Set, Stage, ensure};
-use crate::steps::{Aios, actions, budgets, services};
+use crate::steps::{Aios, actions, budgets, cuts, install, services};
 use crate::vm::Login;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -27,13 +27,27 @@ pub(super) const ALL: &[Scenario] = &[
         boots: 1,
         show: many,
     },
+    Scenario {
+        name: "action-power-cut",
+        promise: "power that fails in an action of each kind leaves the old state or the new one, and the machine says which",
+        set: Set::Long,
+        boots: 6,
+        show: power_cut,
+    },
 ];
 
 /// Half of the programs run one after the other, half together.
 const ROUNDS: u32 = 500;
+/// A hundred thousand in all.
+const MANY_ROUNDS: u32 = 50_000;
+
+/// Actions that leave nothing.
+const ACTIONS: usize = 200;
+const MANY_ACTIONS: usize = 100_000;
 
 fn a_thousand(stage: &Stage<'_>) -> Result<(), Failure> {
-    let figures = figures::launched(stage, ROUNDS)?;
+    let rounds = stage.context.extent.choose(ROUNDS, MANY_ROUNDS);
+    let figures = figures::launched(stage, rounds)?;
     for tier in ["T1-none", "T3-none", "T3-folder"] {
         let (tries, contained) = (figures.get(&format!("tries-{tier}"))?, figures.get(&format!("contained-{tier}"))?);
         println!("  {tier}: {contained} of {tries} tries contained");
@@ -41,7 +55,7 @@ fn a_thousand(stage: &Stage<'_>) -> Result<(), Failure> {
     }
     for what in ["cgroups", "processes", "descriptors", "mounts"] {
         let left = figures.get(&format!("left-{what}"))?;
-        ensure!(left == 0.0, "{left} {what} are left of {} programs", 2 * ROUNDS);
+        ensure!(left == 0.0, "{left} {what} are left of {} programs", 2 * rounds);
     }
     Ok(())
 }
@@ -62,5 +76,18 @@ fn many(stage: &Stage<'_>) -> Result<(), Failure> {
     services::all_ready(&mut aios)?;
     let program = budgets::program(&mut aios, stage)?;
     budgets::a_crowd_ends_with_its_action(&mut aios, &program)?;
-    budgets::many_leave_nothing(&mut aios, &program, 200)
+    let many = stage.context.extent.choose(ACTIONS, MANY_ACTIONS);
+    budgets::many_leave_nothing(&mut aios, &program, many)
+}
+
+/// Cuts for each kind.
+const CUTS: u32 = 1;
+const MANY_CUTS: u32 = 20;
+
+fn power_cut(stage: &Stage<'_>) -> Result<(), Failure> {
+    let disk = super::evidence::installed(stage)?;
+    let mut aios = install::start(stage, &disk, "disk")?;
+    services::all_ready(&mut aios)?;
+    cuts::in_each_adapter(&mut aios, stage.context.extent.choose(CUTS, MANY_CUTS))?;
+    aios.power_off()
 }
