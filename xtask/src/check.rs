@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::error::{Error, Result};
 use crate::programs::cargo;
 use crate::tidy;
-use crate::{foreign, machine, tool::Tool};
+use crate::{foreign, fuzz, machine, tool::Tool};
 
 /// Which machines `test` starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,12 @@ pub(crate) enum Scenarios {
     /// All of them.
     All,
 }
+
+/// How long the long set searches each fuzz target.
+const FUZZ_SECONDS: u32 = 600;
+
+/// How many questions it puts to our decisions and to the cedar-policy crate's.
+const QUESTIONS: &str = "1000000";
 
 /// How one part ended.
 struct Part {
@@ -61,6 +67,13 @@ pub(crate) fn test(scenarios: Scenarios) -> Result<()> {
     parts.run("program tests", || tests(draws).arg("--tests").shown());
     parts.run("foreign tools", foreign::run);
     parts.run("machines", || machine::test(scenarios));
+    if scenarios == Scenarios::All {
+        parts.run("fuzzing", || fuzz::run(&fuzz::Options::all(FUZZ_SECONDS)));
+        parts.run("decisions", || {
+            let words = ["run", "--release", "--quiet", "--package", "policy-load", "--", "differential", QUESTIONS];
+            cargo().args(words).shown()
+        });
+    }
     parts.summary()
 }
 

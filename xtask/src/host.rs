@@ -19,6 +19,8 @@ pub(crate) enum Install {
 pub(crate) enum Need {
     /// Rust and git are enough.
     Nothing,
+    /// To build what has C or C++ in it.
+    Compile,
     /// To build images.
     Build,
     /// To build twice.
@@ -31,6 +33,7 @@ pub(crate) enum Need {
 
 /// A sign that a package is there (a program, or an absolute path) and the package.
 const PACKAGES: &[(Need, &str, &str)] = &[
+    (Need::Compile, "g++", "build-essential"),
     (Need::Build, "gcc", "build-essential"),
     (Need::Build, "make", "build-essential"),
     (Need::Build, "flex", "flex"),

@@ -14,6 +14,7 @@ mod files_list;
 mod firmware;
 mod foreign;
 mod format;
+mod fuzz;
 mod host;
 mod interrupt;
 mod iso;
@@ -123,6 +124,8 @@ enum Command {
         #[arg(long)]
         long: bool,
     },
+    /// Searches for inputs that break a parser; without a target, lists them.
+    Fuzz(fuzz::Options),
     /// Makes an update repository, ready to serve as static files.
     Release {
         /// Its version.
@@ -194,6 +197,7 @@ fn run(args: Args) -> Result<()> {
         }
         Command::Qa { names, all, long } => machine::run_named(&names, all, extent(long)),
         Command::Bench { names, long } => machine::bench(&names, extent(long)),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Release { version, out, development } => {
             let keys = Keys::open()?;
             if !development {
@@ -239,6 +243,8 @@ impl Command {
             | Self::Test { .. }
             | Self::Vm { .. }
             | Self::Qa { .. } => Need::Machine,
+            Self::Fuzz(options) if options.searches() => Need::Compile,
+            Self::Fuzz(_) => Need::Nothing,
             Self::Bench { .. } => Need::Bench,
         }
     }
