@@ -55,7 +55,37 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
         peer: None,
         limit: Some(48.0),
     });
+    rows.extend(over_the_socket(stage)?);
     Ok(rows)
+}
+
+/// The service's own code behind a socket, which hands each decision to a log behind another one.
+fn over_the_socket(stage: &Stage<'_>) -> Result<[Row; 3], Failure> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--release", "-q", "-p", "policy-kernel", "--", "--ignored", "--nocapture", "over_the_socket"]);
+    let figures = Figures::of("policy-kernel", cargo.current_dir(&stage.context.workspace))?;
+    let figure = |name: &str| figures.get(name);
+    let each = |name: &str| figure(name).map(|rate| 1e6 / rate);
+    let row = |name, value, peer, value_of_peer, limit| Row {
+        name,
+        value,
+        unit: "us",
+        peer: Some(Peer { name: peer, value: value_of_peer }),
+        limit,
+    };
+    let (echo, recorded) = (each("socket-echo-per-s")?, each("socket-recorded-echo-per-s")?);
+    let decision = each("socket-decide-per-s")?;
+    Ok([
+        row(
+            "policy: over the socket, with its record",
+            figure("socket-decide-p50-us")?,
+            "echo that hands a record on",
+            figure("socket-recorded-echo-p50-us")?,
+            Some(200.0),
+        ),
+        row("policy: the same, 16 callers", decision, "echo that hands a record on", recorded, Some(recorded / 0.7)),
+        row("policy: the same beside an echo", decision, "echo that keeps nothing", echo, None),
+    ])
 }
 
 /// The goals are for 200 rules.

@@ -4,6 +4,7 @@ mod bundles;
 mod codes;
 mod decisions;
 mod emergency;
+mod figures;
 mod hostile;
 mod obligations;
 mod people;
