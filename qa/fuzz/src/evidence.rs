@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use aios_evidence::{
     Checkpoint, Clock, Ed25519Key, Filter, InclusionBundle, KeySource, Kind, Line, MlDsaKey, RECORD_LIMIT, Record,
-    ResourcePath, SigningKey, Tree, VerifierKey, encode_bundle_entry, leaf_hash, split_bundle, tiles_of, verify_export,
+    ResourcePath, SigningKey, VerifierKey, encode_bundle_entry, sample, split_bundle, verify_export,
 };
 use aios_ids::Digest;
 use serde_json::json;
@@ -27,28 +27,12 @@ const PROVED: u64 = 2;
 fn log() -> &'static Log {
     static LOG: OnceLock<Log> = OnceLock::new();
     LOG.get_or_init(|| {
-        let key = SigningKey::from_seed(&[7; 64], |_| "example.internal/log".into()).expect("a good name");
+        let key = sample::key();
         let entries = records(&key);
-        let mut tree = Tree::default();
-        entries.iter().for_each(|entry| tree.push(leaf_hash(entry.as_bytes())));
-        let head = Checkpoint { origin: key.public().name().into(), size: tree.size(), root: tree.root() };
+        let tree = sample::tree(&entries);
+        let head = sample::head(&tree);
+        let files = sample::export(&entries, &key);
         let signed = head.sign(&key);
-        let mut files = BTreeMap::from([
-            ("checkpoint".to_owned(), signed.clone().into_bytes()),
-            ("key".to_owned(), format!("{}\n", key.public()).into_bytes()),
-        ]);
-        for path in tiles_of(tree.size()) {
-            let bytes = match path {
-                ResourcePath::Hashes { level, tile } => {
-                    ResourcePath::hashes(level, tile, &tree, tree.size()).expect("a tile of this tree")
-                }
-                _ => entries.iter().fold(Vec::new(), |mut bytes, entry| {
-                    encode_bundle_entry(entry.as_bytes(), &mut bytes);
-                    bytes
-                }),
-            };
-            files.insert(path.to_string(), bytes);
-        }
         let path = tree.inclusion(PROVED, tree.size()).expect("an entry of this tree");
         let proof = InclusionBundle { index: PROVED, path, checkpoint: signed };
         Log { key: key.public().clone(), entries, head, files, proof }
@@ -57,7 +41,7 @@ fn log() -> &'static Log {
 
 fn records(key: &SigningKey) -> Vec<String> {
     let payloads = [
-        (Kind::Boot, json!({"key": key.public().ed25519_line(), "key_ml_dsa": key.public().ml_dsa_line()})),
+        (Kind::Boot, sample::pins(key)),
         (Kind::Decision, json!({"verdict": "denied", "decision": {"verdict": {"verdict": "denied"}}})),
         (Kind::Outcome, json!({"held": true, "seen": ["a", 1, null, {"b": "\u{1f600}\n\""}]})),
         (Kind::Login, json!({"result": "refused"})),

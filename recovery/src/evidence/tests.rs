@@ -3,7 +3,7 @@
 use std::fs;
 
 use aios_evidence::segment::{Frame, HEADER};
-use aios_evidence::{Checkpoint, Clock, Kind, Record, SigningKey, Tree, leaf_hash, tiles_of};
+use aios_evidence::{Tree, leaf_hash, sample, tiles_of};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -11,40 +11,19 @@ use super::*;
 
 /// The folder of a log with so many records, a commit after each hundred.
 pub(crate) fn log_folder(records: u64) -> TempDir {
-    let key = SigningKey::from_seed(&[7; 64], |_| "example.internal/log".into()).expect("a good name");
+    let entries = sample::entries(records, |index| json!({"text": format!("n{index}")}));
     let (mut segment, mut tree) = (HEADER.to_vec(), Tree::default());
-    for index in 0..records {
-        let payload = if index == 0 {
-            json!({"key": key.public().ed25519_line(), "key_ml_dsa": key.public().ml_dsa_line()})
-        } else {
-            json!({"text": format!("n{index}")})
-        };
-        let record = Record {
-            index,
-            kind: if index == 0 { Kind::Boot } else { Kind::Decision },
-            writer: "service:policy-kernel".into(),
-            subject: "service:policy-kernel".into(),
-            action: String::new(),
-            digest: None,
-            epoch: "none".into(),
-            boot: "b".into(),
-            at_ms: index,
-            wall: 0,
-            clock: Clock::Local,
-            payload: payload.as_object().expect("an object").clone(),
-        };
-        let entry = record.encode().expect("short");
+    for (number, entry) in (1..).zip(&entries) {
         let hash = leaf_hash(entry.as_bytes());
         Frame::Entry { hash, entry: entry.as_bytes() }.write(&mut segment);
         tree.push(hash);
-        if index % 100 == 99 || index + 1 == records {
+        if number % 100 == 0 || number == records {
             Frame::Commit { size: tree.size(), root: tree.root() }.write(&mut segment);
         }
     }
-    let head = Checkpoint { origin: key.public().name().into(), size: records, root: tree.root() };
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join(SEGMENT), segment).expect("written");
-    fs::write(folder.path().join("checkpoint"), head.sign(&key)).expect("written");
+    fs::write(folder.path().join("checkpoint"), sample::head(&tree).sign(&sample::key())).expect("written");
     folder
 }
 

@@ -106,54 +106,19 @@ fn read_bundle(path: &Path) -> Result<Bundle, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use aios_evidence::{Clock, Kind, Record, SigningKey, Tree, encode_bundle_entry, leaf_hash};
+    use aios_evidence::sample;
     use serde_json::json;
 
     use super::*;
 
     /// An export of a log of `size` records whose numbers begin at `first`.
     fn export(size: u64, first: u64) -> tempfile::TempDir {
-        let key = SigningKey::from_seed(&[7; 64], |_| "example.internal/log".into()).expect("a good name");
-        let keys = json!({"key": key.public().ed25519_line(), "key_ml_dsa": key.public().ml_dsa_line()});
-        let lines = (0..size).map(|index| {
-            let payload = if index == 0 { keys.clone() } else { json!({"number": first + index}) };
-            let record = Record {
-                index,
-                kind: if index == 0 { Kind::Boot } else { Kind::UnitEvent },
-                writer: "service:evidence-log".into(),
-                subject: "service:evidence-log".into(),
-                action: String::new(),
-                digest: None,
-                epoch: "none".into(),
-                boot: "b".into(),
-                at_ms: index,
-                wall: 0,
-                clock: Clock::Local,
-                payload: payload.as_object().expect("an object").clone(),
-            };
-            record.encode().expect("short")
-        });
-        let (mut tree, mut bundle) = (Tree::default(), Vec::new());
-        for line in lines {
-            tree.push(leaf_hash(line.as_bytes()));
-            encode_bundle_entry(line.as_bytes(), &mut bundle);
-        }
-        let head = Checkpoint { origin: key.public().name().into(), size, root: tree.root() };
         let folder = tempfile::tempdir().expect("a folder");
-        let put = |name: &str, bytes: &[u8]| {
+        let entries = sample::entries(size, |index| json!({"number": first + index}));
+        for (name, bytes) in sample::export(&entries, &sample::key()) {
             let file = folder.path().join(name);
             std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
             std::fs::write(file, bytes).expect("written");
-        };
-        put("checkpoint", head.sign(&key).as_bytes());
-        put("key", format!("{}\n", key.public()).as_bytes());
-        for path in tiles_of(size) {
-            match path {
-                ResourcePath::Hashes { level, tile } => {
-                    put(&path.to_string(), &ResourcePath::hashes(level, tile, &tree, size).expect("in the tree"));
-                }
-                _ => put(&path.to_string(), &bundle),
-            }
         }
         folder
     }
@@ -176,8 +141,7 @@ mod tests {
     #[test]
     fn a_key_from_elsewhere_and_a_huge_file_are_told_in_words() {
         let export = export(3, 0);
-        let stranger = SigningKey::from_seed(&[8; 64], |_| "example.internal/log".into()).expect("a good name");
-        let known = Known { key: Some(stranger.public().ed25519_line()), older: None };
+        let known = Known { key: Some(sample::stranger().public().ed25519_line()), older: None };
         let wrong = check(export.path(), &known).expect_err("another key").to_string();
         assert!(wrong.contains("does not hold"), "{wrong}");
         let file = std::fs::File::create(export.path().join("checkpoint")).expect("made");

@@ -19,6 +19,8 @@ mod proof;
 mod query;
 mod record;
 mod runs;
+#[cfg(feature = "sample")]
+pub mod sample;
 pub mod scan;
 mod schema;
 pub mod segment;

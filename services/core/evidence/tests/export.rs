@@ -2,71 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use aios_evidence::{
-    Checkpoint, Clock, Fault, InclusionBundle, KeySource, Kind, Record, ResourcePath, SigningKey, Tree,
-    encode_bundle_entry, leaf_hash, tiles_of, verify_export,
-};
+use aios_evidence::sample::{export, head, key, stranger, tree};
+use aios_evidence::{Fault, InclusionBundle, KeySource, verify_export};
 use serde_json::json;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-fn key() -> SigningKey {
-    SigningKey::from_seed(&[7; 64], |_| "example.internal/log".into()).expect("a good name")
-}
-
 fn entries(size: u64) -> Vec<String> {
-    let payload = |index| {
-        if index == 0 {
-            json!({"key": key().public().ed25519_line(), "key_ml_dsa": key().public().ml_dsa_line()})
-        } else {
-            json!({"n": index})
-        }
-    };
-    (0..size)
-        .map(|index| Record {
-            index,
-            kind: if index == 0 { Kind::Boot } else { Kind::Decision },
-            writer: "service:policy-kernel".into(),
-            subject: "agent:x".into(),
-            action: String::new(),
-            digest: None,
-            epoch: "none".into(),
-            boot: "b".into(),
-            at_ms: index,
-            wall: 0,
-            clock: Clock::Local,
-            payload: payload(index).as_object().expect("an object").clone(),
-        })
-        .map(|record| record.encode().expect("short"))
-        .collect()
-}
-
-fn export_of(entries: &[String], key: &SigningKey) -> Files {
-    let mut tree = Tree::default();
-    entries.iter().for_each(|entry| tree.push(leaf_hash(entry.as_bytes())));
-    let head = Checkpoint { origin: key.public().name().into(), size: tree.size(), root: tree.root() };
-    let mut files = Files::from([
-        ("checkpoint".to_owned(), head.sign(key).into_bytes()),
-        ("key".to_owned(), format!("{}\n", key.public()).into_bytes()),
-    ]);
-    for path in tiles_of(tree.size()) {
-        let bytes = match path {
-            ResourcePath::Entries { tile } => {
-                let first = tile.index as usize * 256;
-                let mut bundle = Vec::new();
-                for entry in &entries[first..first + tile.width as usize] {
-                    encode_bundle_entry(entry.as_bytes(), &mut bundle);
-                }
-                bundle
-            }
-            ResourcePath::Hashes { level, tile } => {
-                ResourcePath::hashes(level, tile, &tree, tree.size()).expect("in the tree")
-            }
-            ResourcePath::Checkpoint | ResourcePath::Key => unreachable!("tiles_of names only tiles"),
-        };
-        files.insert(path.to_string(), bytes);
-    }
-    files
+    aios_evidence::sample::entries(size, |index| json!({"n": index}))
 }
 
 fn verify(files: &Files) -> Result<aios_evidence::Report, Fault> {
@@ -76,11 +19,11 @@ fn verify(files: &Files) -> Result<aios_evidence::Report, Fault> {
 #[test]
 fn a_whole_log_is_sound_and_its_files_have_the_names_of_the_format() {
     for size in [1, 2, 255, 256, 257, 600] {
-        let files = export_of(&entries(size), &key());
+        let files = export(&entries(size), &key());
         let report = verify(&files).expect("sound");
         assert_eq!((report.size, report.boots, report.files), (size, 1, files.len() as u64), "{size}");
     }
-    let names: Vec<_> = export_of(&entries(600), &key()).into_keys().collect();
+    let names: Vec<_> = export(&entries(600), &key()).into_keys().collect();
     assert_eq!(
         names,
         [
@@ -100,7 +43,7 @@ fn a_whole_log_is_sound_and_its_files_have_the_names_of_the_format() {
 /// Every fifth byte; the log's own tests flip bytes of a longer one.
 #[test]
 fn every_flipped_byte_is_found_and_named() {
-    let files = export_of(&entries(200), &key());
+    let files = export(&entries(200), &key());
     for (name, bytes) in &files {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
@@ -148,7 +91,7 @@ fn entry_at(place: usize) -> u64 {
 
 #[test]
 fn what_is_missing_cut_or_too_long_is_named() {
-    let whole = export_of(&entries(600), &key());
+    let whole = export(&entries(600), &key());
     for name in whole.keys() {
         let mut files = whole.clone();
         files.remove(name);
@@ -167,7 +110,7 @@ fn what_is_missing_cut_or_too_long_is_named() {
 
 #[test]
 fn swapped_tiles_are_found() {
-    let whole = export_of(&entries(600), &key());
+    let whole = export(&entries(600), &key());
     for (one, other) in [("tile/0/000", "tile/0/001"), ("tile/entries/000", "tile/entries/001")] {
         let mut files = whole.clone();
         let (a, b) = (whole[one].clone(), whole[other].clone());
@@ -180,11 +123,11 @@ fn swapped_tiles_are_found() {
 
 #[test]
 fn a_checkpoint_counts_only_with_the_signature_of_the_log() {
-    let whole = export_of(&entries(10), &key());
+    let whole = export(&entries(10), &key());
     let note = String::from_utf8(whole["checkpoint"].clone()).expect("text");
     let unsigned = note.split("— ").next().expect("a text").to_owned();
-    let stranger = SigningKey::from_seed(&[8; 64], |_| "example.internal/log".into()).expect("a good name");
-    let forged = export_of(&entries(10), &stranger)["checkpoint"].clone();
+    let stranger = stranger();
+    let forged = export(&entries(10), &stranger)["checkpoint"].clone();
     for checkpoint in [unsigned.into_bytes(), forged, b"".to_vec()] {
         let mut files = whole.clone();
         files.insert("checkpoint".into(), checkpoint);
@@ -198,13 +141,13 @@ fn a_checkpoint_counts_only_with_the_signature_of_the_log() {
 
 #[test]
 fn a_log_forged_as_a_whole_is_found_by_who_knows_the_key() {
-    let stranger = SigningKey::from_seed(&[8; 64], |_| "example.internal/log".into()).expect("a good name");
+    let stranger = stranger();
     let mut log = entries(10);
-    let files = export_of(&log, &stranger);
+    let files = export(&log, &stranger);
     assert!(matches!(verify(&files), Err(Fault::FirstRecord)), "the first record pins the key");
     log[0] = log[0].replace(&key().public().ed25519_line(), &stranger.public().ed25519_line());
     log[0] = log[0].replace(&key().public().ml_dsa_line(), &stranger.public().ml_dsa_line());
-    let files = export_of(&log, &stranger);
+    let files = export(&log, &stranger);
     verify(&files).expect("consistent in itself");
     let read = |path: &str| files.get(path).cloned().ok_or_else(|| "not there".into());
     assert!(matches!(verify_export(&read, KeySource::Pinned(&key().public().ed25519_line())), Err(Fault::Key { .. })));
@@ -214,19 +157,18 @@ fn a_log_forged_as_a_whole_is_found_by_who_knows_the_key() {
 fn an_entry_in_another_place_is_found_although_its_hash_is_signed() {
     let mut log = entries(10);
     log.swap(3, 4);
-    assert!(matches!(verify(&export_of(&log, &key())), Err(Fault::Place { index: 3, says: 4 })));
+    assert!(matches!(verify(&export(&log, &key())), Err(Fault::Place { index: 3, says: 4 })));
     let mut log = entries(10);
     log[5].insert(1, ' ');
-    assert!(matches!(verify(&export_of(&log, &key())), Err(Fault::Record { index: 5, .. })));
+    assert!(matches!(verify(&export(&log, &key())), Err(Fault::Record { index: 5, .. })));
 }
 
 #[test]
 fn a_proof_stands_alone() {
     let log = entries(10);
     let key = key();
-    let mut tree = Tree::default();
-    log.iter().for_each(|entry| tree.push(leaf_hash(entry.as_bytes())));
-    let head = Checkpoint { origin: key.public().name().into(), size: 10, root: tree.root() };
+    let tree = tree(&log);
+    let head = head(&tree);
     let path = tree.inclusion(6, 10).expect("in the tree");
     let text = InclusionBundle { index: 6, path, checkpoint: head.sign(&key) }.text();
     let bundle = InclusionBundle::parse(&text).expect("a proof");
