@@ -18,8 +18,9 @@ use crate::tool::Tool;
 const LIST: &str = include_str!("../../qa/fuzz/targets.txt");
 
 /// The compiler counts edges, keeps what comparisons compare, and tells where its counters are. Without a sanitizer: our
-/// code has no `unsafe` that one would watch, and stable compilers have none.
-const COUNTERS: &str = "-C target-feature=+crt-static -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 \
+/// code has no `unsafe` that one would watch, and stable compilers have none. With the C library as a file of its own:
+/// libFuzzer puts its comparison of texts before the library's and finds that by its name.
+const COUNTERS: &str = "-C target-feature=-crt-static -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 \
      -C llvm-args=-sanitizer-coverage-trace-compares -C llvm-args=-sanitizer-coverage-inline-8bit-counters \
      -C llvm-args=-sanitizer-coverage-pc-table";
 
