@@ -96,3 +96,45 @@ pub(crate) async fn put(object: &str, made: &File) -> Result<ObjectVersion, Expo
     let answer = tokio::time::timeout(PATIENCE, call).await.map_err(|_| ExportError::Late)??;
     Ok(serde_json::from_str(&answer)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::OwnedFd;
+    use std::sync::Arc;
+
+    use aios_evidence::{KeySource, Kind, verify_export};
+    use object_store::{Index, Objects};
+
+    use super::*;
+    use crate::writer::now;
+    use crate::{Draft, open};
+
+    #[test]
+    fn the_store_keeps_the_export_that_nobody_can_change_any_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = |name: &str| folder.path().join(name);
+        for name in ["log", "objects"] {
+            std::fs::create_dir(place(name)).expect("ours");
+        }
+        let (log, ..) = open(&place("log"), || Ok([7; 96])).expect("readable");
+        let keys = serde_json::json!({"key": log.key().ed25519_line(), "key_ml_dsa": log.key().ml_dsa_line()});
+        let draft = |kind, payload: String| Draft { kind, action: "act_1".into(), writer: "service:x".into(), payload };
+        let drafts = [draft(Kind::Boot, keys.to_string()), draft(Kind::Intent, "{}".to_owned())];
+        assert!(log.append(&drafts, &now("one")).iter().all(Result::is_ok));
+
+        let (mut made, records) = made(&log).expect("made");
+        assert!(made.write_all(b"x").is_err() && made.set_len(0).is_err(), "it is sealed");
+        assert_eq!(records, 2);
+        let index = Arc::new(Index::open(&place("index")).expect("an index"));
+        let objects = Objects::open(&place("objects"), index).expect("objects");
+        let version = objects.put("logs/today", OwnedFd::from(made)).expect("stored");
+        assert_eq!(version.version, 1);
+        let mut text = String::new();
+        File::from(objects.get("logs/today", 0).expect("there")).read_to_string(&mut text).expect("text");
+        let mut files = Bundle::default();
+        text.lines().for_each(|line| files.add_line(line).expect("a file of the export"));
+        let report = verify_export(&|path| files.read(path), KeySource::Export).expect("sound");
+        assert_eq!(report.size, 2);
+    }
+}
