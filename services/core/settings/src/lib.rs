@@ -178,6 +178,16 @@ pub enum SettingError {
         /// What would do.
         form: &'static str,
     },
+    /// The value would be kept in another spelling, and nobody could say that what was asked for is what is there.
+    #[error("{key} cannot be {value}: here it is written {spelled}")]
+    Spelling {
+        /// The setting.
+        key: &'static str,
+        /// What was given, shortened.
+        value: String,
+        /// The same as it is kept.
+        spelled: String,
+    },
 }
 
 fn key_names() -> String {
@@ -211,7 +221,13 @@ impl Settings {
         let mut nested = serde_json::to_value(self).expect("settings are plain strings, lists and structs");
         *leaf(&mut nested, key) = value.clone();
         let changed: Self = serde_json::from_value(nested).map_err(|_| refused())?;
-        if changed.has_form(key) { Ok(changed) } else { Err(refused()) }
+        if !changed.has_form(key) {
+            return Err(refused());
+        }
+        match changed.get(key)? {
+            kept if kept == *value => Ok(changed),
+            kept => Err(SettingError::Spelling { key, value: shortened(value), spelled: shortened(&kept) }),
+        }
     }
 
     /// The keys whose values differ in `other`.
@@ -317,6 +333,13 @@ mod tests {
     fn the_defaults_are_acceptable() {
         let defaults = Settings::default();
         assert_eq!(Settings::from_values(&defaults.values()), Ok(defaults));
+    }
+
+    #[test]
+    fn a_value_has_one_spelling() {
+        let refused = Settings::default().with("network.dns", &json!("2001:0DB8::53")).expect_err("another spelling");
+        assert!(refused.to_string().contains("here it is written \"2001:db8::53\""), "{refused}");
+        Settings::default().with("network.dns", &json!("2001:db8::53")).expect("the one spelling");
     }
 
     #[test]
