@@ -11,6 +11,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aios_ids::Digest;
 pub use caps::Capability;
 pub use rustix::process::Resource;
 
@@ -133,6 +134,16 @@ pub enum Mount {
         at: PathBuf,
         /// What it holds.
         bytes: Content,
+    },
+    /// The same with what a file of the machine holds, if it has this digest. It is read and compared on the way to the
+    /// program, so whoever starts it waits for nothing, and what becomes of the file later does not matter.
+    Checked {
+        /// Where it is on the machine.
+        from: PathBuf,
+        /// What it has to be.
+        sha256: Digest,
+        /// Where it appears, below a folder that nothing else is in.
+        at: PathBuf,
     },
     /// Empty memory that goes with the program.
     Memory {

@@ -3,10 +3,11 @@
 //! Runs in the new program's mount namespace. Sources are cloned before anything is covered, so a source may lie below
 //! the place where the new tree is put together.
 
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use aios_ids::Digest;
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change, mount_remount,
@@ -20,6 +21,16 @@ use crate::sandbox::{Allow, Identity, Mount};
 const SITE: &str = "/tmp";
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+
+/// A program that is copied has at most so many bytes.
+const CHECKED_LIMIT: u64 = 8 << 20;
+
+/// What a mount is made from, taken while the machine's tree is in view.
+enum Source {
+    None,
+    Tree(OwnedFd),
+    Bytes(Vec<u8>),
+}
 
 /// What went wrong, on what.
 type Failure = (String, io::Error);
@@ -35,8 +46,13 @@ pub(crate) fn enter(mounts: &[Mount], identity: &Identity) -> Result<(), Failure
     let mut sources = Vec::new();
     for item in mounts {
         sources.push(match item {
-            Mount::Bind { from, .. } => Some(clone_tree(from).map_err(|error| (from.display().to_string(), error))?),
-            _ => None,
+            Mount::Bind { from, .. } => {
+                Source::Tree(clone_tree(from).map_err(|error| (from.display().to_string(), error))?)
+            }
+            Mount::Checked { from, sha256, .. } => {
+                Source::Bytes(checked(from, sha256).map_err(|error| (from.display().to_string(), error))?)
+            }
+            _ => Source::None,
         });
     }
     let devices = open_tree(CWD, "/dev", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
@@ -46,13 +62,14 @@ pub(crate) fn enter(mounts: &[Mount], identity: &Identity) -> Result<(), Failure
         .map_err(on(Path::new(SITE)))?;
     for (item, source) in mounts.iter().zip(sources) {
         match (item, source) {
-            (Mount::Bind { at, allow, .. }, Some(source)) => place(&source, at, *allow),
+            (Mount::Bind { at, allow, .. }, Source::Tree(source)) => place(&source, at, *allow),
+            (Mount::Checked { at, .. }, Source::Bytes(bytes)) => content(at, &bytes),
             (Mount::Content { at, bytes }, _) => content(at, bytes.bytes()),
             (Mount::Memory { at, bytes, mode }, _) => memory(at, *bytes, *mode, identity),
             (Mount::Proc, _) => proc(),
             (Mount::Devices, _) => device_nodes(&devices),
             (Mount::Link { at, to }, _) => link(at, to),
-            (Mount::Bind { .. }, None) => Err(io::ErrorKind::InvalidInput.into()),
+            (Mount::Bind { .. } | Mount::Checked { .. }, _) => Err(io::ErrorKind::InvalidInput.into()),
         }
         .map_err(|error| (format!("{item:?}"), error))?;
     }
@@ -69,6 +86,26 @@ pub(crate) fn enter(mounts: &[Mount], identity: &Identity) -> Result<(), Failure
 
 fn clone_tree(from: &Path) -> io::Result<OwnedFd> {
     Ok(open_tree(CWD, from, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
+}
+
+/// Reads a file that has to have a digest.
+fn checked(from: &Path, sha256: &Digest) -> io::Result<Vec<u8>> {
+    let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    // What is no file must not be waited for.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = std::fs::File::from(rustix::fs::open(from, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(wrong("it is no file".into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(CHECKED_LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > CHECKED_LIMIT {
+        return Err(wrong(format!("it has more than {CHECKED_LIMIT} bytes")));
+    }
+    match Digest::of(&bytes) {
+        found if found == *sha256 => Ok(bytes),
+        found => Err(wrong(format!("it is damaged: it has the digest {found} and must have {sha256}"))),
+    }
 }
 
 /// Moves a cloned mount to its place and takes away what it must not allow.

@@ -80,6 +80,35 @@ fn a_file_that_was_put_there_runs_and_stays_as_it_is() {
 }
 
 #[test]
+fn a_file_is_run_as_what_it_has_to_be_or_not_at_all() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("program");
+    std::fs::copy("/usr/bin/env", &file).expect("copied");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+    let sha256 = aios_ids::Digest::of(&std::fs::read(&file).expect("there"));
+    let mut sandbox = shell_sandbox();
+    let View::Only(mounts) = &mut sandbox.view else { panic!("it has a tree of its own") };
+    mounts.push(Mount::Checked { from: file.clone(), sha256, at: "/app/program".into() });
+    assert_eq!(run(&sandbox, "/app/program echo it runs").expect("it starts"), "it runs");
+    let refused = || {
+        let error = run(&sandbox, "true").expect_err("not what it has to be");
+        format!("{error}: {}", std::error::Error::source(&error).expect("a reason"))
+    };
+    std::fs::write(&file, "another").expect("ours");
+    assert!(refused().contains("damaged"), "{}", refused());
+    std::fs::remove_file(&file).expect("ours");
+    assert!(refused().contains("No such file"), "{}", refused());
+    std::os::unix::fs::symlink("/usr/bin/env", &file).expect("ours");
+    assert!(refused().contains("symbolic links"), "{}", refused());
+    std::fs::remove_file(&file).expect("ours");
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).expect("a pipe");
+    assert!(refused().contains("no file"), "{}", refused());
+}
+
+#[test]
 fn the_program_is_alone_and_powerless() {
     if !is_root() {
         return;
