@@ -11,10 +11,10 @@ use crate::failure::{Failure, at};
 
 const TREE: &str = "/sys/fs/cgroup";
 /// Branches that stand still while nothing may be decided or recorded.
-const FROZEN: [&str; 2] = ["actions", "agents"];
+const FROZEN: [&str; 3] = ["actions", "agents", "apps"];
 /// Every branch with its share of the processors when all want more than there is: a person at a console does not wait
 /// for agents, nor for a system that is still starting.
-const BRANCHES: [(&str, u32); 4] = [("system", 100), ("operators", 800), ("agents", 50), ("actions", 50)];
+const BRANCHES: [(&str, u32); 5] = [("system", 100), ("operators", 800), ("agents", 50), ("apps", 50), ("actions", 50)];
 
 /// Makes the branches and hands the controllers down to them.
 pub(crate) fn prepare() -> Result<(), Failure> {
@@ -123,10 +123,10 @@ pub(crate) fn expendable() -> Vec<Expendable> {
             Some(Expendable { branch, name: place.file_name().into_string().ok()?, bytes })
         })
     };
-    in_branch(Branch::Actions).chain(in_branch(Branch::Agents)).collect()
+    [Branch::Actions, Branch::Agents, Branch::Apps].into_iter().flat_map(in_branch).collect()
 }
 
-/// An action or an agent.
+/// An action, an agent or an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expendable {
     pub(crate) branch: Branch,
@@ -139,6 +139,7 @@ pub(crate) struct Expendable {
 pub(crate) enum Branch {
     Actions,
     Agents,
+    Apps,
 }
 
 impl Branch {
@@ -146,6 +147,7 @@ impl Branch {
         match self {
             Self::Actions => "actions",
             Self::Agents => "agents",
+            Self::Apps => "apps",
         }
     }
 }
@@ -157,7 +159,7 @@ impl Expendable {
     }
 }
 
-/// Stops actions and agents where they are, or lets them go on.
+/// Stops actions, agents and apps where they are, or lets them go on.
 pub(crate) fn set_frozen(frozen: Frozen) -> io::Result<()> {
     let value = match frozen {
         Frozen::Yes => "1",

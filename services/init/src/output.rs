@@ -107,6 +107,11 @@ impl Outputs {
         self.units.get_mut(unit).map_or_else(Vec::new, |output| output.lines.take_new().map(str::to_owned).collect())
     }
 
+    /// Forgets the lines of units that there are no more.
+    pub(crate) fn keep_only(&mut self, is_there: impl Fn(&UnitName) -> bool) {
+        self.units.retain(|unit, output| output.pipe.is_some() || is_there(unit));
+    }
+
     fn all(&self) -> impl Iterator<Item = &Lines> {
         self.units.values().map(|output| &output.lines).chain(std::iter::once(&self.own))
     }

@@ -44,7 +44,7 @@ pub(crate) fn relieve() -> Option<String> {
     })
 }
 
-/// The largest action, or if there is none the largest agent; nothing while there is memory.
+/// The largest action, if there is none the largest agent, then the largest app; nothing while there is memory.
 fn choose(total: u64, available: u64, from: Vec<Expendable>) -> Option<Expendable> {
     if available.saturating_mul(FREE_PART) >= total {
         return None;
@@ -63,19 +63,21 @@ mod tests {
     use crate::cgroups::Branch;
 
     #[test]
-    fn the_largest_action_goes_first_and_agents_only_when_there_is_no_action() {
+    fn the_largest_action_goes_first_then_agents_and_apps_last() {
         let one = |branch, name: &str, bytes| Expendable { branch, name: name.into(), bytes };
         let all = vec![
             one(Branch::Agents, "agent", 900),
             one(Branch::Actions, "small", 10),
             one(Branch::Actions, "large", 20),
             one(Branch::Actions, "ended", 0),
+            one(Branch::Apps, "app", 950),
         ];
         let chosen = |available, from: &[Expendable]| choose(1000, available, from.to_vec()).map(|one| one.name);
         assert_eq!(chosen(99, &all).as_deref(), Some("large"));
         assert_eq!(chosen(99, &all[..1]).as_deref(), Some("agent"));
         assert_eq!(chosen(100, &all), None, "there is memory: somebody waits at a limit of their own");
-        assert_eq!(chosen(0, &all[3..]), None);
+        assert_eq!(chosen(0, &all[3..4]), None);
+        assert_eq!(chosen(0, &all[3..]).as_deref(), Some("app"));
     }
 
     #[test]

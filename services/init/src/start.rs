@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use aios_ids::UnitName;
+use aios_ids::{Digest, UnitName};
 use aios_linux::calls::{CallFilter, Otherwise};
 use aios_linux::inherited::{AUDIT, BOOT_STATE, KERNEL_MESSAGES};
 use aios_linux::sandbox::{
@@ -34,6 +34,10 @@ use crate::unit_files::Users;
 const CALL_LISTS: &str = "/usr/share/aios/seccomp";
 /// What every program may read.
 const SHARED: &str = "/usr/share/aios";
+/// Where the program of an app is in its own view.
+const APPS: &str = "/app";
+/// Seen by apps, and opened to those that may use it.
+const STORE: &str = "/nix/store";
 /// `/tmp` of a program with a view of its own.
 const TMP_BYTES: u64 = 16 << 20;
 
@@ -127,8 +131,9 @@ impl Starter {
         descriptors.extend(boot_state.as_ref().map(|partition| (partition.as_fd(), BOOT_STATE)));
         descriptors.extend(messages.map(|messages| (messages, KERNEL_MESSAGES)));
         let arguments: Vec<_> = unit.args.iter().map(Into::into).collect();
+        let path = place_of(unit);
         let program = Program {
-            path: Path::new(&unit.program),
+            path: &path,
             arguments: &arguments,
             descriptors: &descriptors,
             listening: u32::from(listener.is_some()),
@@ -264,8 +269,46 @@ fn namespaces(profile: &Profile) -> Vec<Namespace> {
     own.chain(net).collect()
 }
 
+/// Where a unit's program is in its own view.
+fn place_of(unit: &Unit) -> PathBuf {
+    match unit.sha256 {
+        Some(_) => Path::new(APPS).join(unit.name.as_str()),
+        None => PathBuf::from(&unit.program),
+    }
+}
+
+/// The tree of an app: what an action's has, whatever of it is opened by [`rules_of_app`].
+fn mounts_of_app(unit: &Unit, sha256: Digest) -> Vec<Mount> {
+    let store = PathBuf::from(STORE);
+    vec![
+        Mount::Checked { from: unit.program.clone().into(), sha256, at: place_of(unit) },
+        Mount::Bind { from: store.clone(), at: store, allow: Allow::Execute },
+        Mount::Memory { at: "/tmp".into(), bytes: TMP_BYTES, mode: 0o700 },
+        Mount::Devices,
+        Mount::Proc,
+    ]
+}
+
+/// Its program, its `/tmp`, and what its file lists; nothing that other units have without saying so.
+fn rules_of_app(unit: &Unit) -> PathRules {
+    let paths = |list: &[String]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
+    let profile = &unit.sandbox;
+    let mut execute = paths(&profile.execute);
+    execute.push(place_of(unit));
+    PathRules {
+        execute,
+        read: paths(&profile.read),
+        write: vec!["/tmp".into()],
+        device: paths(&profile.device),
+        ..PathRules::default()
+    }
+}
+
 /// The tree of a unit with a view of its own.
 fn mounts(unit: &Unit) -> Vec<Mount> {
+    if let Some(sha256) = unit.sha256 {
+        return mounts_of_app(unit, sha256);
+    }
     let profile = &unit.sandbox;
     let bind = |path: &str, allow| Mount::Bind { from: path.into(), at: path.into(), allow };
     let mut mounts = vec![
@@ -291,6 +334,9 @@ fn mounts(unit: &Unit) -> Vec<Mount> {
 }
 
 fn path_rules(unit: &Unit) -> PathRules {
+    if unit.sha256.is_some() {
+        return rules_of_app(unit);
+    }
     let profile = &unit.sandbox;
     let paths = |lists: &[&[String]]| lists.iter().flat_map(|list| list.iter().map(PathBuf::from)).collect();
     let mut write: Vec<PathBuf> = paths(&[&profile.write, &unit.state, &unit.published]);
@@ -329,9 +375,11 @@ mod tests {
 
     fn places(unit: &Unit) -> Vec<String> {
         let place = |mount: Mount| match mount {
-            Mount::Bind { at, .. } | Mount::Content { at, .. } | Mount::Memory { at, .. } | Mount::Link { at, .. } => {
-                at.display().to_string()
-            }
+            Mount::Bind { at, .. }
+            | Mount::Content { at, .. }
+            | Mount::Checked { at, .. }
+            | Mount::Memory { at, .. }
+            | Mount::Link { at, .. } => at.display().to_string(),
             Mount::Proc => "/proc".into(),
             Mount::Devices => "/dev".into(),
         };
@@ -350,6 +398,28 @@ mod tests {
         assert_eq!(rules.write, [PathBuf::from("/tmp"), "/dev/null".into()]);
         assert_eq!(rules.tcp, Tcp::Refused);
         assert!(namespaces(&agent.sandbox).contains(&Namespace::Net));
+    }
+
+    #[test]
+    fn an_app_is_opened_what_its_file_lists_and_its_program_is_a_copy() {
+        let sha256 = "0".repeat(64);
+        let text = |lists: &str| {
+            format!(
+                "kind = \"app\"\nprogram = \"/aios/chunks/{sha256}\"\nsha256 = \"{sha256}\"\nuser = \"3000\"\n\
+                 [sandbox]\nown = [\"mount\", \"pid\", \"ipc\", \"uts\", \"cgroup\"]\ncalls = [\"action\"]\n{lists}"
+            )
+        };
+        let app = unit("clock", &text(""));
+        assert_eq!(places(&app), ["/app/clock", "/nix/store", "/tmp", "/dev", "/proc"]);
+        let rules = path_rules(&app);
+        assert_eq!(rules.execute, [PathBuf::from("/app/clock")]);
+        assert_eq!((rules.read.len(), rules.device.len(), rules.connect.len()), (0, 0, 0));
+        assert_eq!((rules.write, rules.tcp), (vec![PathBuf::from("/tmp")], Tcp::Refused));
+        assert_eq!(namespaces(&app.sandbox).len(), Namespace::ALL.len());
+        let opened = unit("clock", &text("execute = [\"/nix/store\"]\nread = [\"/proc\"]\ndevice = [\"/dev/null\"]"));
+        let rules = path_rules(&opened);
+        assert_eq!(rules.execute, [PathBuf::from("/nix/store"), "/app/clock".into()]);
+        assert_eq!((rules.read, rules.device), (vec![PathBuf::from("/proc")], vec![PathBuf::from("/dev/null")]));
     }
 
     #[test]

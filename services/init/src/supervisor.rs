@@ -4,6 +4,8 @@
 //! services over sockets, ends over a signal descriptor.
 
 #[cfg(test)]
+mod apps;
+#[cfg(test)]
 mod calls;
 mod children;
 #[cfg(test)]
@@ -330,6 +332,8 @@ impl Supervisor {
                     power::end(ending.then);
                 }
             }
+            // The lines of it are kept until another unit comes: whoever takes them has had the time by then.
+            Effect::Gone(name) => self.record(Some(&name), What::Stopped, "and removed".into()),
             Effect::Refuse(_) => {}
         }
     }
@@ -398,6 +402,8 @@ impl Supervisor {
                 let peer = Peer::Operator { name: operator.to_string(), strength: SessionStrength::Presence };
                 ("operators", format!("{operator}-{terminal}"), peer)
             }
+            // No name in the table of peers has a colon, so an app is nobody whom it names.
+            (None, None, Kind::App) => ("apps", name.to_string(), Peer::Service { name: format!("app:{name}") }),
             (None, None, Kind::Agent) => ("agents", name.to_string(), Peer::Agent { name: name.to_string() }),
             (None, None, _) => ("system", name.to_string(), Peer::Service { name: unit.base.to_string() }),
         };

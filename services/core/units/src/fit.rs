@@ -13,6 +13,9 @@ pub enum GraphError {
     /// Two units have one name.
     #[error("two units are called '{0}'")]
     Twice(UnitName),
+    /// An image brings no apps.
+    #[error("unit '{0}' is an app's: these are added while the machine runs, and no image brings one")]
+    App(UnitName),
     /// A unit needs one that does not exist in a mode where it is started.
     #[error("unit '{unit}' requires '{missing}', which is not started in the same mode")]
     Missing {

@@ -7,13 +7,15 @@
 //! starts within its window never exceed its budget, and a spent budget is told; a shutdown stops a unit only when
 //! nothing that needs it runs any more.
 
-use std::collections::BTreeMap;
+mod apps;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use aios_ids::UnitName;
 use aios_wire::init::Service;
 
 use crate::fit::{self, GraphError};
-use crate::node::{Frozen, Node, Quality};
+use crate::node::{Frozen, Node, Quality, Staying};
 use crate::state::{Effect, Ended, Event, State, Then, What};
 use crate::unit::{Kind, Mode, Unit};
 
@@ -24,6 +26,8 @@ const HURRY_MS: u64 = 500;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Graph {
     mode: Mode,
+    /// Names that no app's unit may have.
+    shipped: BTreeSet<UnitName>,
     nodes: Vec<Node>,
     phase: Phase,
     frozen: Option<String>,
@@ -45,10 +49,14 @@ enum Pace {
 }
 
 impl Graph {
-    /// Checks `units` together, for `mode`. Units of other modes are left out; agents stay, stopped.
+    /// Checks the image's `units` together, for `mode`. Units of other modes are left out; agents stay, stopped.
     pub fn new(mode: Mode, units: Vec<Unit>) -> Result<Self, GraphError> {
+        let shipped = apps::names_of(&units);
         let mut waiting: BTreeMap<UnitName, Unit> = BTreeMap::new();
         for unit in units {
+            if unit.kind == Kind::App {
+                return Err(GraphError::App(unit.name));
+            }
             if (unit.kind == Kind::Agent && mode != Mode::Install) || unit.modes.contains(&mode) {
                 let name = unit.name.clone();
                 if waiting.insert(name.clone(), unit).is_some() {
@@ -71,7 +79,7 @@ impl Graph {
                 nodes.push(Node::new(unit));
             }
         }
-        Ok(Self { mode, nodes, phase: Phase::Before, frozen: None, system_ready: false })
+        Ok(Self { mode, shipped, nodes, phase: Phase::Before, frozen: None, system_ready: false })
     }
 
     /// A unit by its name.
@@ -137,6 +145,14 @@ impl Graph {
             Event::Start(name) => self.asked(&name, Verb::Start, now_ms, &mut effects),
             Event::Stop(name) => self.asked(&name, Verb::Stop, now_ms, &mut effects),
             Event::Restart(name) => self.asked(&name, Verb::Restart, now_ms, &mut effects),
+            Event::Add(unit) => {
+                let added = self.add(*unit);
+                effects.extend(added.err().map(Effect::Refuse));
+            }
+            Event::Remove(name) => {
+                let removed = self.remove(&name, now_ms, &mut effects);
+                effects.extend(removed.err().map(Effect::Refuse));
+            }
         }
         self.settle(now_ms, &mut effects);
         effects
@@ -192,14 +208,13 @@ impl Graph {
 
     /// Either all of it is done or, with the reason, nothing.
     fn try_asked(&mut self, name: &UnitName, verb: Verb, now_ms: u64, effects: &mut Vec<Effect>) -> Result<(), String> {
-        match self.phase {
-            Phase::Before => return Err("the machine is not set up yet; ask again".into()),
-            Phase::Ending(_) | Phase::Ended => return Err("the machine is going down".into()),
-            Phase::Running => {}
-        }
+        self.takes_wishes()?;
         let node = self.node(name);
         let node =
             node.ok_or_else(|| format!("there is no unit '{name}' in this mode; 'aios service list' shows all"))?;
+        if node.staying == Staying::Leaves {
+            return Err(format!("'{name}' is being removed; 'aios service enable {name}' brings it back"));
+        }
         if verb == Verb::Stop {
             self.change(name, |node| node.stop(now_ms, Then::Stay, effects));
             return Ok(());
@@ -248,6 +263,7 @@ impl Graph {
             Phase::Ending(pace) => self.stop_what_can(pace, now_ms, effects),
             Phase::Before | Phase::Ended => {}
         }
+        self.forget_gone(effects);
         if self.phase != Phase::Before {
             self.freeze_or_thaw(effects);
         }

@@ -26,6 +26,15 @@ pub(crate) struct Node {
     /// What its note was when it was started: what it had waited for, or how it had ended before.
     before: String,
     standing: Standing,
+    pub(crate) staying: Staying,
+}
+
+/// Whether a unit was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Staying {
+    Stays,
+    /// It goes when its process has ended.
+    Leaves,
 }
 
 /// Whether a unit's restarts have been spent since it last worked.
@@ -55,6 +64,7 @@ impl Node {
             holds: None,
             before: String::new(),
             standing: Standing::Good,
+            staying: Staying::Stays,
         }
     }
 
@@ -299,6 +309,12 @@ impl Node {
         }
     }
 
+    /// It is told to end, for good.
+    pub(crate) fn leave(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        self.staying = Staying::Leaves;
+        self.stop(now_ms, Then::Stay, effects);
+    }
+
     /// A stop that has begun may take until `latest` and no longer.
     pub(crate) fn hurry(&mut self, latest: u64) {
         if let State::Stopping { deadline, .. } = &mut self.state {
@@ -325,6 +341,11 @@ impl Node {
         Effect::Record(Some(self.unit.name.clone()), what, detail)
     }
 
+    /// Whether it stands still with actions, because nothing of what it is refused could be recorded.
+    fn stands_still(&self) -> bool {
+        matches!(self.unit.kind, Kind::Agent | Kind::App)
+    }
+
     /// What callers are told of it.
     pub(crate) fn service(&self, frozen: Frozen) -> Service {
         let state = match self.state {
@@ -332,7 +353,7 @@ impl Node {
             State::OnCall => ServiceState::OnCall,
             State::Waiting => ServiceState::Waiting,
             State::Starting { .. } => ServiceState::Starting,
-            State::Ready { .. } if frozen == Frozen::Yes && self.unit.kind == Kind::Agent => ServiceState::Frozen,
+            State::Ready { .. } if frozen == Frozen::Yes && self.stands_still() => ServiceState::Frozen,
             State::Ready { .. } => ServiceState::Ready,
             State::Killed { .. } | State::Stopping { .. } => ServiceState::Stopping,
             State::Restarting { .. } => ServiceState::Restarting,
@@ -341,6 +362,7 @@ impl Node {
         };
         let role = match (self.unit.kind, &self.unit.session) {
             (Kind::Agent, _) => Role::Agent,
+            (Kind::App, _) => Role::App,
             (_, Some(_)) => Role::Session,
             _ => Role::System,
         };

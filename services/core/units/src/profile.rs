@@ -6,7 +6,7 @@
 use aios_ids::UnitName;
 use serde::Deserialize;
 
-use crate::unit::shown;
+use crate::unit::{Kind, shown};
 
 /// What a unit may reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -48,7 +48,7 @@ impl Profile {
     }
 
     /// What makes no sense in any unit: the key, and why.
-    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+    pub(crate) fn check(&self, kind: Kind) -> Result<(), (&'static str, String)> {
         if self.calls.is_empty() {
             return Err(("sandbox.calls", "is missing: name lists of the seccomp folder".into()));
         }
@@ -61,7 +61,8 @@ impl Profile {
         if self.view == View::Listed && !self.own.contains(&Own::Mount) {
             return Err(("sandbox.own", "lacks 'mount', which a view of its own needs".into()));
         }
-        if self.view == View::Listed && !self.device.is_empty() {
+        // An app's view has the five devices without state, and its own rules say which.
+        if self.view == View::Listed && !self.device.is_empty() && kind != Kind::App {
             return Err(("sandbox.device", "needs view = \"whole\": a view of its own has no devices".into()));
         }
         Ok(())

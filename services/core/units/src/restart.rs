@@ -59,12 +59,12 @@ pub(crate) struct RawRestart {
 impl RawRestart {
     pub(crate) fn resolve(&self, kind: Kind, critical: bool) -> Result<Restart, &'static str> {
         let policy = match kind {
-            Kind::Service | Kind::Terminal => RestartPolicy::Always,
+            Kind::Service | Kind::Terminal | Kind::App => RestartPolicy::Always,
             Kind::Oneshot | Kind::Agent => RestartPolicy::Never,
         };
         let when_spent = match kind {
             _ if critical => WhenSpent::FailTrialBoot,
-            Kind::Service | Kind::Oneshot => WhenSpent::Degrade,
+            Kind::Service | Kind::Oneshot | Kind::App => WhenSpent::Degrade,
             Kind::Terminal | Kind::Agent => WhenSpent::Ignore,
         };
         let restart = Restart {

@@ -17,10 +17,11 @@
 //! | restarting | its time has come | waiting, or on call if only its callers start it |
 //! | stopping | ended | stopped, or waiting if it was a restart |
 //! | stopping | stop time over | killed |
+//! | any, of an app | removed | stopping, and gone when it has no process |
 
 use aios_ids::UnitName;
 
-use crate::unit::WhenSpent;
+use crate::unit::{Unit, WhenSpent};
 
 /// Something that happened. All that PID 1 sees reaches the graph as one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,10 @@ pub enum Event {
     Stop(UnitName),
     /// Somebody with the right to asked for a stop and a start.
     Restart(UnitName),
+    /// Somebody with the right to brings the unit of an app.
+    Add(Box<Unit>),
+    /// Somebody with the right to takes the unit of an app away.
+    Remove(UnitName),
     /// Time has passed.
     Tick,
     /// Everything is to end.
@@ -96,6 +101,8 @@ pub enum Effect {
     Refuse(String),
     /// The unit's restarts are spent; this is to follow.
     Spent(UnitName, WhenSpent),
+    /// The unit was removed and has no process any more.
+    Gone(UnitName),
     /// Every critical unit is ready, for the first time in this boot.
     SystemReady,
     /// After a shutdown: no unit runs any more.

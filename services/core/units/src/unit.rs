@@ -4,9 +4,10 @@
 //! a `[sandbox]` table is refused: a program without a profile does not start. Unknown keys are refused, so a misspelt
 //! restriction is never silently absent. What other units exist is not known here; see [`Graph`](crate::Graph).
 
-use aios_ids::UnitName;
+use aios_ids::{Digest, UnitName};
 use serde::Deserialize;
 
+use crate::app;
 pub use crate::profile::{Network, Own, Paths, Profile, View};
 use crate::restart::RawRestart;
 pub use crate::restart::{Restart, RestartPolicy, WhenSpent};
@@ -28,6 +29,8 @@ pub struct Unit {
     pub kind: Kind,
     /// The program's absolute path.
     pub program: String,
+    /// What the program has to be, where it does not lie on the verified root: a copy with this digest is run.
+    pub sha256: Option<Digest>,
     /// Its arguments; `{terminal}` stands for the terminal of an instance.
     pub args: Vec<String>,
     /// The user it runs as, a name of the image's table of users.
@@ -92,6 +95,8 @@ pub enum Kind {
     Terminal,
     /// Proposes and never decides; started when it is asked for.
     Agent,
+    /// A program that a person let in. No image brings one: it is added while the machine runs, and starts then.
+    App,
 }
 
 /// A way of running the machine.
@@ -201,6 +206,8 @@ struct RawUnit {
     kind: Kind,
     program: String,
     #[serde(default)]
+    sha256: Option<Digest>,
+    #[serde(default)]
     args: Vec<String>,
     user: String,
     #[serde(default)]
@@ -279,8 +286,8 @@ impl Unit {
                 return Err(value(key, format!("has '{}': write an absolute path without '..'", shown(path))));
             }
         }
-        raw.sandbox.check().map_err(|(key, why)| value(key, why))?;
-        if raw.modes.is_empty() && !matches!(raw.kind, Kind::Agent | Kind::Terminal) {
+        raw.sandbox.check(raw.kind).map_err(|(key, why)| value(key, why))?;
+        if raw.modes.is_empty() && !matches!(raw.kind, Kind::Agent | Kind::Terminal | Kind::App) {
             return Err(value("modes", "is empty: the unit would never start".into()));
         }
         if raw.start != Start::Boot {
@@ -320,13 +327,17 @@ impl Unit {
             return Err(value("conflicts", format!("names '{name}', which the unit also needs")));
         }
         check_limits(&raw).map_err(|(key, why)| value(key, why))?;
+        if raw.sha256.is_some() && raw.kind != Kind::App {
+            return Err(value("sha256", "is only for an app: what ships lies on the verified root".into()));
+        }
         let default_readiness = if raw.kind == Kind::Service { Readiness::Notify } else { Readiness::Started };
-        Ok(Self {
+        let unit = Self {
             base: unit_name.clone(),
             name: unit_name,
             terminal: None,
             kind: raw.kind,
             program: raw.program,
+            sha256: raw.sha256,
             args: raw.args,
             user: raw.user,
             modes: raw.modes,
@@ -352,7 +363,11 @@ impl Unit {
             restart,
             sandbox: raw.sandbox,
             resources: raw.resources,
-        })
+        };
+        if unit.kind == Kind::App {
+            app::check(&unit).map_err(|(key, why)| value(key, why))?;
+        }
+        Ok(unit)
     }
 
     /// How soon the kernel ends it when memory is short. What decides and records goes last, agents go before everything
@@ -360,6 +375,7 @@ impl Unit {
     pub fn oom_score(&self) -> i16 {
         self.resources.oom_score.unwrap_or(match self.kind {
             Kind::Agent => AGENT_OOM_SCORE,
+            Kind::App => app::OOM_SCORE,
             Kind::Terminal => 0,
             Kind::Service | Kind::Oneshot if self.freezes_actions => -900,
             Kind::Service | Kind::Oneshot if self.critical => -700,

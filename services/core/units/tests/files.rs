@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aios_units::unit::{Kind, Readiness, RestartPolicy};
-use aios_units::{Graph, GraphError, Mode, Unit};
+use aios_units::{Effect, Ended, Event, Graph, GraphError, Mode, Unit};
 
 const GOOD: &str = r#"
 kind = "service"
@@ -101,6 +101,123 @@ fn no_file_gives_an_agent_more_than_agents_get() {
         assert_ne!(changed, agent);
         assert!(Unit::parse("example", &changed).is_err(), "{to}");
     }
+}
+
+const APP: &str = r#"
+kind = "app"
+program = "/aios/chunks/it"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+user = "3000"
+[resources]
+memory-max-mib = 512
+[sandbox]
+own = ["mount", "pid", "ipc", "uts", "cgroup"]
+execute = ["/nix/store"]
+read = ["/proc"]
+device = ["/dev/null", "/dev/urandom"]
+calls = ["action"]
+"#;
+
+#[test]
+fn no_text_gives_an_app_more_than_apps_get() {
+    let unit = Unit::parse("example", APP).expect("an app");
+    assert_eq!((unit.readiness, unit.oom_score()), (Readiness::Started, 500));
+    for (from, to) in [
+        ("\"cgroup\"", "\"mount\""),
+        ("\"3000\"", "\"root\""),
+        ("\"3000\"", "\"evidence-log\""),
+        ("\"3000\"", "\"2000\""),
+        ("sha256", "# sha256"),
+        ("= 512", "= 513"),
+        ("= 512", "= 512\npids-max = 65"),
+        ("= 512", "= 512\noom-score = 499"),
+        ("= 512", "= 512\ncpu-weight = 101"),
+        ("= 512", "= 512\ndescriptors-max = 1025"),
+        ("/nix/store", "/usr"),
+        ("/proc", "/aios"),
+        ("/dev/urandom", "/dev/sda"),
+        ("[\"action\"]", "[\"unlimited\"]"),
+        ("[\"action\"]", "[\"service\"]"),
+        ("[\"action\"]", "[\"action\", \"mount\"]"),
+        ("[sandbox]", "[sandbox]\nnetwork = \"host\""),
+        ("[sandbox]", "[sandbox]\nview = \"whole\""),
+        ("[sandbox]", "[sandbox]\npaths = \"unlimited\""),
+        ("[sandbox]", "[sandbox]\ncapabilities = [\"CAP_KILL\"]"),
+        ("[sandbox]", "[sandbox]\ngroups = [\"actions\"]"),
+        ("[sandbox]", "[sandbox]\nwrite = [\"/aios\"]"),
+        ("[sandbox]", "[sandbox]\nconnect = [\"/run/aios/init\"]"),
+        ("[resources]", "[restart]\nwhen-spent = \"recovery\"\n[resources]"),
+        ("[resources]", "[restart]\nwhen-spent = \"fail-trial-boot\"\n[resources]"),
+        ("[resources]", "critical = true\n[resources]"),
+        ("[resources]", "freezes-actions = true\n[resources]"),
+        ("[resources]", "socket = true\n[resources]"),
+        ("[resources]", "start = \"on-call\"\n[resources]"),
+        ("[resources]", "audit = true\n[resources]"),
+        ("[resources]", "boot-state = true\n[resources]"),
+        ("[resources]", "kernel-messages = true\n[resources]"),
+        ("[resources]", "modes = [\"live\"]\n[resources]"),
+        ("[resources]", "session = \"live\"\n[resources]"),
+        ("[resources]", "state = [\"/aios/x\"]\n[resources]"),
+        ("[resources]", "published = [\"/aios/x\"]\n[resources]"),
+        ("[resources]", "output = \"consoles\"\n[resources]"),
+        ("[resources]", "requires = [\"evidence-log\"]\n[resources]"),
+        ("[resources]", "wants = [\"evidence-log\"]\n[resources]"),
+        ("[resources]", "after = [\"evidence-log\"]\n[resources]"),
+        ("[resources]", "conflicts = [\"evidence-log\"]\n[resources]"),
+        ("[resources]", "readiness = \"notify\"\n[resources]"),
+        ("[resources]", "watchdog-s = 5\n[resources]"),
+    ] {
+        let changed = APP.replace(from, to);
+        assert_ne!(changed, APP);
+        assert!(Unit::parse("example", &changed).is_err(), "{to}");
+    }
+    let digest = format!("sha256 = \"{}\"\n{GOOD}", "0".repeat(64));
+    assert!(Unit::parse("example", &digest).is_err(), "what ships is not copied");
+}
+
+#[test]
+fn an_app_takes_no_name_and_no_user_of_anybody() {
+    let unit = |name: &str, line: &str| Unit::parse(name, &format!("{line}\n{GOOD}")).expect(name);
+    let shipped = vec![unit("a", "after = [\"wished\"]\nconflicts = [\"rival\"]"), unit("b", "")];
+    let elsewhere = Unit::parse("c", &GOOD.replace("live", "install")).expect("a unit of another mode");
+    let app = |name: &str| Unit::parse(name, APP).expect("an app");
+    let brought = Graph::new(Mode::Live, vec![app("app")]).expect_err("no image brings one");
+    assert!(matches!(brought, GraphError::App(_)));
+    let mut graph = Graph::new(Mode::Live, [shipped, vec![elsewhere]].concat()).expect("they fit");
+    let mut ask = |event: Event| match graph.step(event, 1).into_iter().find_map(|effect| match effect {
+        Effect::Refuse(why) => Some(why),
+        _ => None,
+    }) {
+        Some(why) => why,
+        None => "done".into(),
+    };
+    let add = |unit: Unit| Event::Add(Box::new(unit));
+    assert!(ask(add(app("app"))).contains("not set up yet"));
+    assert_eq!(ask(Event::Begin), "done");
+    for name in ["a", "b", "c", "wished", "rival", "init", "notify", "kernel"] {
+        assert!(ask(add(app(name))).contains("belongs to the system"), "{name}");
+    }
+    assert!(ask(add(unit("d", ""))).contains("is no app"));
+    assert_eq!(ask(add(app("app"))), "done");
+    assert_eq!(ask(add(app("app"))), "done", "it is there already");
+    let changed = Unit::parse("app", &APP.replace("= 512", "= 64")).expect("an app");
+    assert!(ask(add(changed)).contains("another unit"));
+    assert!(ask(add(app("other"))).contains("would be the user 3000, as 'app' is"));
+    let numbered = |number: u32| {
+        Unit::parse(&format!("n{number}"), &APP.replace("3000", &(3000 + number).to_string())).expect("an app")
+    };
+    for number in 1..16 {
+        assert_eq!(ask(add(numbered(number))), "done");
+    }
+    assert!(ask(add(numbered(16))).contains("16 apps"));
+    let name = |name: &str| name.parse().expect("a name");
+    assert!(ask(Event::Remove(name("b"))).contains("ships with the system"));
+    assert!(ask(Event::Remove(name("nobody"))).contains("no unit 'nobody'"));
+    assert_eq!(ask(Event::Remove(name("app"))), "done");
+    assert!(ask(add(app("app"))).contains("still ends"));
+    assert!(ask(Event::Start(name("app"))).contains("is being removed"));
+    assert_eq!(ask(Event::Ended(name("app"), Ended::Signal(9))), "done");
+    assert_eq!(ask(add(app("app"))), "done", "it is gone");
 }
 
 #[test]

@@ -8,12 +8,15 @@
 //! - A refusal changes nothing.
 //! - What waits for a caller has no process, and is given none before it is called or asked for.
 //! - Every deadline lies ahead.
+//! - Units of apps come and go at any time, and the others stay as they are and in their order. What was removed is started
+//!   no more, and is gone only when it has no process; while it is not, nothing comes in its place.
 //! - The machine is ready at most once; whatever happened before, a shutdown ends in no process at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use aios_ids::UnitName;
+use aios_units::unit::Kind;
 use aios_units::{Effect, Ended, Event, Graph, Mode, Unit, What};
 use aios_wire::init::ServiceState;
 use proptest::prelude::*;
@@ -22,6 +25,10 @@ use proptest::prelude::*;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Machine {
     graph: Graph,
+    /// Apps that may come.
+    apps: Vec<Unit>,
+    /// Units that were removed and are not gone.
+    leaving: BTreeSet<UnitName>,
     now: u64,
     processes: BTreeMap<UnitName, Process>,
     holding: BTreeSet<UnitName>,
@@ -39,9 +46,15 @@ enum Process {
 
 impl Machine {
     fn begin(units: Vec<Unit>) -> Option<Self> {
+        Self::with_apps(units, Vec::new())
+    }
+
+    fn with_apps(units: Vec<Unit>, apps: Vec<Unit>) -> Option<Self> {
         let graph = Graph::new(Mode::Live, units).ok()?;
         let mut machine = Self {
             graph,
+            apps,
+            leaving: BTreeSet::new(),
             now: 1_000,
             processes: BTreeMap::new(),
             holding: BTreeSet::new(),
@@ -85,9 +98,19 @@ impl Machine {
             assert_eq!(effects.len(), others.len() + 1, "{event:?} was refused and did something: {effects:?}");
             assert_eq!(idle, self.graph, "{event:?} was refused and changed something");
         }
+        let was_refused = effects.iter().any(|effect| matches!(effect, Effect::Refuse(_)));
+        match &event {
+            Event::Remove(unit) if !was_refused => drop(self.leaving.insert(unit.clone())),
+            Event::Add(unit) if !was_refused => {
+                assert!(!self.leaving.contains(&unit.name), "{} comes while it goes", unit.name);
+                assert_eq!(self.graph.unit(&unit.name), Some(&**unit), "it was not refused");
+            }
+            _ => {}
+        }
         for (index, effect) in effects.iter().enumerate() {
             match effect {
                 Effect::Spawn(unit) => {
+                    assert!(!self.leaving.contains(unit), "{unit} was removed and is started");
                     self.holding.remove(unit);
                     self.may_start(unit);
                 }
@@ -97,6 +120,11 @@ impl Machine {
                 Effect::Thaw => self.frozen = false,
                 Effect::SystemReady => assert!(!std::mem::replace(&mut self.ready, true), "ready twice"),
                 Effect::AllStopped => self.stopped = true,
+                Effect::Gone(unit) => {
+                    assert!(self.leaving.remove(unit), "{unit} goes and was not removed");
+                    assert!(!self.processes.contains_key(unit), "{unit} is gone and has a process");
+                    assert_eq!(self.graph.unit(unit), None, "{unit} is gone");
+                }
                 Effect::Record(Some(unit), What::Failed, _) => {
                     let told = effects[..index]
                         .iter()
@@ -109,6 +137,12 @@ impl Machine {
         for waiting in self.graph.on_call() {
             assert!(!self.processes.contains_key(waiting), "{waiting} waits for a caller and runs after {event:?}");
         }
+        for unit in &self.leaving {
+            assert!(self.processes.contains_key(unit), "{unit} was removed, has no process and is still there");
+        }
+        let shipped =
+            |graph: &Graph| -> Vec<Unit> { graph.units().filter(|unit| unit.kind != Kind::App).cloned().collect() };
+        assert_eq!(shipped(&before), shipped(&self.graph), "{event:?} changed what ships");
         let wished = matches!(event, Event::Called(_) | Event::Start(_) | Event::Restart(_));
         let waited: Vec<&UnitName> = before.on_call().filter(|_| !wished).collect();
         for effect in &effects {
@@ -167,6 +201,9 @@ impl Machine {
         for unit in self.graph.units() {
             let unit = || unit.name.clone();
             events.extend([Event::Start(unit()), Event::Stop(unit()), Event::Restart(unit())]);
+        }
+        for app in &self.apps {
+            events.extend([Event::Add(Box::new(app.clone())), Event::Remove(app.name.clone())]);
         }
         events.extend(self.graph.on_call().cloned().map(Event::Called));
         events.extend(self.graph.next_deadline().map(|_| Event::Tick));
@@ -266,6 +303,34 @@ fn the_rules_hold_in_every_order_on_every_small_machine() {
     println!("{machines} machines, {states} states");
 }
 
+/// Two apps, and one with the name of the first that is another.
+fn apps() -> Vec<Unit> {
+    let app = |name: &str, user: u32| {
+        let text = format!(
+            "kind = \"app\"\nprogram = \"/p\"\nsha256 = \"{}\"\nuser = \"{user}\"\n\
+             restart = {{ policy = \"on-failure\", budget = 1 }}\n[sandbox]\n\
+             own = [\"mount\", \"pid\", \"ipc\", \"uts\", \"cgroup\"]\ncalls = [\"action\"]\n",
+            "0".repeat(64)
+        );
+        Unit::parse(name, &text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    };
+    vec![app("a0", 3000), app("a1", 3001), app("a0", 3002)]
+}
+
+/// Apps come and go in every order beside two units of the image.
+#[test]
+fn the_rules_hold_whenever_apps_come_and_go() {
+    const EVENTS: usize = 4;
+    let mut states = 0_usize;
+    for tie in TIES {
+        let units = vec![unit(0, CORE, &[]), unit(1, WEAK, &[(0, tie)])];
+        let Some(machine) = Machine::with_apps(units, apps()) else { continue };
+        states += explore(machine, EVENTS);
+    }
+    assert!(states > 2_000, "{states} states");
+    println!("{states} states");
+}
+
 /// Visits all that can be reached; returns how many different states that is.
 fn explore(machine: Machine, events: usize) -> usize {
     let mut seen = HashSet::new();
@@ -326,7 +391,7 @@ proptest! {
         choices in prop::collection::vec(any::<prop::sample::Index>(), 0..200),
         killed in any::<bool>(),
     ) {
-        let Some(mut machine) = Machine::begin(units) else { return Ok(()) };
+        let Some(mut machine) = Machine::with_apps(units, apps()) else { return Ok(()) };
         for choice in choices {
             // The machine's end is for the end.
             let mut events = machine.possible();

@@ -99,7 +99,7 @@ impl World {
                 Effect::AllStopped => self.all_stopped = true,
                 Effect::Refuse(reason) => refusal = Some(reason),
                 Effect::Kill(unit) => assert!(self.running.contains(&unit), "{unit} is killed and does not run"),
-                Effect::Record(..) | Effect::Spent(..) => {}
+                Effect::Record(..) | Effect::Spent(..) | Effect::Gone(_) => {}
             }
         }
         let both = self.state("evidence") == ServiceState::Ready && self.state("policy") == ServiceState::Ready;

@@ -52,6 +52,18 @@ pub enum Request {
         /// The unit.
         name: String,
     },
+    /// Adds the unit of an app and starts it.
+    UnitAdd {
+        /// Its name.
+        name: String,
+        /// The text of a unit file.
+        text: String,
+    },
+    /// Stops the unit of an app and forgets it.
+    UnitRemove {
+        /// Its name.
+        name: String,
+    },
     /// Starts an operator's session on the terminal whose login asked for it.
     OpenSession {
         /// Who passed the login.
@@ -90,6 +102,8 @@ impl Request {
             Self::Start { .. } => "start",
             Self::Stop { .. } => "stop",
             Self::Restart { .. } => "restart",
+            Self::UnitAdd { .. } => "unit-add",
+            Self::UnitRemove { .. } => "unit-remove",
             Self::OpenSession { .. } => "open-session",
             Self::SetClock { .. } => "set-clock",
             Self::SetKeyboard { .. } => "set-keyboard",
@@ -98,7 +112,7 @@ impl Request {
     }
 }
 
-/// A request is a verb and at most two names.
+/// A request is a verb and at most two names, or the text of an app's unit, which is short.
 pub const REQUEST_LIMIT: usize = 4096;
 
 /// What a connection's bytes are so far.
@@ -322,6 +336,8 @@ pub enum Role {
     Session,
     /// One that only proposes.
     Agent,
+    /// One that a person let in and enabled.
+    App,
 }
 
 /// What a unit is doing.

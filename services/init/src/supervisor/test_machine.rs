@@ -20,6 +20,9 @@ use crate::unit_files::Users;
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// A service says in this file that it was started once more.
 const SIGN: &str = "/run/sign";
+/// What a test has the same service ask PID 1, and what it was answered.
+const QUESTION: &str = "/run/question";
+const ANSWER: &str = "/run/answer";
 /// Another leaves a line here each time it is started.
 const STARTS: &str = "/run/starts";
 /// So often that one may be started.
@@ -192,6 +195,22 @@ impl TestMachine {
         sign
     }
 
+    /// PID 1's answer to a question of the service, which may use the verbs of this test's table of peers.
+    pub(super) fn ask_as_victim(&self, question: &str) -> String {
+        let (asked, answer) = (self.path(QUESTION), self.path(ANSWER));
+        let beside = self.path("/run/question-beside");
+        fs::write(&beside, format!("{question}\n")).expect("written");
+        fs::rename(&beside, &asked).expect("asked");
+        let begin = Instant::now();
+        while !answer.exists() {
+            assert!(begin.elapsed() < PATIENCE, "no answer to {question}: {}", self.last_words());
+            thread::sleep(Duration::from_millis(10));
+        }
+        let text = fs::read_to_string(&answer).expect("an answer");
+        fs::remove_file(&answer).expect("taken");
+        text
+    }
+
     /// PID 1's answer to a stranger, which is a refusal.
     fn ask(&self) -> Option<String> {
         let mut caller = UnixStream::connect(self.path("/run/aios/init")).ok()?;
@@ -226,9 +245,10 @@ impl Drop for TestMachine {
     fn drop(&mut self) {
         let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
         let _ = self.outer.wait();
-        let units = fs::read_dir(self.cgroup.join("system")).into_iter().flatten().flatten();
+        let units = ["system", "apps"].map(|branch| fs::read_dir(self.cgroup.join(branch)));
+        let units = units.into_iter().flatten().flatten().flatten();
         let units = units.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>();
-        let branches = ["system", "actions", "agents", "operators", ""].map(|branch| self.cgroup.join(branch));
+        let branches = ["system", "actions", "agents", "apps", "operators", ""].map(|branch| self.cgroup.join(branch));
         for place in units.into_iter().chain(branches) {
             // What was killed takes a moment to leave.
             let gone = || fs::remove_dir(&place).is_ok() || !place.exists();
@@ -292,6 +312,14 @@ fn crowd(size: usize) -> Vec<Unit> {
     units
 }
 
+const PEERS: &str = r#"
+[init]
+status = ["service:victim"]
+services = ["service:victim"]
+unit-add = ["service:victim"]
+unit-remove = ["service:victim"]
+"#;
+
 /// Supervises three services. Started by the machine above.
 #[test]
 #[ignore = "never ends; another test runs it"]
@@ -319,7 +347,7 @@ fn process_one() {
         },
         words: Words::begin(),
         users: Users::read().expect("the table"),
-        peers: PeerTable::parse("[init]\nstatus = [\"service:victim\"]\n").expect("a table"),
+        peers: PeerTable::parse(PEERS).expect("a table"),
         graph: Graph::new(Mode::Live, units).expect("they fit"),
         session: None,
         notes: Vec::new(),
@@ -347,7 +375,7 @@ fn own_views() {
     mount("proc", "/proc", "proc", MountFlags::empty(), c"").expect("/proc");
     folder("/sys/fs/cgroup");
     mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MountFlags::empty(), c"").expect("cgroups");
-    for branch in ["system", "operators", "agents", "actions"] {
+    for branch in ["system", "operators", "agents", "apps", "actions"] {
         folder(&format!("/sys/fs/cgroup/{branch}"));
     }
 }
@@ -375,6 +403,15 @@ fn victim() {
         let now = fs::read_to_string("/proc/self/stat").expect("there");
         fs::write(SIGN, now.split(' ').nth(21).expect("when it was started")).expect("written");
         println!("a line");
+        if let Ok(question) = fs::read(QUESTION) {
+            fs::remove_file(QUESTION).expect("taken");
+            let mut line = String::new();
+            let mut stream = UnixStream::connect(Path::new(SOCKETS).join("init")).expect("it listens");
+            stream.write_all(&question).expect("asked");
+            let _ = BufReader::new(stream).read_line(&mut line);
+            fs::write("/run/answer-beside", line).expect("written");
+            fs::rename("/run/answer-beside", ANSWER).expect("answered");
+        }
         let _ = Command::new("/bin/sh").args(["-c", "(sleep 0.02 &)"]).status();
         thread::sleep(Duration::from_millis(50));
     }

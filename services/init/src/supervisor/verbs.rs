@@ -2,12 +2,13 @@
 
 use aios_identity::Peer;
 use aios_ids::UnitName;
-use aios_units::{Event, What};
+use aios_units::{Event, Unit, What};
 use aios_wire::init::{LONGEST_WAIT_MS, Reply, Request, System};
 use aios_wire::logs::INIT;
 
 use super::Supervisor;
 use crate::clock::now_ms;
+use crate::failure::chain;
 use crate::{keyboard, told_time};
 
 /// What a caller gets.
@@ -74,6 +75,8 @@ impl Supervisor {
             Request::Start { name } => unit(&name).map(Event::Start),
             Request::Stop { name } => unit(&name).map(Event::Stop),
             Request::Restart { name } => unit(&name).map(Event::Restart),
+            Request::UnitAdd { name, text } => self.read_unit(&name, &text),
+            Request::UnitRemove { name } => unit(&name).map(Event::Remove),
             Request::OpenSession { operator, terminal } => {
                 unit(&operator).and_then(|operator| self.open_session(operator, &terminal))
             }
@@ -98,6 +101,8 @@ impl Supervisor {
             Event::Start(name) => Some((name.clone(), "start")),
             Event::Stop(name) => Some((name.clone(), "stop")),
             Event::Restart(name) => Some((name.clone(), "restart")),
+            Event::Add(unit) => Some((unit.name.clone(), "add")),
+            Event::Remove(name) => Some((name.clone(), "remove")),
             _ => None,
         };
         if let Some(reason) = self.happened(event) {
@@ -117,6 +122,13 @@ impl Supervisor {
             measured: self.words.state().into(),
             ..self.system.clone()
         }
+    }
+
+    /// The unit of an app, from its text.
+    fn read_unit(&mut self, name: &str, text: &str) -> Result<Event, String> {
+        let unit = Unit::parse(name, text).map_err(|error| chain(&error))?;
+        self.outputs.keep_only(|name| self.graph.unit(name).is_some());
+        Ok(Event::Add(Box::new(unit)))
     }
 
     /// The login program of a terminal makes room for the operator's session.
