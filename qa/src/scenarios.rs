@@ -151,6 +151,13 @@ const ALL: &[Scenario] = &[
         show: installed::install,
     },
     Scenario {
+        name: "app-service",
+        promise: "an app that a person makes a service runs confined, comes back when it ends and after a boot, and goes when asked",
+        set: Set::Long,
+        boots: 3,
+        show: installed::app_service,
+    },
+    Scenario {
         name: "update",
         promise: "a new release runs from the other slot and is marked good; one that panics comes back by itself",
         set: Set::Long,

@@ -1,7 +1,7 @@
 //! An installed disk: made, updated, recovered.
 
 use crate::scenario::{Failure, Stage, ensure};
-use crate::steps::{actions, evidence, install, recovery, services, update};
+use crate::steps::{actions, app_service, evidence, install, recovery, services, update};
 
 pub(super) fn install(stage: &Stage<'_>) -> Result<(), Failure> {
     let disk = install::unattended(stage)?;
@@ -12,6 +12,18 @@ pub(super) fn install(stage: &Stage<'_>) -> Result<(), Failure> {
     let found = disk.data_file("/groups/home/files/hello.txt")?;
     ensure!(found == b"hello", "the disk holds {:?}", String::from_utf8_lossy(&found));
     Ok(())
+}
+
+pub(super) fn app_service(stage: &Stage<'_>) -> Result<(), Failure> {
+    let disk = install::unattended(stage)?;
+    let mut aios = install::start(stage, &disk, "disk")?;
+    services::all_ready(&mut aios)?;
+    app_service::enabled(&mut aios)?;
+    aios.power_off()?;
+    let mut aios = install::start(stage, &disk, "again")?;
+    services::all_ready(&mut aios)?;
+    app_service::back_after_a_boot(&mut aios)?;
+    aios.power_off()
 }
 
 pub(super) fn update(stage: &Stage<'_>) -> Result<(), Failure> {

@@ -212,6 +212,10 @@ fn apps(aios: &mut Aios, types: &mut Catalogue) -> Result<(), Failure> {
         types.done(aios, "app.remove")?;
     }
     types.done(aios, "app.rollback")?;
+    super::app_service::install(aios, "stayer", "stay")?;
+    for name in ["service.enable", "service.disable"] {
+        types.done_with(aios, name, &[("name", "stayer")])?;
+    }
     aios.json("app run greeter").map(drop)
 }
 

@@ -25,6 +25,8 @@ pub(crate) fn behind_its_door(aios: &mut Aios) -> Result<(), Failure> {
     ensure!(report.contains("object.put: done and measured"), "the allowed action did not run:\n{report}");
     ensure!(report.contains("settings.set: denied"), "the forbidden action was not refused:\n{report}");
     ensure!(report.contains("secret.remove: denied"), "an agent may do something to a secret:\n{report}");
+    let service = report.contains("service.enable: denied (AIInstallInitiationBlocked)");
+    ensure!(service, "an agent may make something run all the time:\n{report}");
     for way in ["vault", "approve", "network", "read /root", "read /aios"] {
         ensure!(report.contains(&format!("{way}: closed")), "the way '{way}' is not closed:\n{report}");
     }

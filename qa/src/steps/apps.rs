@@ -31,7 +31,7 @@ const HELLO_SHA256: &str = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286
 /// How long an agent may take until it comes to its program.
 const AGENT: Duration = Duration::from_secs(300);
 
-fn manifest(name: &str, summary: &str, sha256: &str, part: &str) -> Value {
+pub(super) fn manifest(name: &str, summary: &str, sha256: &str, part: &str) -> Value {
     json!({
         "schema": "aios.app.v1",
         "name": name,
@@ -44,7 +44,7 @@ fn manifest(name: &str, summary: &str, sha256: &str, part: &str) -> Value {
     })
 }
 
-fn put(aios: &mut Aios, object: &str, base64: &str) -> Result<(), Failure> {
+pub(super) fn put(aios: &mut Aios, object: &str, base64: &str) -> Result<(), Failure> {
     aios.json(&format!("action submit object.put name={object} encoding=base64 content='{base64}'")).map(drop)
 }
 
@@ -54,7 +54,11 @@ pub(crate) fn put_greeter(aios: &mut Aios) -> Result<(), Failure> {
 }
 
 /// Hands a program in; gives its action, the request for approval, and what the person is shown.
-fn handed_in(aios: &mut Aios, verb: &str, manifest: &Value) -> Result<(String, String, Vec<String>), Failure> {
+pub(super) fn handed_in(
+    aios: &mut Aios,
+    verb: &str,
+    manifest: &Value,
+) -> Result<(String, String, Vec<String>), Failure> {
     let (action, approval) = waiting(aios, &format!("app {verb} '{manifest}'"))?;
     let shown = aios.json(&format!("approval show {approval}"))?;
     let lines = list(&shown["shows"])?.iter().filter_map(Value::as_str).map(str::to_owned).collect();

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use action_runtime::task::Was;
+use action_runtime::task::{Kept, Was};
 use aios_action::{Envelope, contents, moment, object_content};
 use aios_daemon::init::{self, AskError};
 use aios_daemon::proxy::{
@@ -75,6 +75,8 @@ pub(crate) fn make(resource: OwnedFd, envelope: &Envelope) -> Result<Value, Call
             object(resource, async |objects| objects.app_install(&text("manifest")).await)
         }
         "app.remove" => remove_app(resource, &text("name")),
+        "service.enable" => serve_app(resource, &text("name"), Kept::Enabled),
+        "service.disable" => serve_app(resource, &text("name"), Kept::Disabled),
         "app.rollback" => use_app(resource, &text("name"), Some(number("version"))),
         "evidence.export" => on_connection(resource, async |connection| {
             let answer = Evidence1Proxy::new(&connection).await?.export(&text("object")).await?;
@@ -139,6 +141,14 @@ pub(crate) fn untag_if_there(resource: OwnedFd, name: &str, tag: &str) -> Result
 /// Takes a version of an app into use, or none.
 pub(crate) fn use_app(resource: OwnedFd, name: &str, version: Option<u64>) -> Result<Value, CallError> {
     object(resource, async |objects| objects.app_use(name, version.unwrap_or_default()).await)
+}
+
+/// Makes an app a service, or none. The object store leaves one alone that is so already.
+pub(crate) fn serve_app(resource: OwnedFd, name: &str, kept: Kept) -> Result<Value, CallError> {
+    object(resource, async |objects| match kept {
+        Kept::Enabled => objects.app_enable(name).await,
+        Kept::Disabled => objects.app_disable(name).await,
+    })
 }
 
 fn remove_app(resource: OwnedFd, name: &str) -> Result<Value, CallError> {

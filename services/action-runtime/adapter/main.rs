@@ -64,6 +64,7 @@ fn run() -> Result<Value, AdapterError> {
             Undo::Settings { generation } => call::roll_settings_back(resource, generation)?,
             Undo::Unit { name, was } => call::unit(resource, name, was)?,
             Undo::App { name, version } => call::use_app(resource, &name, version)?,
+            Undo::AppService { name, kept } => call::serve_app(resource, &name, kept)?,
             Undo::Tag { name, tag, version: Some(version) } => call::tag(resource, &name, &tag, version)?,
             Undo::Tag { name, tag, version: None } => call::untag_if_there(resource, &name, &tag)?,
         },

@@ -40,7 +40,12 @@ fn name(request: &Request) -> Option<&str> {
     let text = |name: &str| request.parameters.get(name).and_then(Value::as_str).unwrap_or_default();
     match request.action_type.as_str() {
         "task.run" => app_name(text("program")),
-        "app.install" | "app.install.request" | "app.remove" | "app.rollback" => Some(text("name")),
+        "app.install"
+        | "app.install.request"
+        | "app.remove"
+        | "app.rollback"
+        | "service.enable"
+        | "service.disable" => Some(text("name")),
         _ => None,
     }
 }

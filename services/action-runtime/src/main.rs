@@ -21,6 +21,7 @@ mod redact;
 mod resource;
 mod roll_back;
 mod runtime;
+mod services;
 mod spend;
 mod trial;
 mod turns;
@@ -50,6 +51,7 @@ async fn run() -> Result<(), Fatal> {
     let workflows = Arc::new(Workflows::new(Runs::open(Path::new(RUNS))?, Arc::clone(&runtime)));
     tokio::spawn(containment::prove(Arc::clone(&runtime)));
     runtime::go_on(&runtime, left);
+    tokio::spawn(services::follow_at_start());
     workflow::close_what_ended(&workflows);
     aios_daemon::ready()?;
     aios_daemon::serve_all(move |caller, offered| {

@@ -226,12 +226,16 @@ pub(crate) async fn tag(name: &str, tag: &str) -> Result<Option<u64>, PeerError>
 
 /// The app of this name that there is or was.
 pub(crate) async fn app(name: &str) -> Result<Option<App>, PeerError> {
+    Ok(apps().await?.into_iter().find(|app| app.name.as_str() == name))
+}
+
+/// Every app that there is or was.
+pub(crate) async fn apps() -> Result<Vec<App>, PeerError> {
     let call = async {
         let connection = aios_daemon::connect(OBJECTS).await?;
         Objects1Proxy::new(&connection).await?.app_list().await
     };
-    let apps: Vec<App> = read(OBJECTS, &within(OBJECTS, "list the apps", LIMIT, call).await?)?;
-    Ok(apps.into_iter().find(|app| app.name.as_str() == name))
+    read(OBJECTS, &within(OBJECTS, "list the apps", LIMIT, call).await?)
 }
 
 /// The program of the app that is in use, with its version.

@@ -25,7 +25,7 @@ use crate::roll_back::roll_back;
 use crate::runtime::{Runtime, target_of};
 use crate::turns::Turn;
 use crate::undo::{self, UndoError};
-use crate::{app, redact, resource, spend};
+use crate::{app, redact, resource, services, spend};
 
 /// A step failed; its text is the action's end.
 #[derive(Debug, thiserror::Error)]
@@ -212,6 +212,7 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
         entry.before = Some(before.clone());
         entry.view.observed = observed;
     })?;
+    services::follow_after(action_type).await;
     if action_type.ends_the_boot() {
         return Ok(Came::ToTheNextBoot);
     }

@@ -41,15 +41,21 @@ pub(crate) fn units() -> Result<Vec<Service>, AskError> {
 
 /// PID 1 starts, stops and restarts any unit; an action only those of the role that its type is about.
 pub(crate) fn check_unit(request: &Request) -> Result<(), String> {
-    let wanted = match request.action_type.as_str() {
-        "service.restart" | "service.start" | "service.stop" => Role::System,
-        "agent.run" => Role::Agent,
+    let wanted: &[Role] = match request.action_type.as_str() {
+        "service.restart" | "service.start" | "service.stop" => &[Role::System, Role::App],
+        "agent.run" => &[Role::Agent],
+        "service.enable" => &[Role::App],
         _ => return Ok(()),
     };
     let name = request.parameters.get("name").and_then(Value::as_str).unwrap_or_default();
-    match units() {
-        Ok(units) if units.iter().any(|unit| unit.name == name && unit.role == wanted) => Ok(()),
-        Ok(_) if wanted == Role::Agent => Err(format!("there is no agent '{name}'; 'aios agent list' shows all")),
+    let unit = units().map(|units| units.into_iter().find(|unit| unit.name == name));
+    match unit {
+        Ok(Some(unit)) if wanted.contains(&unit.role) => Ok(()),
+        Ok(Some(_)) if wanted == [Role::App] => {
+            Err(format!("'{name}' is a unit of the system already; hand the app in under another name"))
+        }
+        Ok(None) if wanted == [Role::App] => Ok(()),
+        Ok(_) if wanted == [Role::Agent] => Err(format!("there is no agent '{name}'; 'aios agent list' shows all")),
         Ok(_) => Err(format!("there is no service '{name}'; 'aios service list' shows all")),
         Err(error) => Err(aios_daemon::error_chain(&error)),
     }
@@ -69,7 +75,7 @@ pub(crate) fn open_for_undo(undo: &Undo) -> io::Result<Given> {
     match undo {
         Undo::Setting { .. } | Undo::Settings { .. } => connection("settings"),
         Undo::Unit { .. } => connection("init"),
-        Undo::Tag { .. } | Undo::App { .. } => connection("object-store"),
+        Undo::Tag { .. } | Undo::App { .. } | Undo::AppService { .. } => connection("object-store"),
         Undo::File { .. } | Undo::Move { .. } => Ok(Given::Folder(granted_folder()?)),
     }
 }

@@ -15,9 +15,9 @@ use aios_ids::ActionId;
 use aios_wire::launch::Tier;
 
 use crate::perform::{StepError, finish, finish_through, launch, task};
-use crate::resource;
 use crate::runtime::Runtime;
 use crate::turns::Turn;
+use crate::{resource, services};
 
 /// The pauses before each try: what owns the state may have been restarted by the action that is undone.
 const TRIES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5)];
@@ -32,7 +32,10 @@ pub(crate) async fn roll_back(runtime: &Arc<Runtime>, id: &ActionId, user: &User
     for pause in TRIES {
         tokio::time::sleep(pause).await;
         match once(id, user, &undo).await {
-            Ok(()) => return finish_through(runtime, id, vec![Event::Failed(why), Event::RolledBack]).await,
+            Ok(()) => {
+                services::follow_after_undo(&undo).await;
+                return finish_through(runtime, id, vec![Event::Failed(why), Event::RolledBack]).await;
+            }
             Err(error) => last = error_chain(&error),
         }
     }

@@ -61,6 +61,13 @@ pub enum Undo {
         /// The version.
         version: Option<u64>,
     },
+    /// The app was a service, or was not.
+    AppService {
+        /// The app.
+        name: String,
+        /// Which of the two.
+        kept: Kept,
+    },
     /// The tag was at this version, or was not there.
     Tag {
         /// The object.
@@ -80,6 +87,16 @@ pub enum Was {
     Running,
     /// It did not.
     Stopped,
+}
+
+/// Whether an app is kept as a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kept {
+    /// It is one at each start of the machine.
+    Enabled,
+    /// It is none.
+    Disabled,
 }
 
 impl Undo {
@@ -102,6 +119,8 @@ impl Undo {
             Self::Unit { name, was: Was::Stopped } => format!("{name} is stopped again"),
             Self::App { name, version: Some(version) } => format!("the app {name} is at version {version} again"),
             Self::App { name, version: None } => format!("the app {name} is not in use again"),
+            Self::AppService { name, kept: Kept::Enabled } => format!("the app {name} is a service again"),
+            Self::AppService { name, kept: Kept::Disabled } => format!("the app {name} is no service again"),
             Self::Tag { name, tag, version: Some(version) } => format!("{tag} of {name} is at version {version} again"),
             Self::Tag { name, tag, version: None } => format!("{name} has no {tag} again"),
         }

@@ -1,7 +1,7 @@
 //! What brings the state from before back, read before the effect.
 
 use action_runtime::folder::{self, FolderError};
-use action_runtime::task::{Bytes, Undo, Was};
+use action_runtime::task::{Bytes, Kept, Undo, Was};
 use aios_action::{GRANTED_FOLDER, Request, Reversal, find};
 use aios_daemon::init::AskError;
 use aios_wire::init::ServiceState;
@@ -54,6 +54,12 @@ pub(crate) async fn prepare(request: &Request) -> Result<Option<Undo>, UndoError
             let name = text("name");
             let version = peers::app(&name).await?.and_then(|app| app.current);
             Ok(Some(Undo::App { name, version }))
+        }
+        "service.enable" | "service.disable" => {
+            let name = text("name");
+            let is_one = peers::app(&name).await?.is_some_and(|app| app.service.is_some());
+            let kept = if is_one { Kept::Enabled } else { Kept::Disabled };
+            Ok(Some(Undo::AppService { name, kept }))
         }
         "file.move" => Ok(Some(Undo::Move { from: text("to"), to: text("path") })),
         "file.write" | "file.patch" | "file.delete" => {

@@ -66,6 +66,9 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let kept = call(&client, "secret.remove", json!({"name": "push"})).await?;
     note(&mut report, "secret.remove", &text(&kept))?;
 
+    let served = call(&client, "service.enable", json!({"name": "agents-hello"})).await?;
+    note(&mut report, "service.enable", &text(&served))?;
+
     for (name, way) in [
         ("vault", way_out(|| std::os::unix::net::UnixStream::connect("/run/aios/vault").map(drop))),
         ("approve", way_out(|| std::os::unix::net::UnixStream::connect("/run/aios/policy-kernel").map(drop))),

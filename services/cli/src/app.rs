@@ -113,6 +113,10 @@ fn print(app: &App) {
         println!("  made by    \"{}\"", harmless(&manifest.origin));
         println!("  tier       {:?}", manifest.tier);
         println!("  may use    {}", if rights.is_empty() { "nothing".to_owned() } else { rights.join(", ") });
+        let kept = if app.service.is_some() { "it is one" } else { "it is none" };
+        if let Some(service) = &manifest.service {
+            println!("  service    {kept}; started with '{}'", harmless(&service.args.join(" ")));
+        }
         for argument in &manifest.arguments {
             println!("  takes      {}: {}", harmless(&argument.name), argument.form);
         }
@@ -140,7 +144,8 @@ mod tests {
             size: 159,
             at_ms: 0,
         };
-        let app = |current| App { name: manifest.name.clone(), current, versions: vec![version.clone()] };
+        let app =
+            |current| App { name: manifest.name.clone(), current, versions: vec![version.clone()], service: None };
         assert_eq!(line(&app(Some(3))), ["greeter", "3", "1", "Says hello"]);
         assert_eq!(line(&app(None)), ["greeter", "removed", "1", ""]);
     }

@@ -153,6 +153,16 @@ pub(crate) enum ServiceCommand {
         /// The service
         name: String,
     },
+    /// Makes an app a service, now and at each start of the machine
+    Enable {
+        /// The app
+        name: String,
+    },
+    /// Ends an app that is a service; the app stays
+    Disable {
+        /// The app
+        name: String,
+    },
     /// What PID 1 saw of a service in this boot
     History {
         /// The service

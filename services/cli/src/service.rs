@@ -1,7 +1,7 @@
 //! `aios service …`: what PID 1 supervises.
 
 use aios_evidence::{Filter, Kind};
-use aios_wire::init::{Reply, Request, Service, ServiceState};
+use aios_wire::init::{Reply, Request, Role, Service, ServiceState};
 use serde_json::json;
 
 use crate::action;
@@ -15,18 +15,12 @@ pub(crate) async fn run(command: ServiceCommand, format: Format) -> Result<(), F
     match command {
         ServiceCommand::List => {
             format.print(&services()?, |services| {
-                table(
-                    ["SERVICE", "STATE", "PID", "STARTS", "NOTE"],
-                    services.iter().map(|s| {
-                        [
-                            s.name.clone(),
-                            state_word(s.state).into(),
-                            s.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
-                            s.starts.to_string(),
-                            s.note.clone(),
-                        ]
-                    }),
-                );
+                let (apps, rest): (Vec<_>, Vec<_>) = services.iter().partition(|s| s.role == Role::App);
+                print("SERVICE", &rest);
+                if !apps.is_empty() {
+                    println!();
+                    print("APP", &apps);
+                }
             });
             Ok(())
         }
@@ -44,6 +38,8 @@ pub(crate) async fn run(command: ServiceCommand, format: Format) -> Result<(), F
         ServiceCommand::Restart { name } => action::submit("service.restart", [("name", json!(name))], format).await,
         ServiceCommand::Start { name } => action::submit("service.start", [("name", json!(name))], format).await,
         ServiceCommand::Stop { name } => action::submit("service.stop", [("name", json!(name))], format).await,
+        ServiceCommand::Enable { name } => action::submit("service.enable", [("name", json!(name))], format).await,
+        ServiceCommand::Disable { name } => action::submit("service.disable", [("name", json!(name))], format).await,
         ServiceCommand::History { name } => {
             if services()?.iter().all(|s| s.name != name) {
                 return Err(unknown(&name));
@@ -53,6 +49,14 @@ pub(crate) async fn run(command: ServiceCommand, format: Format) -> Result<(), F
             evidence::show_matching(&filter, format).await
         }
     }
+}
+
+fn print(heading: &'static str, services: &[&Service]) {
+    let line = |s: &&Service| {
+        let pid = s.pid.map_or_else(|| "-".into(), |pid| pid.to_string());
+        [s.name.clone(), state_word(s.state).into(), pid, s.starts.to_string(), s.note.clone()]
+    };
+    table([heading, "STATE", "PID", "STARTS", "NOTE"], services.iter().map(line));
 }
 
 /// Every service, as PID 1 tells.

@@ -111,6 +111,8 @@ pub trait Objects1 {
     fn log(&self, name: &str) -> zbus::Result<String>;
     fn app_install(&self, manifest: &str) -> zbus::Result<String>;
     fn app_use(&self, name: &str, version: u64) -> zbus::Result<String>;
+    fn app_enable(&self, name: &str) -> zbus::Result<String>;
+    fn app_disable(&self, name: &str) -> zbus::Result<String>;
     fn app_list(&self) -> zbus::Result<String>;
     fn app_open(&self, name: &str) -> zbus::Result<(OwnedFd, String)>;
     fn store_add(&self, path: &str, cache: &str, key: &str) -> zbus::Result<String>;

@@ -1,8 +1,7 @@
 //! The tiers as one table: what the programs of each may see and be given. Every other layer is the same for all, and no
 //! request changes a row.
 //!
-//! The specification has four tiers. T2, for services of apps, gets a row when something runs in it; until then a request
-//! for it has no form.
+//! The specification has four tiers. T2 is for services of apps, which PID 1 starts: no request has a form for it.
 
 use aios_wire::launch::{Resource, Tier};
 

@@ -3,7 +3,7 @@
 //! A row is written only for content that is durable on disk already, so whatever the index names is there after a power
 //! cut. It never decides what is trusted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use aios_ids::{Digest, UnitName};
@@ -26,6 +26,9 @@ const APP_VERSIONS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::n
 
 /// App to the version that is in use.
 const APPS: TableDefinition<'_, &str, u64> = TableDefinition::new("apps");
+
+/// App to the number of its user, for each that is a service.
+const APP_SERVICES: TableDefinition<'_, &str, u32> = TableDefinition::new("app-services");
 
 /// The index, open.
 #[derive(Debug)]
@@ -76,6 +79,7 @@ impl Index {
             transaction.open_table(PATHS)?;
             transaction.open_table(APP_VERSIONS)?;
             transaction.open_table(APPS)?;
+            transaction.open_table(APP_SERVICES)?;
             Ok(())
         })?;
         Ok(index)
@@ -171,13 +175,41 @@ impl Index {
         })
     }
 
+    /// Makes an app a service with a user, or none any more.
+    pub(crate) fn set_service(&self, name: &UnitName, user: Option<u32>) -> Result<(), IndexError> {
+        self.write("write to", |transaction| {
+            let mut table = transaction.open_table(APP_SERVICES)?;
+            match user {
+                Some(user) => table.insert(name.as_str(), user)?,
+                None => table.remove(name.as_str())?,
+            };
+            Ok(())
+        })
+    }
+
+    /// Every app that is a service, with its user.
+    pub(crate) fn services(&self) -> Result<BTreeMap<String, u32>, IndexError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(APP_SERVICES)?;
+            let mut services = BTreeMap::new();
+            for row in table.range::<&str>(..)? {
+                let (name, user) = row?;
+                services.insert(name.value().to_owned(), user.value());
+            }
+            Ok(services)
+        })
+    }
+
     /// Every app with its versions, oldest first.
     pub(crate) fn apps(&self) -> Result<Vec<App>, IndexError> {
         let mut apps: Vec<App> = Vec::new();
         for version in self.app_versions()? {
             match apps.last_mut() {
                 Some(last) if last.name == version.name => last.versions.push(version),
-                _ => apps.push(App { name: version.name.clone(), current: None, versions: vec![version] }),
+                _ => {
+                    let name = version.name.clone();
+                    apps.push(App { name, current: None, versions: vec![version], service: None });
+                }
             }
         }
         for app in &mut apps {

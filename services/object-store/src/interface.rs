@@ -104,6 +104,18 @@ impl Objects1 {
         json(self.objects.use_app(name, (version != 0).then_some(version)).map_err(told_of_app)?)
     }
 
+    /// Makes the version of an app that is in use a service; answers with an `App`.
+    async fn app_enable(&self, name: &str) -> fdo::Result<String> {
+        self.require("app-enable")?;
+        json(self.objects.enable_app(name).map_err(told_of_app)?)
+    }
+
+    /// Makes an app no service any more; answers with an `App`.
+    async fn app_disable(&self, name: &str) -> fdo::Result<String> {
+        self.require("app-disable")?;
+        json(self.objects.disable_app(name).map_err(told_of_app)?)
+    }
+
     /// Every app that there is or was, as an array of `App`.
     async fn app_list(&self) -> fdo::Result<String> {
         self.require("app-list")?;

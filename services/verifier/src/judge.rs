@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::look::{self, LookError};
+use unit::Listed;
 
 /// What was there before the effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +146,16 @@ pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judg
         "service.restart" => unit::restarted(text(envelope, "name"), snapshot, &[ServiceState::Ready]).await?,
         "service.start" => unit::settled(text(envelope, "name"), unit::RUNS).await?,
         "service.stop" => unit::settled(text(envelope, "name"), unit::STANDS).await?,
+        "service.enable" => {
+            let name = text(envelope, "name");
+            let unit = unit::settled(name, unit::READY).await?;
+            unit::kept(unit, name, listed(name).await?, Listed::AsAService)
+        }
+        "service.disable" => {
+            let name = text(envelope, "name");
+            let unit = unit::gone(name).await?;
+            unit::kept(unit, name, listed(name).await?, Listed::AsNone)
+        }
         "agent.run" => unit::restarted(text(envelope, "name"), snapshot, unit::RUNS).await?,
         "update.apply" => {
             let (running, next) = look::next_start().await?;
@@ -235,6 +246,11 @@ pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judg
         "node.reboot" | "node.poweroff" => rebooted(snapshot, look::boot()?),
         other => Judgement { held: false, observed: json!({}), text: format!("nobody can measure {other}") },
     })
+}
+
+/// What the object store keeps an app as.
+async fn listed(name: &str) -> Result<Listed, LookError> {
+    Ok(if look::is_service(name).await? { Listed::AsAService } else { Listed::AsNone })
 }
 
 /// A person who could not log in before is there, or one who could has had one more change.

@@ -234,14 +234,23 @@ fn export_in(mut content: File) -> io::Result<(Digest, Result<Bundle, String>)> 
 
 /// The version of an app that is in use, if there is one.
 pub(crate) async fn app(name: &str) -> Result<Option<AppVersion>, LookError> {
+    let app = app_row(name).await?;
+    Ok(app.and_then(|app| app.versions.into_iter().find(|version| Some(version.version) == app.current)))
+}
+
+/// Whether the object store keeps an app as a service.
+pub(crate) async fn is_service(name: &str) -> Result<bool, LookError> {
+    Ok(app_row(name).await?.is_some_and(|app| app.service.is_some()))
+}
+
+async fn app_row(name: &str) -> Result<Option<App>, LookError> {
     let told = async {
         let connection = aios_daemon::connect("object-store").await?;
         Objects1Proxy::new(&connection).await?.app_list().await
     };
     let text = told.await.map_err(|source| LookError::Service { service: "object-store", source })?;
     let apps: Vec<App> = serde_json::from_str(&text)?;
-    let app = apps.into_iter().find(|app| app.name.as_str() == name);
-    Ok(app.and_then(|app| app.versions.into_iter().find(|version| Some(version.version) == app.current)))
+    Ok(apps.into_iter().find(|app| app.name.as_str() == name))
 }
 
 /// The digest of the program of the app that is in use, computed from its bytes.

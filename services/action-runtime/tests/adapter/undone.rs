@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
 use action_runtime::journal::{Entry, Journal, Left};
-use action_runtime::task::Was;
+use action_runtime::task::{Kept, Was};
 use aios_action::{ActionView, CATALOGUE, Event, Reversal};
 use object_store::Objects;
 use object_store::index::Index;
@@ -123,6 +123,14 @@ impl Store {
         json!(self.objects.use_app(name, (version != 0).then_some(version)).expect("there")).to_string()
     }
 
+    async fn app_enable(&self, name: &str) -> String {
+        json!(self.objects.enable_app(name).expect("enabled")).to_string()
+    }
+
+    async fn app_disable(&self, name: &str) -> String {
+        json!(self.objects.disable_app(name).expect("disabled")).to_string()
+    }
+
     async fn app_list(&self) -> String {
         json!(self.objects.apps().expect("listed")).to_string()
     }
@@ -168,6 +176,41 @@ impl Place for Apps {
     fn spoil(&self) {
         let current = self.0.objects.apps().expect("listed").first().and_then(|app| app.current);
         self.0.objects.use_app("greeter", if current.is_some() { None } else { Some(1) }).expect("there");
+    }
+}
+
+/// The same store, looked at for the apps that are services.
+struct Served(Store);
+
+impl Served {
+    /// With the example, which says that it can be one.
+    fn with(kept: Kept) -> Self {
+        let Apps(store) = Apps::with(1);
+        let example = aios_action::find("app.install").expect("in the catalogue").example();
+        let mut manifest: Value = serde_json::from_str(example["manifest"].as_str().expect("text")).expect("JSON");
+        manifest["service"] = json!({});
+        store.objects.install_app(&manifest.to_string(), |_| false).expect("installed");
+        if kept == Kept::Enabled {
+            store.objects.enable_app("greeter").expect("enabled");
+        }
+        Self(store)
+    }
+}
+
+impl Place for Served {
+    fn state(&self) -> String {
+        let apps = self.0.objects.apps().expect("listed");
+        format!("{:?}", apps.first().map(|app| (app.current, app.service.is_some())))
+    }
+
+    fn work(&self, task: &Task) -> Report {
+        answered(task, "/org/aios/Objects1", self.0.clone())
+    }
+
+    fn spoil(&self) {
+        let is_one = self.0.objects.apps().expect("listed").first().is_some_and(|app| app.service.is_some());
+        let changed = if is_one { self.0.objects.disable_app("greeter") } else { self.0.objects.enable_app("greeter") };
+        changed.expect("there");
     }
 }
 
@@ -268,6 +311,7 @@ fn place(action_type: &str) -> (Box<dyn Place>, Undo) {
     let app = |versions: u64, version: Option<u64>| -> (Box<dyn Place>, Undo) {
         (Box::new(Apps::with(versions)), Undo::App { name: "greeter".into(), version })
     };
+    let served = |kept: Kept| Undo::AppService { name: "greeter".into(), kept };
     match action_type {
         "service.stop" => unit(Was::Running),
         "service.start" => unit(Was::Stopped),
@@ -278,6 +322,8 @@ fn place(action_type: &str) -> (Box<dyn Place>, Undo) {
         "app.install" | "app.install.request" => app(0, None),
         "app.remove" => app(1, Some(1)),
         "app.rollback" => app(2, Some(2)),
+        "service.enable" => (Box::new(Served::with(Kept::Disabled)), served(Kept::Disabled)),
+        "service.disable" => (Box::new(Served::with(Kept::Enabled)), served(Kept::Enabled)),
         "file.write" | "file.patch" | "file.delete" => file(before()),
         "file.move" => file(Undo::Move { from: "notes/yesterday.txt".into(), to: "notes/today.txt".into() }),
         other => panic!("nobody shows here that {other} can be undone"),

@@ -164,6 +164,8 @@ pub const CATALOGUE: &[ActionType] = &[
     services::RESTART,
     services::STOP,
     services::START,
+    services::ENABLE,
+    services::DISABLE,
     settings::SET,
     settings::ROLLBACK,
     objects::PUT,
@@ -286,8 +288,15 @@ impl ActionType {
             _ if self.rights == [Right::Network] => None,
             // What it leaves is an object, and another version of that on top of it would be measured in its place.
             _ if self.name == evidence::EXPORT.name => Some(OBJECTS),
+            // Which version is in use must not change while it becomes a service.
+            _ if self.is_about_a_service_app() => Some("app"),
             _ => self.name.split_once('.').map(|(area, _)| area),
         }
+    }
+
+    /// Whether it makes an app a service, or takes that back.
+    pub fn is_about_a_service_app(&self) -> bool {
+        [services::ENABLE.name, services::DISABLE.name].contains(&self.name)
     }
 
     /// Whether a program is handed in that has to be tried before anybody is asked.
@@ -339,6 +348,8 @@ mod tests {
         let turn = |name: &str| find(name).expect("in the catalogue").turn();
         assert_eq!(turn("file.write"), turn("file.delete"));
         assert_eq!(turn("evidence.export"), turn("object.put"));
+        assert_eq!(turn("service.enable"), turn("app.rollback"));
+        assert_ne!(turn("service.enable"), turn("service.stop"));
         assert_eq!((turn("task.run"), turn("network.check")), (None, None));
         assert!(find("node.poweroff").is_some_and(ActionType::ends_the_boot));
         assert_eq!(find("file.read").and_then(ActionType::bound_file), None);

@@ -110,9 +110,10 @@ fn is_person(subject: &Peer) -> bool {
     matches!(subject, Peer::Operator { .. })
 }
 
-/// Which apps there are is a person's matter, in every verb but the one that only asks.
+/// Which apps there are, and which of them run all the time, is a person's matter, in every verb but the one that only asks.
 fn is_app_change(asked: &str) -> bool {
-    asked.starts_with("app.") && asked != "app.install.request"
+    (asked.starts_with("app.") && asked != "app.install.request")
+        || ["service.enable", "service.disable"].contains(&asked)
 }
 
 /// Every verb on a service counts, those that the catalogue does not have yet too.
@@ -157,6 +158,8 @@ mod tests {
             (&service, "store.add", json!({}), None),
             (&agent, "app.install", json!({"name": "x"}), Some("AIInstallInitiationBlocked")),
             (&agent, "app.remove", json!({"name": "x"}), Some("AIInstallInitiationBlocked")),
+            (&agent, "service.enable", json!({"name": "x"}), Some("AIInstallInitiationBlocked")),
+            (&agent, "service.disable", json!({"name": "x"}), Some("AIInstallInitiationBlocked")),
             (&agent, "app.rollback", json!({"name": "x"}), Some("AIInstallInitiationBlocked")),
             (&agent, "app.install.request", json!({"name": "x"}), None),
             (&ada, "app.install", json!({"name": "x"}), None),

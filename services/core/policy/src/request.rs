@@ -100,7 +100,12 @@ fn things(envelope: &Envelope) -> Result<Vec<Thing>, QuestionError> {
         "secret.put" | "secret.remove" => alone("Secret", parameter("name")?),
         "store.add" => alone("StorePath", parameter("path")?),
         "task.run" => program(parameter("program")?),
-        "app.install.request" | "app.install" | "app.remove" | "app.rollback" => alone("App", parameter("name")?),
+        "app.install.request"
+        | "app.install"
+        | "app.remove"
+        | "app.rollback"
+        | "service.enable"
+        | "service.disable" => alone("App", parameter("name")?),
         "agent.run" => alone("AgentManifest", parameter("name")?),
         "update.apply" => alone("Release", parameter("source")?),
         "policy.load" => alone("PolicyBundle", parameter("digest")?),

@@ -57,6 +57,18 @@ pub struct App {
     pub current: Option<u64>,
     /// Every version, oldest first.
     pub versions: Vec<AppVersion>,
+    /// What it is as a service, while it is one.
+    #[serde(default)]
+    pub service: Option<AppService>,
+}
+
+/// An app that is a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppService {
+    /// The number of the user that only this app is.
+    pub user: u32,
+    /// The file that holds its program.
+    pub program: String,
 }
 
 /// A tree under `/nix/store` that the object store verified and keeps.

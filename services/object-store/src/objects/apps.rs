@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 
 use aios_action::app::{AppError, Manifest, PROGRAM_LIMIT, ProgramError};
 use aios_ids::UnitName;
-use aios_wire::objects::{App, AppVersion};
+use aios_wire::objects::{App, AppService, AppVersion};
 
 use super::{Content, ObjectError, Objects, digest_of};
 use crate::index::IndexError;
@@ -20,6 +20,12 @@ const APPS: usize = 256;
 
 /// So many versions of one app are kept.
 const VERSIONS: usize = 64;
+
+/// So many apps can be services, which is as many as PID 1 takes.
+const SERVICES: usize = 16;
+
+/// The first number of a user that is an app; each service has the lowest that is free.
+const FIRST_USER: u32 = 3000;
 
 /// An app was not changed or cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +70,12 @@ pub enum AppsError {
         /// What was asked for.
         version: u64,
     },
+    /// What runs as a service is not changed under it.
+    #[error("the app '{0}' is a service; 'aios service disable {0}' first")]
+    IsService(UnitName),
+    /// It does not say how it would run as one.
+    #[error("the app '{0}' says nothing of itself as a service; a manifest with a table 'service' does")]
+    NoService(UnitName),
     /// The disk does not hold what was approved.
     #[error("the program of '{0}' is damaged on the disk; install it again")]
     Damaged(UnitName),
@@ -89,6 +101,10 @@ impl Objects {
         let app = all.iter().find(|app| app.name == manifest.name);
         // The same app again is the version that there is, so that a repeated action is harmless.
         let known = app.and_then(|app| app.versions.iter().find(|known| known.manifest_sha256 == manifest.digest()));
+        let in_use = app.and_then(|app| app.current);
+        if known.is_none_or(|known| Some(known.version) != in_use) {
+            self.require_no_service(&manifest.name)?;
+        }
         if let Some(known) = known {
             self.index.use_app(&manifest.name, Some(known.version))?;
             return Ok(known.clone());
@@ -127,7 +143,8 @@ impl Objects {
             }
             (None, Some(_)) => return Err(AppsError::NoSuchApp(name)),
             // That an app that never was is not in use is so already.
-            (None, None) => return Ok(App { name, current: None, versions: Vec::new() }),
+            (None, None) => return Ok(App { name, current: None, versions: Vec::new(), service: None }),
+            (Some(app), version) if app.current != version => self.require_no_service(&name)?,
             _ => {}
         }
         self.index.use_app(&name, version)?;
@@ -136,7 +153,60 @@ impl Objects {
 
     /// Every app that there is or was.
     pub fn apps(&self) -> Result<Vec<App>, AppsError> {
-        Ok(self.index.apps()?)
+        let mut apps = self.index.apps()?;
+        let services = self.index.services()?;
+        for app in &mut apps {
+            let current = app.versions.iter().find(|version| Some(version.version) == app.current);
+            app.service = services.get(app.name.as_str()).zip(current).map(|(user, version)| AppService {
+                user: *user,
+                program: self.content_file(&version.program_sha256).display().to_string(),
+            });
+        }
+        Ok(apps)
+    }
+
+    /// Makes the version of an app that is in use a service, which is one row. It is none again by that row's end, and until
+    /// then no other version comes into use.
+    pub fn enable_app(&self, name: &str) -> Result<App, AppsError> {
+        let name: UnitName = name.parse().map_err(|_| bad_name(name))?;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let app = self.index.apps()?.into_iter().find(|app| app.name == name);
+        let current = app.and_then(|app| app.versions.into_iter().find(|known| Some(known.version) == app.current));
+        let current = current.ok_or_else(|| AppsError::NoSuchApp(name.clone()))?;
+        let manifest = Manifest::parse(&current.manifest).map_err(AppsError::Manifest)?;
+        if manifest.service.is_none() {
+            return Err(AppsError::NoService(name));
+        }
+        let services = self.index.services()?;
+        if !services.contains_key(name.as_str()) {
+            if services.len() >= SERVICES {
+                return Err(AppsError::TooMany { what: "apps that are services", limit: SERVICES });
+            }
+            let user = (FIRST_USER..).find(|user| services.values().all(|taken| taken != user));
+            self.index.set_service(&name, user)?;
+        }
+        self.app_named(&name)
+    }
+
+    /// Makes an app no service any more; that it is none already is fine.
+    pub fn disable_app(&self, name: &str) -> Result<App, AppsError> {
+        let name: UnitName = name.parse().map_err(|_| bad_name(name))?;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let app = self.app_named(&name)?;
+        self.index.set_service(&name, None)?;
+        Ok(App { service: None, ..app })
+    }
+
+    fn app_named(&self, name: &UnitName) -> Result<App, AppsError> {
+        let app = self.apps()?.into_iter().find(|app| app.name == *name);
+        app.ok_or_else(|| AppsError::NoSuchApp(name.clone()))
+    }
+
+    fn require_no_service(&self, name: &UnitName) -> Result<(), AppsError> {
+        match self.index.services()?.contains_key(name.as_str()) {
+            true => Err(AppsError::IsService(name.clone())),
+            false => Ok(()),
+        }
     }
 
     /// The version of an app that is in use, and its program as a descriptor that can only read, hashed just now.
@@ -259,6 +329,48 @@ mod tests {
         objects.use_app("other", None).expect("it never was");
         objects.use_app("greeter", Some(1)).expect("its versions are there");
         assert_eq!(in_use(&objects), Some(1));
+    }
+
+    #[test]
+    fn a_service_is_a_row_that_outlives_the_store_and_holds_its_version() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let objects = open(folder.path());
+        let bytes = program(b"");
+        put(&objects, "parts/a", &bytes);
+        let plain = manifest(&bytes, &["parts/a"]);
+        install(&objects, &plain).expect("installed");
+        assert!(matches!(objects.enable_app("greeter"), Err(AppsError::NoService(_))));
+        assert!(matches!(objects.enable_app("other"), Err(AppsError::NoSuchApp(_))));
+        let mut serves = plain.clone();
+        serves["service"] = json!({});
+        install(&objects, &serves).expect("installed");
+        serves["name"] = "second".into();
+        install(&objects, &serves).expect("installed");
+        let user = |objects: &Objects, name: &str| {
+            let apps = objects.apps().expect("a list");
+            apps.into_iter().find(|app| app.name.as_str() == name).and_then(|app| Some(app.service?.user))
+        };
+        assert_eq!(objects.enable_app("greeter").expect("enabled").service.map(|service| service.user), Some(3000));
+        objects.enable_app("second").expect("enabled");
+        objects.enable_app("greeter").expect("it is so already");
+        assert_eq!((user(&objects, "greeter"), user(&objects, "second")), (Some(3000), Some(3001)));
+        let held = |result: Result<App, AppsError>| matches!(result, Err(AppsError::IsService(_)));
+        assert!(held(objects.use_app("greeter", Some(1))) && held(objects.use_app("greeter", None)));
+        assert!(matches!(install(&objects, &plain), Err(AppsError::IsService(_))));
+        objects.use_app("greeter", Some(2)).expect("it is so already");
+        drop(objects);
+
+        let objects = open(folder.path());
+        let apps = objects.apps().expect("a list");
+        let service = apps[0].service.as_ref().expect("it is a service after a restart");
+        assert_eq!(fs::read(&service.program).expect("its program is there"), bytes);
+        objects.disable_app("greeter").expect("disabled");
+        objects.disable_app("greeter").expect("it is so already");
+        assert_eq!((user(&objects, "greeter"), user(&objects, "second")), (None, Some(3001)));
+        objects.use_app("greeter", Some(1)).expect("nothing holds it");
+        objects.use_app("greeter", Some(2)).expect("nothing holds it");
+        objects.enable_app("greeter").expect("enabled");
+        assert_eq!(user(&objects, "greeter"), Some(3000), "the lowest that is free");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aios_wire::init::{Service, ServiceState};
+use aios_wire::init::{Role, Service, ServiceState};
 use serde_json::json;
 
 use super::{Judgement, Snapshot};
@@ -13,6 +13,9 @@ pub(super) const RUNS: &[ServiceState] = &[ServiceState::Ready, ServiceState::Fi
 
 /// A unit that was stopped.
 pub(super) const STANDS: &[ServiceState] = &[ServiceState::Stopped];
+
+/// A unit of an app, which never finishes.
+pub(super) const READY: &[ServiceState] = &[ServiceState::Ready];
 
 /// How long a service may take until it is ready or has stopped, and a one-shot until it has ended.
 const UNTIL_SETTLED: Duration = Duration::from_secs(30);
@@ -80,10 +83,51 @@ fn is_in(name: &str, unit: Option<&Service>, good: &[ServiceState]) -> Judgement
     Judgement { held, observed: json!({"state": unit.state, "pid": unit.pid}), text }
 }
 
+/// Waits until PID 1 has no unit of an app of this name.
+pub(super) async fn gone(name: &str) -> Result<Judgement, LookError> {
+    let until = tokio::time::Instant::now() + UNTIL_SETTLED;
+    loop {
+        let judgement = is_gone(name, look::unit(name)?.as_ref());
+        if judgement.held || tokio::time::Instant::now() >= until {
+            return Ok(judgement);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn is_gone(name: &str, unit: Option<&Service>) -> Judgement {
+    match unit.filter(|unit| unit.role == Role::App) {
+        None => Judgement { held: true, observed: json!({}), text: format!("PID 1 has no unit of the app {name}") },
+        Some(unit) => {
+            let observed = json!({"state": unit.state, "pid": unit.pid});
+            Judgement { held: false, observed, text: format!("PID 1 still has the unit {name}") }
+        }
+    }
+}
+
+/// What an app is in the object store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    AsAService,
+    AsNone,
+}
+
+/// What PID 1 says holds, and the object store keeps the app as a service, or does not.
+pub(super) fn kept(unit: Judgement, name: &str, found: Listed, wanted: Listed) -> Judgement {
+    let mut observed = unit.observed;
+    observed["service"] = (found == Listed::AsAService).into();
+    if found == wanted {
+        return Judgement { observed, ..unit };
+    }
+    let text = match found {
+        Listed::AsAService => format!("the object store still lists {name} as a service"),
+        Listed::AsNone => format!("the object store does not list {name} as a service"),
+    };
+    Judgement { held: false, observed, text }
+}
+
 #[cfg(test)]
 mod tests {
-    use aios_wire::init::Role;
-
     use super::*;
 
     fn unit(starts: u32, state: ServiceState) -> Service {
@@ -101,6 +145,21 @@ mod tests {
         assert!(!held(2, ServiceState::Failed));
         assert!(!unit_judgement("network", &before, None, &good).held);
         assert!(!unit_judgement("network", &Snapshot::Nothing, Some(&unit(2, ServiceState::Ready)), &good).held);
+    }
+
+    #[test]
+    fn an_app_is_a_service_when_both_say_so() {
+        let app = |state| Service { role: Role::App, ..unit(1, state) };
+        let ready = || is_in("network", Some(&app(ServiceState::Ready)), READY);
+        let (service, none) = (Listed::AsAService, Listed::AsNone);
+        assert!(kept(ready(), "network", service, service).held);
+        assert!(!kept(ready(), "network", none, service).held, "it would be gone after the next start");
+        let restarting = is_in("network", Some(&app(ServiceState::Restarting)), READY);
+        assert!(!kept(restarting, "network", service, service).held);
+        let gone = || is_gone("network", None);
+        assert!(kept(gone(), "network", none, none).held && !kept(gone(), "network", service, none).held);
+        assert!(!is_gone("network", Some(&app(ServiceState::Stopping))).held);
+        assert!(is_gone("network", Some(&unit(1, ServiceState::Ready))).held, "a service of the system is no app's");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::elf::{ProgramError, check_program};
+use super::service::Service;
 use crate::canonical::{self, StrictError};
 use crate::catalogue;
 use crate::parameter::{Kind, is_hostile};
@@ -50,6 +51,8 @@ pub struct Manifest {
     pub composition: Composition,
     /// What it has to do when it is tried.
     pub tests: Vec<Test>,
+    /// How it runs as a service, if it can be one.
+    pub service: Option<Service>,
     text: String,
 }
 
@@ -163,6 +166,8 @@ struct Raw {
     needs: Vec<String>,
     composition: Value,
     tests: Vec<Value>,
+    #[serde(default)]
+    service: Option<Value>,
 }
 
 /// The manifest cannot be taken, or the app not be run so.
@@ -283,6 +288,7 @@ impl Manifest {
         require(text(&composition.why_not, 1, 500), "composition.why_not", "1 to 500 bytes of text")?;
         let tests: Vec<Test> = each(raw.tests, "tests", TESTS)?;
         require(!tests.is_empty(), "tests", "1 to 8 tests")?;
+        let service: Option<Service> = raw.service.map(|service| part(service, "service")).transpose()?;
         let manifest = Self {
             name,
             summary: raw.summary,
@@ -294,8 +300,15 @@ impl Manifest {
             needs,
             composition,
             tests,
+            service,
             text: canonical,
         };
+        if let Some(service) = &manifest.service {
+            require(service.is_right(), "service", "one with 512 bytes of args, 512 MiB and 64 processes at most")?;
+            manifest
+                .check_arguments(&service.args)
+                .map_err(|error| wrong("service.args", format!("ones that the app takes: {error}")))?;
+        }
         for (number, test) in manifest.tests.iter().enumerate() {
             let place = format!("tests[{number}]");
             require(test.input.len() <= INPUT_LIMIT, place.clone(), "one with at most 4096 bytes of input")?;
@@ -435,6 +448,12 @@ pub(crate) mod tests {
             (
                 told(|value| value["needs"] = json!(["/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-1.0"])),
                 "needs must be empty without the right 'store'",
+            ),
+            (told(|value| value["service"] = json!({"args": ["ada"]})), "service.args must be ones that the app takes"),
+            (told(|value| value["service"] = json!({"user": "root"})), "service cannot be read"),
+            (
+                told(|value| value["service"] = json!({"args": ["a", "1", "soft"], "processes": 65})),
+                "service must be one",
             ),
         ] {
             assert!(told.contains(place), "{told}");

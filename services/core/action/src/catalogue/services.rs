@@ -37,3 +37,27 @@ pub(super) const START: ActionType = ActionType {
     adapter: Adapter::Call("init"),
     example: &[("name", "network")],
 };
+
+const APP: &[Parameter] = &[required("name", Kind::Name, "the app")];
+
+pub(super) const ENABLE: ActionType = ActionType {
+    name: "service.enable",
+    summary: "Makes the version of an app that is in use a service, now and at each start of the machine",
+    parameters: APP,
+    rights: &[Right::Services, Right::Software],
+    reversal: Reversal::RestoresBefore,
+    post_condition: "the object store lists the app as a service, and PID 1 says that it is ready",
+    adapter: Adapter::Call("object-store"),
+    example: &[("name", "greeter")],
+};
+
+pub(super) const DISABLE: ActionType = ActionType {
+    name: "service.disable",
+    summary: "Ends an app that is a service; the app stays in use",
+    parameters: APP,
+    rights: &[Right::Services, Right::Software],
+    reversal: Reversal::RestoresBefore,
+    post_condition: "the object store does not list the app as a service, and PID 1 has no unit of it",
+    adapter: Adapter::Call("object-store"),
+    example: &[("name", "greeter")],
+};

@@ -15,7 +15,7 @@ impl Tier {
     /// Every tier that has a program.
     pub const ALL: [Self; 3] = [Self::Quarantine, Self::Program, Self::Adapter];
 
-    /// The specification's name. Its T2 is for services of apps; nothing runs in it.
+    /// The specification's name. Its T2 is for services of apps, which PID 1 starts.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Quarantine => "T0",
