@@ -197,6 +197,7 @@ const ASKS: &[(&str, &str, &str, Arguments)] = &[
         "settings.set",
         |_| json!({"key": "hostname", "value": "mine", "on_behalf_of": ["operator:live"]}),
     ),
+    ("AB-19", "a turn among people", "service.restart", |_| json!({"name": "network", "queue": "people"})),
     ("AB-18", "install a program", "app.install", |_| json!({"name": "hostile", "manifest": manifest()})),
     // Nothing of it is there, so it cannot be tried, and what was not tried is not asked about.
     (
