@@ -12,8 +12,16 @@ use zbus::fdo;
 /// An append takes milliseconds; a log that is silent for this long counts as gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The connection to the log, made when it is first needed and again after it was lost.
-pub(crate) struct Evidence(Mutex<Option<Evidence1Proxy<'static>>>);
+/// The connection to the log, made when it is first needed and again after it was lost. Questions share it: nobody waits for
+/// the answer to another one's.
+pub(crate) struct Evidence(Mutex<Kept>);
+
+/// The connection that is in use, and how many were made before it.
+#[derive(Default)]
+struct Kept {
+    log: Option<Evidence1Proxy<'static>>,
+    before: u64,
+}
 
 /// The record is not known to be durable.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +50,7 @@ pub(crate) enum EvidenceError {
 
 impl Evidence {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::default())
     }
 
     /// Appends one record and returns its index.
@@ -75,14 +83,52 @@ impl Evidence {
         &self,
         question: impl Fn(Evidence1Proxy<'static>) -> Answer,
     ) -> Result<zbus::Result<T>, EvidenceError> {
-        let mut kept = self.0.lock().await;
-        match tokio::time::timeout(PATIENCE, ask_on(&mut kept, question)).await {
+        match tokio::time::timeout(PATIENCE, self.ask_again_if_lost(question)).await {
             Ok(result) => Ok(result),
             // Whether the record was written is unknown, and an answer may still come: the connection is not used again.
             Err(_) => {
-                *kept = None;
+                let mut kept = self.0.lock().await;
+                *kept = Kept { log: None, before: kept.before + 1 };
                 Err(EvidenceError::Silent)
             }
+        }
+    }
+
+    async fn ask_again_if_lost<T, Answer: Future<Output = zbus::Result<T>>>(
+        &self,
+        question: impl Fn(Evidence1Proxy<'static>) -> Answer,
+    ) -> zbus::Result<T> {
+        let (log, before) = self.connected().await?;
+        match question(log).await {
+            Ok(answer) => Ok(answer),
+            Err(error) if is_refusal(&error) => Err(error),
+            // The log was restarted since.
+            Err(_) => {
+                self.lost(before).await;
+                let (log, _) = self.connected().await?;
+                question(log).await
+            }
+        }
+    }
+
+    /// The connection, and how many were before it.
+    async fn connected(&self) -> zbus::Result<(Evidence1Proxy<'static>, u64)> {
+        let mut kept = self.0.lock().await;
+        let log = match &kept.log {
+            Some(log) => log.clone(),
+            None => {
+                let connection = aios_daemon::connect("evidence-log").await?;
+                kept.log.insert(Evidence1Proxy::new(&connection).await?).clone()
+            }
+        };
+        Ok((log, kept.before))
+    }
+
+    /// Forgets the connection that had so many before it; another asker may have made a new one by now.
+    async fn lost(&self, before: u64) {
+        let mut kept = self.0.lock().await;
+        if kept.before == before {
+            *kept = Kept { log: None, before: before + 1 };
         }
     }
 }
@@ -99,23 +145,6 @@ impl Evidence {
     }
 }
 
-async fn ask_on<T, Answer: Future<Output = zbus::Result<T>>>(
-    kept: &mut Option<Evidence1Proxy<'static>>,
-    question: impl Fn(Evidence1Proxy<'static>) -> Answer,
-) -> zbus::Result<T> {
-    if let Some(log) = kept.clone() {
-        match question(log).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if is_refusal(&error) => return Err(error),
-            // The log was restarted since.
-            Err(_) => *kept = None,
-        }
-    }
-    let connection = aios_daemon::connect("evidence-log").await?;
-    let log = kept.insert(Evidence1Proxy::new(&connection).await?);
-    question(log.clone()).await
-}
-
 /// Whether the log itself answered, in one of the ways our services do.
 fn is_refusal(error: &zbus::Error) -> bool {
     let zbus::Error::FDO(error) = error else { return false };
@@ -126,6 +155,7 @@ fn is_refusal(error: &zbus::Error) -> bool {
 impl Evidence {
     /// A log at the other end of this connection.
     pub(crate) async fn over(connection: &zbus::Connection) -> Self {
-        Self(Mutex::new(Some(Evidence1Proxy::new(connection).await.expect("a proxy needs no answer"))))
+        let log = Evidence1Proxy::new(connection).await.expect("a proxy needs no answer");
+        Self(Mutex::new(Kept { log: Some(log), before: 0 }))
     }
 }

@@ -18,7 +18,7 @@ use aios_policy::{Circumstances, NotNewer, OverrideRefusal, Plan, TimeOfDay};
 use aios_wire::init::Request;
 use aios_wire::policy::{Approval, ApprovalState, Decision, PolicyView, Verdict};
 use serde_json::json;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, RwLock, watch};
 
 use crate::approvals::{Approvals, ApprovalsError, Occurrence};
 use crate::evidence::{Evidence, EvidenceError};
@@ -44,8 +44,9 @@ pub(crate) struct Kernel {
     evidence: Evidence,
     login: Login,
     boot: String,
-    /// Checking, recording and changing an approval is one step for everybody else.
-    turn: Mutex<()>,
+    /// Checking, recording and changing an approval or the policy is one step for everybody else. Decisions that change
+    /// nothing share a turn: no change comes between one of them and its record.
+    turn: RwLock<()>,
     attempts: Mutex<()>,
     changes: watch::Sender<u64>,
 }
@@ -129,7 +130,7 @@ impl Kernel {
             evidence,
             login,
             boot,
-            turn: Mutex::new(()),
+            turn: RwLock::new(()),
             attempts: Mutex::new(()),
             changes: watch::Sender::new(0),
         }
@@ -170,13 +171,20 @@ impl Kernel {
     pub(crate) async fn decide(&self, envelope: &str, subject: Peer) -> Result<Decision> {
         let envelope = read_envelope(envelope)?;
         self.settle().await;
-        let _turn = self.turn.lock().await;
-        let policy = self.policy.now();
-        let plan = self.plans.of(aios_policy::planned(&envelope, &subject), (self.clock)().0);
-        let decision = said(&policy, &envelope, &subject, &self.circumstances(&subject, plan).await);
+        let plan = aios_policy::planned(&envelope, &subject);
+        {
+            let _turn = self.turn.read().await;
+            let decision = self.said_now(&envelope, &subject, plan).await;
+            if !matches!(decision.verdict, Verdict::NeedsApproval { .. }) {
+                return self.recorded(decision, &envelope, None).await;
+            }
+        }
+        // A request for approval may be made: that is a change, and what was said without this turn may have changed.
+        let _turn = self.turn.write().await;
+        let decision = self.said_now(&envelope, &subject, plan).await;
         let (decision, new) = match decision.verdict {
             Verdict::NeedsApproval { .. } => match self.what_to_show(&envelope, &subject) {
-                Ok(shows) => self.with_approval(decision, &envelope, &policy, shows)?,
+                Ok(shows) => self.with_approval(decision, &envelope, &self.policy.now(), shows)?,
                 Err(error) => {
                     let text = aios_daemon::error_chain(&error);
                     let code = text.split_once(": ").map_or("NotPossible", |(code, _)| code).to_owned();
@@ -185,8 +193,18 @@ impl Kernel {
             },
             Verdict::Allowed | Verdict::Denied => (decision, None),
         };
-        let recorded = self.record(&decision, &envelope, new.as_ref()).await;
-        match recorded {
+        self.recorded(decision, &envelope, new).await
+    }
+
+    /// What the policy in force says at this moment to a request whose plan has this digest.
+    async fn said_now(&self, envelope: &Envelope, subject: &Peer, plan: Digest) -> Decision {
+        let plan = self.plans.of(plan, (self.clock)().0);
+        said(&self.policy.now(), envelope, subject, &self.circumstances(subject, plan).await)
+    }
+
+    /// The decision with its place in the log, and the request for approval that came with it kept.
+    async fn recorded(&self, decision: Decision, envelope: &Envelope, new: Option<Approval>) -> Result<Decision> {
+        match self.record(&decision, envelope, new.as_ref()).await {
             Ok(index) => {
                 if let Some(approval) = new {
                     self.approvals.add(&approval)?;
@@ -339,7 +357,7 @@ impl Kernel {
         let wanted = Use { digest: digest.parse()?, epoch: epoch.to_owned(), action: action.parse()? };
         let change = Change::Consume(wanted);
         self.settle().await;
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn.write().await;
         let policy = self.policy.now();
         let (mut approval, occurrence) = self.approvals.preview(&id, &change, self.at(&policy))?;
         if occurrence == Occurrence::First {
@@ -395,7 +413,7 @@ impl Kernel {
     }
 
     pub(crate) async fn end_what_is_over(&self) -> Result<()> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn.write().await;
         // Before it is known which policy decides, every epoch looks like another one.
         if self.policy.is_settled() {
             self.sweep(&self.policy.now())?;

@@ -67,7 +67,7 @@ impl Kernel {
     async fn count_a_miss(&self, id: &ApprovalId, by: &Peer) -> Result<()> {
         let _one_at_a_time = self.attempts.lock().await;
         {
-            let _turn = self.turn.lock().await;
+            let _turn = self.turn.write().await;
             let approval = self.approvals.get(id)?;
             let payload = json!({
                 "verdict": "denied",
@@ -99,7 +99,7 @@ impl Kernel {
 
     /// The action was cancelled. The runtime records that with who did it, so there is no record of its own here.
     pub(crate) async fn withdraw(&self, id: &str) -> Result<()> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn.write().await;
         self.approvals.change(&id.parse()?, &Change::Withdraw, self.at(&self.policy.now()))?;
         self.tell_change();
         Ok(())
@@ -117,7 +117,7 @@ impl Kernel {
     }
 
     async fn answer(&self, kind: &'static str, id: &ApprovalId, change: &Change, by: &Peer) -> Result<()> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn.write().await;
         let policy = self.policy.now();
         let (approval, _) = self.approvals.preview(id, change, self.at(&policy))?;
         let payload = json!({

@@ -30,7 +30,7 @@ impl Kernel {
         if self.policy.is_settled() {
             return;
         }
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn.write().await;
         if self.policy.is_settled() {
             return;
         }
@@ -161,7 +161,7 @@ impl Kernel {
     /// Puts an offered bundle in force for an action that a person has approved.
     pub(crate) async fn load(&self, digest: &str, action: &str) -> Result<PolicyView> {
         self.settle().await;
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn.write().await;
         let action: ActionId = action.parse()?;
         let approval = self.used_approval(&action, "policy.load", "digest", digest)?;
         let offered = self.offered(digest)?;

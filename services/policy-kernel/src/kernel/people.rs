@@ -65,7 +65,7 @@ impl Kernel {
     /// Recorded, then made: a crash between the two leaves the list as it was, and the verifier says so.
     async fn change_people(&self, action_type: &str, name: &str, action: &str) -> Result<()> {
         self.settle().await;
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn.write().await;
         let action: ActionId = action.parse()?;
         let approval = self.used_approval(&action, action_type, "name", name)?;
         let name: UnitName = name.parse()?;

@@ -8,6 +8,7 @@ mod figures;
 mod hostile;
 mod obligations;
 mod people;
+mod together;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use aios_identity::SessionStrength;
 use aios_policy::operators::{self, Operator, Operators};
 use aios_policy::{Bundle, pack, public_key};
 use serde_json::Value;
+use tokio::sync::Barrier;
 use zbus::connection::Builder;
 
 use super::*;
@@ -37,6 +39,8 @@ struct Kept {
     refused: Vec<&'static str>,
     /// Whether it says of itself that it takes nothing.
     read_only: bool,
+    /// Where it lets everybody wait who brings a record, until enough are there.
+    gathers: Option<Arc<Barrier>>,
 }
 
 impl Log {
@@ -71,7 +75,11 @@ impl Log {
         Ok(serde_json::to_string(&found).expect("JSON"))
     }
 
-    fn append(&self, kind: &str, _action: &str, payload: &str) -> zbus::fdo::Result<u64> {
+    async fn append(&self, kind: &str, _action: &str, payload: &str) -> zbus::fdo::Result<u64> {
+        let gathers = self.kept().gathers.clone();
+        if let Some(gathers) = gathers {
+            gathers.wait().await;
+        }
         let mut log = self.kept();
         if log.refused.contains(&kind) {
             return Err(zbus::fdo::Error::Failed("the log is full".into()));
