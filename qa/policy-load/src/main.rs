@@ -1,6 +1,9 @@
 //! Measures decisions in process, for `cargo xtask bench policy`: prints a line `name value` for each figure. Beside ours, in
 //! the same run and with the same rules and questions, stand the cedar-policy crate asked in the plain way and regorus.
 //!
+//! `policy-load memory COUNT` opens a bundle of so many rules and says what the process has of memory then; in one that has
+//! measured before, memory that was used and given back hides what a bundle takes.
+//!
 //! `policy-load differential COUNT` puts so many random questions to random rules, to ours and to the plain crate, and fails
 //! on the first different answer.
 
@@ -37,8 +40,9 @@ fn main() -> Outcome<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => [10, 200, 1000, 5000].into_iter().try_for_each(figures),
+        ["memory", count] => memory(count.parse()?),
         ["differential", count] => differential::run(count.parse()?),
-        _ => Err("usage: policy-load [differential COUNT]".into()),
+        _ => Err("usage: policy-load [memory COUNT | differential COUNT]".into()),
     }
 }
 
@@ -57,14 +61,28 @@ fn figures(count: usize) -> Outcome<()> {
     rego(count, rounds)
 }
 
-/// Packs, opens and compares the rules, each measured.
-fn open(rules: &str, count: usize) -> Outcome<Bundle> {
+/// What a process takes that has a bundle open and has answered from it.
+fn memory(count: usize) -> Outcome<()> {
+    let bundle = Bundle::open(&packed(&one_thing_each(count))?, &public_key(&SEED))?;
+    for number in 0..ROUNDS {
+        let asked = asked(number);
+        black_box(decide(Some(&bundle), &envelope(&asked), &asked.peer));
+    }
+    println!("resident-{count}-kib {}", resident_kib()?);
+    Ok(())
+}
+
+fn packed(rules: &str) -> Outcome<Vec<u8>> {
     let case = "epoch = 1\n[[case]]\nwho = 'operator:ada'\ntype = 'node.reboot'\nexpect = 'denied'\n";
-    let bytes = pack([("rules.cedar", rules), ("bundle.toml", case)], &SEED)?;
-    let (before, begun) = (resident_kib(), Instant::now());
+    Ok(pack([("rules.cedar", rules), ("bundle.toml", case)], &SEED)?)
+}
+
+/// Opens and compares the rules, each measured.
+fn open(rules: &str, count: usize) -> Outcome<Bundle> {
+    let bytes = packed(rules)?;
+    let begun = Instant::now();
     let bundle = Bundle::open(&bytes, &public_key(&SEED))?;
     println!("load-{count}-ms {}", begun.elapsed().as_secs_f64() * 1e3);
-    println!("bundle-{count}-kib {}", resident_kib().saturating_sub(before));
     let begun = Instant::now();
     let compared = compare(None, &bundle);
     println!("compare-{count}-ms {}", begun.elapsed().as_secs_f64() * 1e3);
@@ -144,9 +162,9 @@ fn told(name: &str, rounds: usize, mut round: impl FnMut(usize) -> Outcome<f64>)
     Ok(())
 }
 
-/// The memory of this process; nothing where the kernel does not say.
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(0)
+/// The memory of this process.
+fn resident_kib() -> Outcome<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("the kernel tells no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
 }
