@@ -76,8 +76,9 @@ fn can_apply(rule: &Policy, principal: &EntityTypeName, action: &EntityUid) -> b
     };
     let what = match rule.action_constraint() {
         ActionConstraint::Eq(only) => only == *action,
-        // A group has its actions in it, which only the question knows.
-        ActionConstraint::Any | ActionConstraint::In(_) => true,
+        // No action is in a group, so it is in a list only by its name.
+        ActionConstraint::In(these) => these.contains(action),
+        ActionConstraint::Any => true,
     };
     whom && what
 }
