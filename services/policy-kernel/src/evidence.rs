@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aios_daemon::proxy::Evidence1Proxy;
 use aios_wire::evidence::{Room, RoomState};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use zbus::fdo;
@@ -54,8 +55,14 @@ impl Evidence {
     }
 
     /// Appends one record and returns its index.
-    pub(crate) async fn append(&self, kind: &'static str, action: &str, payload: &Value) -> Result<u64, EvidenceError> {
-        let (action, payload) = (action.to_owned(), payload.to_string());
+    pub(crate) async fn append(
+        &self,
+        kind: &'static str,
+        action: &str,
+        payload: &impl Serialize,
+    ) -> Result<u64, EvidenceError> {
+        let payload = serde_json::to_string(payload).expect("records have only text keys");
+        let action = action.to_owned();
         let question = |log: Evidence1Proxy<'static>| {
             let (action, payload) = (action.clone(), payload.clone());
             async move { log.append(kind, &action, &payload).await }

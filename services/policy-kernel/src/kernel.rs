@@ -17,6 +17,7 @@ use aios_policy::approval::{self, Change, Now, Refusal, Use};
 use aios_policy::{Circumstances, NotNewer, OverrideRefusal, Plan, TimeOfDay};
 use aios_wire::init::Request;
 use aios_wire::policy::{Approval, ApprovalState, Decision, PolicyView, Verdict};
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{Mutex, RwLock, watch};
 
@@ -49,6 +50,14 @@ pub(crate) struct Kernel {
     turn: RwLock<()>,
     attempts: Mutex<()>,
     changes: watch::Sender<u64>,
+}
+
+/// What is on record of a decision.
+#[derive(Serialize)]
+struct Decided<'a> {
+    #[serde(rename = "type")]
+    action_type: &'a str,
+    decision: &'a Decision,
 }
 
 /// Why somebody wants to know what would be decided.
@@ -148,12 +157,11 @@ impl Kernel {
         if envelope.subject.is_empty() {
             envelope.subject = subject.to_string();
         }
-        let plan = aios_policy::planned(&envelope, subject);
         let (up_ms, _) = (self.clock)();
         let seen = match asking {
-            Asking::Now => self.plans.of(plan, up_ms),
+            Asking::Now => self.planned(&envelope, subject),
             Asking::Planning => {
-                self.plans.add(subject.to_string(), plan, up_ms);
+                self.plans.add(subject.to_string(), aios_policy::planned(&envelope, subject), up_ms);
                 Plan::Seen
             }
             Asking::Again => Plan::Seen,
@@ -171,17 +179,16 @@ impl Kernel {
     pub(crate) async fn decide(&self, envelope: &str, subject: Peer) -> Result<Decision> {
         let envelope = read_envelope(envelope)?;
         self.settle().await;
-        let plan = aios_policy::planned(&envelope, &subject);
         {
             let _turn = self.turn.read().await;
-            let decision = self.said_now(&envelope, &subject, plan).await;
+            let decision = self.said_now(&envelope, &subject).await;
             if !matches!(decision.verdict, Verdict::NeedsApproval { .. }) {
                 return self.recorded(decision, &envelope, None).await;
             }
         }
         // A request for approval may be made: that is a change, and what was said without this turn may have changed.
         let _turn = self.turn.write().await;
-        let decision = self.said_now(&envelope, &subject, plan).await;
+        let decision = self.said_now(&envelope, &subject).await;
         let (decision, new) = match decision.verdict {
             Verdict::NeedsApproval { .. } => match self.what_to_show(&envelope, &subject) {
                 Ok(shows) => self.with_approval(decision, &envelope, &self.policy.now(), shows)?,
@@ -196,10 +203,15 @@ impl Kernel {
         self.recorded(decision, &envelope, new).await
     }
 
-    /// What the policy in force says at this moment to a request whose plan has this digest.
-    async fn said_now(&self, envelope: &Envelope, subject: &Peer, plan: Digest) -> Decision {
-        let plan = self.plans.of(plan, (self.clock)().0);
-        said(&self.policy.now(), envelope, subject, &self.circumstances(subject, plan).await)
+    /// What the policy in force says at this moment.
+    async fn said_now(&self, envelope: &Envelope, subject: &Peer) -> Decision {
+        let circumstances = self.circumstances(subject, self.planned(envelope, subject)).await;
+        said(&self.policy.now(), envelope, subject, &circumstances)
+    }
+
+    /// Whether who asks was shown a short while ago what would become of this.
+    fn planned(&self, envelope: &Envelope, subject: &Peer) -> Plan {
+        self.plans.of(&subject.to_string(), (self.clock)().0, || aios_policy::planned(envelope, subject))
     }
 
     /// The decision with its place in the log, and the request for approval that came with it kept.
@@ -315,7 +327,7 @@ impl Kernel {
         envelope: &Envelope,
         new: Option<&Approval>,
     ) -> std::result::Result<u64, EvidenceError> {
-        let payload = json!({ "type": envelope.request.action_type, "decision": decision });
+        let payload = Decided { action_type: &envelope.request.action_type, decision };
         let index = self.evidence.append("decision", envelope.id.as_str(), &payload).await?;
         self.record_use(decision, &envelope.request.action_type, envelope.id.as_str()).await?;
         if let Some(approval) = new {

@@ -36,11 +36,15 @@ impl Plans {
         kept.push_back(Seen { by, plan, up_ms });
     }
 
-    /// Whether this plan was shown. The digest says whose it is.
-    pub(crate) fn of(&self, plan: Digest, up_ms: u64) -> Plan {
+    /// Whether `by` was shown a plan, which is worked out only for who was shown one at all.
+    pub(crate) fn of(&self, by: &str, up_ms: u64, plan: impl FnOnce() -> Digest) -> Plan {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = kept.iter().any(|seen| seen.plan == plan && is_fresh(seen, up_ms));
-        if seen { Plan::Seen } else { Plan::Unseen }
+        let mut own = kept.iter().filter(|seen| seen.by == by && is_fresh(seen, up_ms)).peekable();
+        if own.peek().is_none() {
+            return Plan::Unseen;
+        }
+        let plan = plan();
+        if own.any(|seen| seen.plan == plan) { Plan::Seen } else { Plan::Unseen }
     }
 }
 
@@ -60,9 +64,10 @@ mod tests {
         for number in 1..100 {
             plans.add("agent:helper".into(), plan(number), 2000);
         }
-        assert_eq!(plans.of(plan(0), 1000 + GOOD_FOR_MS - 1), Plan::Seen);
-        assert_eq!(plans.of(plan(0), 1000 + GOOD_FOR_MS), Plan::Unseen);
-        assert_eq!((plans.of(plan(1), 2000), plans.of(plan(99), 2000)), (Plan::Unseen, Plan::Seen));
+        let of_ada = |up_ms| plans.of("operator:ada", up_ms, || plan(0));
+        assert_eq!((of_ada(1000 + GOOD_FOR_MS - 1), of_ada(1000 + GOOD_FOR_MS)), (Plan::Seen, Plan::Unseen));
+        let of_helper = |number| plans.of("agent:helper", 2000, || plan(number));
+        assert_eq!((of_helper(1), of_helper(99), of_helper(0)), (Plan::Unseen, Plan::Seen, Plan::Unseen));
         assert_eq!(plans.0.lock().expect("no panic").len(), 1 + OF_ONE);
     }
 }
