@@ -56,6 +56,9 @@ fn people(report: &BootReport, boots: &Boots, slow: Option<Slow>) {
     for (name, took) in parts(report) {
         println!("{name:24} {}", took.map_or_else(|| "unknown".into(), |ms| format!("{ms:>7} ms")));
     }
+    if report.waited_ms > 0 {
+        println!("and {} ms for a person to type the data's pass phrase, which are not counted", report.waited_ms);
+    }
     println!();
     let ms = |value: Option<u64>| value.map_or_else(|| "-".into(), |ms| ms.to_string());
     table(
@@ -79,11 +82,12 @@ fn people(report: &BootReport, boots: &Boots, slow: Option<Slow>) {
 /// The boot from power to ready, part by part.
 fn parts(report: &BootReport) -> [(&'static str, Option<u64>); 7] {
     let between = |from: Option<u64>, to: Option<u64>| to?.checked_sub(from?);
+    let in_pid_1 = between(report.init_ms, report.units_ms).map(|ms| ms.saturating_sub(report.waited_ms));
     [
         ("firmware", report.firmware_ms),
         ("boot loader", report.loader_ms),
         ("kernel", report.init_ms),
-        ("PID 1 until first unit", between(report.init_ms, report.units_ms)),
+        ("PID 1 until first unit", in_pid_1),
         ("until console ready", between(report.units_ms, report.console_ms)),
         ("until system ready", between(report.console_ms.min(report.system_ms), report.system_ms)),
         ("together", report.total_ms()),
@@ -108,9 +112,10 @@ mod tests {
             firmware_ms: Some(2000),
             loader_ms: Some(300),
             init_ms: Some(900),
-            units_ms: Some(1100),
-            console_ms: Some(1300),
-            system_ms: Some(2600),
+            waited_ms: 60_000,
+            units_ms: Some(61_100),
+            console_ms: Some(61_300),
+            system_ms: Some(62_600),
             ..BootReport::default()
         };
         let parts = parts(&report);

@@ -14,11 +14,17 @@ const FIRMWARE_RECORD: &str = "/sys/firmware/acpi/fpdt/boot";
 /// The first start of each unit.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
+    waited_ms: u64,
     units_ms: Option<u64>,
     units: Vec<UnitTimes>,
 }
 
 impl Times {
+    /// The times of a start that waited so long for a person.
+    pub(crate) fn after_waiting(waited_ms: u64) -> Self {
+        Self { waited_ms, ..Self::default() }
+    }
+
     /// The units are about to be started.
     pub(crate) fn begin(&mut self, now_ms: u64) {
         self.units_ms = Some(now_ms);
@@ -59,6 +65,7 @@ impl Times {
             firmware_ms: before.firmware_ms,
             loader_ms: before.loader_ms,
             init_ms: system.boot_ms.init,
+            waited_ms: self.waited_ms,
             units_ms: self.units_ms,
             console_ms: system.boot_ms.console,
             system_ms: system.boot_ms.system,

@@ -1,7 +1,8 @@
 //! `/aios`: the data of the machine, and the places of the system that live on it.
 //!
 //! On a live medium it is memory with a cap and gone with the boot. On an installed disk it is the ext4 partition named
-//! `aios-data` on the disk of the running slot, and only there: another disk with that name is not looked at.
+//! `aios-data` on the disk of the running slot, and only there: another disk with that name is not looked at. When
+//! it is encrypted, [`unlock`] asks for its pass phrase first.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,9 +12,9 @@ use aios_wire::init::Origin;
 use rustix::fs::{Gid, Mode, Uid, statvfs};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 
-use crate::blocks;
 use crate::failure::{Failure, at};
 use crate::unit_files::Users;
+use crate::{blocks, unlock};
 
 const ROOT: &str = "/aios";
 const PARTITION: &str = "aios-data";
@@ -21,12 +22,21 @@ const BOOT_STATE: &str = "aios-bootstate";
 /// The home of whoever is logged in.
 const HOME: &str = "/aios/system/root-home";
 
-/// Mounts the data; returns what went wrong without stopping the start.
-pub(crate) fn open(origin: &Origin, users: &Users) -> Result<Vec<String>, Failure> {
+/// What there is to say about data that was mounted.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    /// For the record, and what went wrong without stopping the start.
+    pub(crate) notes: Vec<String>,
+    /// How long was waited for a person to type a pass phrase.
+    pub(crate) waited_ms: u64,
+}
+
+/// Mounts the data.
+pub(crate) fn open(origin: &Origin, users: &Users) -> Result<Opened, Failure> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    let mut notes = Vec::new();
+    let mut opened = Opened::default();
     match origin {
-        Origin::Install => return Ok(notes),
+        Origin::Install => return Ok(opened),
         Origin::Live => mount("tmpfs", ROOT, "tmpfs", flags, c"mode=0755,size=40%").map_err(at("mount", ROOT))?,
         Origin::Disk { disk, .. } => {
             let blocks = blocks::list();
@@ -36,19 +46,24 @@ pub(crate) fn open(origin: &Origin, users: &Users) -> Result<Vec<String>, Failur
                 .ok_or_else(|| {
                     Failure::plain(format!("disk {disk} has no partition named {PARTITION}")).hint(RECOVERY)
                 })?;
-            let device = partition.path();
+            let (mut device, mut sectors) = (partition.path(), partition.sectors);
+            if let Some(unlocked) = unlock::open(partition)? {
+                (device, sectors) = (unlocked.device, unlocked.sectors);
+                opened.notes.push(unlocked.note);
+                opened.waited_ms = unlocked.waited_ms;
+            }
             mount(&device, ROOT, "ext4", flags | MountFlags::NOATIME, c"errors=remount-ro")
                 .map_err(|error| at("mount the data partition", &device)(error).hint(RECOVERY))?;
-            if let Err(error) = grow(partition.sectors) {
-                notes.push(format!("the data file system could not grow to its partition: {error}"));
+            if let Err(error) = grow(sectors) {
+                opened.notes.push(format!("the data file system could not grow to its partition: {error}"));
             }
         }
     }
     folders(users)?;
-    Ok(notes)
+    Ok(opened)
 }
 
-const RECOVERY: &str = "start the recovery image from the boot menu";
+pub(crate) const RECOVERY: &str = "start the recovery image from the boot menu";
 
 /// The boot state partition of the running disk; none on a medium, and on a disk that has none.
 pub(crate) fn boot_state(origin: &Origin) -> io::Result<Option<File>> {

@@ -14,7 +14,7 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::cgroups;
 use crate::cmdline;
-use crate::data;
+use crate::data::{self, Opened};
 use crate::early::Early;
 use crate::efi;
 use crate::failure::{Failure, at};
@@ -38,6 +38,8 @@ pub(crate) struct Machine {
     pub(crate) graph: Graph,
     /// What an operator's session is started like.
     pub(crate) session: Option<aios_units::Unit>,
+    /// How long the start waited for a person.
+    pub(crate) waited_ms: u64,
     /// What could not be done and does not stop the start.
     pub(crate) notes: Vec<String>,
 }
@@ -56,16 +58,17 @@ pub(crate) fn set_up(early: Early, born_ms: u64) -> Result<Machine, Failure> {
     watchdog::feed();
     notes.extend(spare_this_program().err());
     notes.extend(kernel_settings::apply());
-    // From here on Ctrl-Alt-Del is a signal to this program.
-    if let Err(error) = reboot(RebootCommand::CadOff) {
-        notes.push(format!("Ctrl-Alt-Del restarts at once: {error}"));
-    }
     let peers = fs::read_to_string(PEERS).map_err(at("read", PEERS))?;
     let peers = PeerTable::parse(&peers).map_err(at("use", PEERS))?;
     let terminals = terminals::find();
     let Units { graph, session } = unit_files::read(mode, &terminals)?;
-    notes.extend(data::open(&system.origin, &users)?);
+    let Opened { notes: told, waited_ms } = data::open(&system.origin, &users)?;
+    notes.extend(told);
     watchdog::feed();
+    // From here on Ctrl-Alt-Del is a signal to this program. Before, while a pass phrase is asked for, it restarts at once.
+    if let Err(error) = reboot(RebootCommand::CadOff) {
+        notes.push(format!("Ctrl-Alt-Del restarts at once: {error}"));
+    }
     notes.extend(wall_clock::not_before_what_was());
     if let Origin::Disk { .. } = system.origin
         && let Err(error) = seed::spend()
@@ -74,7 +77,7 @@ pub(crate) fn set_up(early: Early, born_ms: u64) -> Result<Machine, Failure> {
     }
     cgroups::prepare()?;
     words.say("sysinit");
-    Ok(Machine { system, words, users, peers, graph, session, notes })
+    Ok(Machine { system, words, users, peers, graph, session, waited_ms, notes })
 }
 
 /// Memory may get as short as it will: the kernel never ends this program, and nobody may look into it.

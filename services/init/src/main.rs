@@ -40,6 +40,7 @@ mod supervisor;
 mod terminals;
 mod told_time;
 mod unit_files;
+mod unlock;
 mod wall_clock;
 mod watchdog;
 

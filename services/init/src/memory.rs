@@ -1,4 +1,6 @@
-//! How much memory there is, and what to say when it is too little.
+//! How much memory there is, what to say when it is too little, and what a key may take.
+
+use aios_luks::Room;
 
 use crate::terminals;
 
@@ -16,6 +18,14 @@ pub(crate) fn say_if_too_little() {
     if let Some(line) = too_little(bytes >> 20) {
         terminals::say_everywhere(&line);
     }
+}
+
+/// What is left beside this for everything else while a key is computed.
+const RESERVE_KIB: u64 = 24 << 10;
+
+/// How much memory computing a key may take without anything being ended for it.
+pub(crate) fn room() -> Room {
+    Room { kib: aios_linux::memory::available_kib().saturating_sub(RESERVE_KIB) }
 }
 
 fn too_little(mib: u64) -> Option<String> {

@@ -12,7 +12,7 @@ use rustix::process::{Signal, WaitOptions, wait};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::terminals::say_everywhere;
-use crate::{care, efi, mounts, watchdog};
+use crate::{care, efi, mounts, unlock, watchdog};
 
 /// The recovery image's entry in the boot menu.
 const RECOVERY_ENTRY: &str = "recovery.conf";
@@ -66,8 +66,9 @@ fn leave_disks() -> Vec<String> {
     within(DISKS, || {
         care::leave_for_the_next_start();
         rustix::fs::sync();
-        let notes = mounts::unmount_all();
+        let mut notes = mounts::unmount_all();
         rustix::fs::sync();
+        notes.extend(unlock::close());
         notes
     })
     .unwrap_or_else(|| vec![format!("a disk did not take its last data within {} s", DISKS.as_secs())])

@@ -133,7 +133,7 @@ struct Sessions {
 impl Supervisor {
     /// Opens everything that the loop reads from.
     pub(crate) fn new(machine: Machine) -> Result<Self, Failure> {
-        let Machine { system, words, users, peers, graph, session, mut notes } = machine;
+        let Machine { system, words, users, peers, graph, session, waited_ms, mut notes } = machine;
         let (refusals, note) = Refusals::open(graph.units());
         notes.extend(note);
         let (care, cared) = Care::begin(now_ms());
@@ -154,7 +154,7 @@ impl Supervisor {
             events: VecDeque::new(),
             processes: BTreeMap::new(),
             outputs: Outputs::new(),
-            times: Times::default(),
+            times: Times::after_waiting(waited_ms),
             owners: Owners::default(),
             sessions: Sessions { template: session, opened: 0, waiting: BTreeMap::new() },
             ring: Ring::default(),

@@ -150,6 +150,9 @@ pub struct BootReport {
     pub loader_ms: Option<u64>,
     /// From here on milliseconds since the kernel started: PID 1's first instruction.
     pub init_ms: Option<u64>,
+    /// How much of the time until units were started went by while a person was asked for a pass phrase.
+    #[serde(default)]
+    pub waited_ms: u64,
     /// PID 1 began to start units: the root is verified, everything is mounted.
     pub units_ms: Option<u64>,
     /// The first console can be typed on.
@@ -161,9 +164,10 @@ pub struct BootReport {
 }
 
 impl BootReport {
-    /// From power to a ready system, as far as the parts are known.
+    /// From power to a ready system, as far as the parts are known. Waiting for a person is not part of it.
     pub fn total_ms(&self) -> Option<u64> {
-        Some(self.system_ms? + self.firmware_ms.unwrap_or(0) + self.loader_ms.unwrap_or(0))
+        let kernel_and_after = self.system_ms?.saturating_sub(self.waited_ms);
+        Some(kernel_and_after + self.firmware_ms.unwrap_or(0) + self.loader_ms.unwrap_or(0))
     }
 }
 

@@ -350,6 +350,7 @@ fn process_one() {
         peers: PeerTable::parse(PEERS).expect("a table"),
         graph: Graph::new(Mode::Live, units).expect("they fit"),
         session: None,
+        waited_ms: 0,
         notes: Vec::new(),
     };
     fs::write(BEGIN, "").expect("written");
