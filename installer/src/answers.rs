@@ -3,11 +3,15 @@
 //! Read in two steps: the file with its unknown keys refused, then [`Answers`], in which every value has its form. The
 //! same file is good for a virtual machine, a real one and `cargo xtask disk`.
 
+use std::fmt;
+
 use aios_ids::{IdError, UnitName};
+use aios_luks::PASS_PHRASE_LIMIT;
 use aios_policy::operators::{HashError, Operator, Operators, OperatorsError, SALT_LENGTH, hash};
 use aios_settings::{SettingError, Settings};
 use aios_wire::init::Afterwards;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 /// The most that is read.
 pub const LIMIT: usize = 64 * 1024;
@@ -15,13 +19,18 @@ pub const LIMIT: usize = 64 * 1024;
 /// The user id of the first operator, to whom PID 1 gives `/root`; `live` has the same and is never on the same machine.
 const FIRST_OPERATOR: u32 = 1000;
 
-/// Checked answers. The pass phrase is only kept as its hash.
+/// A shorter pass phrase of the data is guessed by whoever has the disk.
+const LEAST_PASS_PHRASE: usize = 8;
+
+/// Checked answers. The operator's pass phrase is only kept as its hash.
 #[derive(Debug, Clone)]
 pub struct Answers {
     /// Which disk.
     pub disk: Selector,
     /// Whether a disk with something on it may be taken.
     pub existing: Existing,
+    /// Whether the data partition is encrypted.
+    pub data: Data,
     /// The people who can log in.
     pub operators: Operators,
     /// The machine's settings.
@@ -50,6 +59,41 @@ pub enum Existing {
     Erase,
 }
 
+/// How the data lies on the disk.
+#[derive(Debug, Clone)]
+pub enum Data {
+    /// As it is.
+    Plain,
+    /// Encrypted, and opened with this at every start.
+    Encrypted(PassPhrase),
+}
+
+/// The pass phrase of the data, overwritten when it is dropped.
+#[derive(Clone)]
+pub struct PassPhrase(Zeroizing<String>);
+
+impl PassPhrase {
+    fn new(text: String) -> Result<Self, AnswersError> {
+        let text = Zeroizing::new(text);
+        let typed = (LEAST_PASS_PHRASE..=PASS_PHRASE_LIMIT).contains(&text.len());
+        match typed && !text.chars().any(char::is_control) {
+            true => Ok(Self(text)),
+            false => Err(AnswersError::DataPassPhrase { bytes: text.len() }),
+        }
+    }
+
+    /// What has to be typed.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for PassPhrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PassPhrase")
+    }
+}
+
 /// The answers cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswersError {
@@ -74,6 +118,14 @@ pub enum AnswersError {
     /// Both forms of the pass phrase, or neither.
     #[error("the answers need either pass_phrase or pass_phrase_hash for the operator, and not both")]
     PassPhrase,
+    /// One for the data that is too short, too long, or not to be typed in one line.
+    #[error(
+        "data_pass_phrase needs {LEAST_PASS_PHRASE} to {PASS_PHRASE_LIMIT} bytes without control characters, and has {bytes}"
+    )]
+    DataPassPhrase {
+        /// How many it has.
+        bytes: usize,
+    },
     /// A pass phrase that cannot be hashed.
     #[error("the operator's pass phrase cannot be used")]
     Hash(#[from] HashError),
@@ -94,6 +146,7 @@ struct RawAnswers {
     operator: String,
     pass_phrase: Option<String>,
     pass_phrase_hash: Option<String>,
+    data_pass_phrase: Option<String>,
     hostname: Option<String>,
     #[serde(default)]
     after: RawAfter,
@@ -127,6 +180,7 @@ impl Answers {
         };
         Ok(Self {
             disk: Selector::parse(&raw.disk)?,
+            data: raw.data_pass_phrase.map_or(Ok(Data::Plain), |text| PassPhrase::new(text).map(Data::Encrypted))?,
             existing: if raw.erase { Existing::Erase } else { Existing::Keep },
             operators,
             settings,

@@ -4,6 +4,9 @@
 //! off has no table and counts as empty: the installation can simply be started again. The data partition, which the
 //! kernel has to mount, is filled after that; everything is then read back from the disk. Its file system stays at the
 //! template's size: PID 1 grows it at the first start, which takes a privilege that this program does not need.
+//!
+//! The header of an encrypted data partition is written before the table, too; its file system can only be written once
+//! the kernel has the partition and its key ([`crate::encryption`]).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -20,10 +23,11 @@ use aios_image::medium::Medium as _;
 use aios_image::second_reader::{self, SecondReaderError};
 use rustix::mount::{MountFlags, UnmountFlags};
 
+use crate::encryption::{DataDevice, EncryptionError, Keys};
 use crate::plan::Plan;
 
 /// How long the kernel may take to show a partition.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The installation stopped. The disk is not bootable; starting again begins from the beginning.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +63,9 @@ pub enum InstallError {
         /// The partition's number.
         number: usize,
     },
+    /// The data partition's encryption.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     /// A first file reads back with other bytes.
     #[error("'{path}' on the data partition does not read back as it was written: the disk is faulty")]
     ReadBack {
@@ -67,12 +74,14 @@ pub enum InstallError {
     },
 }
 
-/// Installs. `seed` is fresh randomness, `template` the shipped empty file system, `say` gets a line for each step.
+/// Installs. `keys` are those of data that is to be encrypted, `seed` is fresh randomness, `template` the shipped empty
+/// file system, `say` gets a line for each step.
 pub fn carry_out(
     plan: &Plan,
     payload: &Payload,
     template: &[u8],
     files: &[SeedFile],
+    keys: Option<&Keys>,
     seed: &[u8; 32],
     mut say: impl FnMut(&str),
 ) -> Result<(), InstallError> {
@@ -98,7 +107,11 @@ pub fn carry_out(
         }
     })?;
     say("preparing the data partition");
-    template.write(&device, plan.layout.place(Part::Data), disk::data_uuid(seed))?;
+    let place = plan.layout.place(Part::Data);
+    match keys {
+        None => template.write(&device, place, disk::data_uuid(seed))?,
+        Some(keys) => keys.write(&device, place)?,
+    }
     say("writing the partition table");
     disk::table(&plan.layout, payload, seed).write(&device, plan.layout.geometry, Write::New)?;
     reread(&device).map_err(on_disk("read the new partition table of"))?;
@@ -106,13 +119,25 @@ pub fn carry_out(
     drop(device);
     let partition = partition(&plan.disk.name, Part::Data.number())?;
     say("filling the data partition");
-    fill(&partition, files)?;
+    let data = DataDevice::open(&partition, keys.map(Keys::pass_phrase))?;
+    if let DataDevice::Decrypted { path, bytes } = &data {
+        let device =
+            OpenOptions::new().read(true).write(true).open(path).map_err(on_disk("open the encrypted data of"))?;
+        template.write(&device, Place { start: 0, length: *bytes }, disk::data_uuid(seed))?;
+    }
+    let filled = fill(data.path(), files);
+    data.close()?;
+    filled?;
     say("reading everything back");
     let device = open(&path).map_err(on_disk("open"))?;
     disk::check_release(&device, &plan.layout, payload, seed)?;
     second_reader::check(&device, plan.layout.geometry, &disk::table(&plan.layout, payload, seed))?;
     drop(device);
-    check_files(&partition, files)
+    // By the other key this time: both have been used once before anybody relies on them.
+    let data = DataDevice::open(&partition, keys.map(Keys::recovery_key))?;
+    let checked = check_files(data.path(), files);
+    data.close()?;
+    checked
 }
 
 /// For this program alone: a disk that somebody mounts in this moment is not overwritten.

@@ -7,6 +7,8 @@
 pub mod answers;
 pub mod carry_out;
 pub mod disks;
+pub mod encryption;
 pub mod plan;
 pub mod seed;
+pub mod shown;
 pub mod sources;

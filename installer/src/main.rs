@@ -10,9 +10,10 @@ use aios_daemon::error_chain;
 use aios_image::disk::Payload;
 use aios_image::release::ReleaseKey;
 use aios_wire::init::Request;
-use installer::answers::Answers;
+use installer::answers::{Answers, Data};
+use installer::encryption::Keys;
 use installer::seed::Users;
-use installer::{carry_out, disks, plan, seed, sources};
+use installer::{carry_out, disks, plan, seed, shown, sources};
 
 const RELEASE_KEY: &str = "/usr/share/aios/keys/release.pub";
 const USERS: &str = "/usr/share/aios/users.toml";
@@ -93,14 +94,27 @@ fn run(args: &Args) -> Result<(), Failure> {
     let plan = plan::plan(&answers.disk, answers.existing, &disks, &payload.release.version)
         .map_err(because("choose another disk in the answers"))?;
     print!("{plan}");
+    if let Data::Encrypted(_) = answers.data {
+        println!("  the data is encrypted; its pass phrase is asked for at every start");
+    }
     if args.only_plan {
         return Ok(());
     }
     let users = Users::parse(&String::from_utf8_lossy(&read(USERS)?)).map_err(because(INCOMPLETE))?;
     let files = seed::files(&answers, &users).map_err(because(INCOMPLETE))?;
-    carry_out::carry_out(&plan, &payload, &read(TEMPLATE)?, &files, &random()?, |step| println!("{step}"))
+    let keys = match answers.data {
+        Data::Plain => None,
+        Data::Encrypted(pass_phrase) => Some(
+            Keys::make(pass_phrase).map_err(because("give the machine more memory, or leave data_pass_phrase out"))?,
+        ),
+    };
+    let keys = keys.as_ref();
+    carry_out::carry_out(&plan, &payload, &read(TEMPLATE)?, &files, keys, &random()?, |step| println!("{step}"))
         .map_err(because("the disk cannot be started from; if it is not faulty, start the installation again"))?;
     println!("AIOS {} is installed on {} and was read back", plan.version, plan.disk.path());
+    if let Some(keys) = keys {
+        shown::until_written_down(keys.shown());
+    }
     aios_daemon::init::ask(&Request::Shutdown { then: answers.after })
         .map(drop)
         .map_err(because("the installation is complete; turn the machine off"))

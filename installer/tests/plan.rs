@@ -2,7 +2,7 @@
 
 use aios_slots::Version;
 use aios_wire::init::Afterwards;
-use installer::answers::{Answers, Existing, Selector};
+use installer::answers::{Answers, Data, Existing, Selector};
 use installer::disks::{Content, Disk};
 use installer::plan::plan;
 use installer::seed::{self, Users};
@@ -49,6 +49,19 @@ install AIOS 1.2.0 on /dev/vda (4096 MiB, QEMU, serial serial-of-vda)
   partition 7      3053 MiB at   1042 MiB  data
 ";
     assert_eq!(plan.expect("a plan").to_string(), expected);
+}
+
+#[test]
+fn data_is_encrypted_when_a_pass_phrase_for_it_is_given() {
+    let with = |text: &str| Answers::parse(format!("{GOOD}{text}").as_bytes(), &[7; 16]);
+    assert!(matches!(with("").expect("good").data, Data::Plain));
+    let encrypted = with("data_pass_phrase = \"long enough\"\n").expect("good");
+    assert!(matches!(&encrypted.data, Data::Encrypted(pass_phrase) if pass_phrase.bytes() == b"long enough"));
+    assert!(!format!("{encrypted:?}").contains("long enough"), "{encrypted:?}");
+    for wrong in ["", "7 bytes", "two\\nlines", &"x".repeat(513)] {
+        let error = with(&format!("data_pass_phrase = \"{wrong}\"\n")).expect_err(wrong).to_string();
+        assert!(error.contains("data_pass_phrase needs 8 to 512 bytes"), "{error}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use aios_image::disk::{self, Payload};
 use aios_image::release::ReleaseKey;
 use aios_policy::operators::SALT_LENGTH;
 use clap::ValueEnum as _;
-use installer::answers::Answers;
+use installer::answers::{Answers, Data};
 use installer::seed::{self, Users};
 
 use crate::cache::{Cache, timed};
@@ -123,6 +123,12 @@ fn first_files(answers: Option<&Path>) -> Result<Vec<SeedFile>> {
     let named = answers.map_or_else(|| "the answers made here".to_owned(), |path| path.display().to_string());
     let answers = Answers::parse(&text, &salt)
         .map_err(|source| Error::library(format!("{named} cannot be used as answers"), source))?;
+    if let Data::Encrypted(_) = answers.data {
+        return Err(Error::refused(
+            format!("{named} want encrypted data, which only the kernel of an installation can fill"),
+            "leave data_pass_phrase out, or install from the ISO",
+        ));
+    }
     let users = Users::parse(&project::read("rootfs/users.toml")?)
         .map_err(|source| Error::library("rootfs/users.toml cannot be used", source))?;
     seed::files(&answers, &users).map_err(|source| Error::library("rootfs/users.toml cannot be used", source))
