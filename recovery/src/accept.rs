@@ -15,6 +15,7 @@ use crate::blocks;
 use crate::evidence::{self, Form, form_in};
 use crate::failure::{Failure, at};
 use crate::log::{CHECKPOINT, SEGMENT};
+use crate::unlock;
 use crate::volume::{Access, Journal, Kind, Mounted, kind_of};
 
 /// What is on the data partition.
@@ -40,6 +41,7 @@ pub(crate) fn run(records: Option<u64>) -> Result<(), Failure> {
         Failure::plain(format!("the disk of {} has no boot state partition", data.display()))
             .hint("without one nothing is compared, and there is nothing to accept")
     })?;
+    let data = unlock::readable(data)?;
     if matches!(kind_of(&data), Ok(Kind::Ext4 { journal: Journal::Waiting })) {
         println!("{} was not shut down cleanly, and its journal was not replayed.", data.display());
         println!("The log may be longer than it looks here: mount it once in the shell, which replays the journal.");

@@ -10,6 +10,7 @@ pub(crate) enum Command {
     Rollback { disk: Option<String> },
     Export { device: String },
     AcceptRestored { records: Option<u64> },
+    Unlock { device: Option<String> },
     Shell { line: Option<String> },
     Reboot,
     PowerOff,
@@ -36,6 +37,7 @@ rollback [DISK]   make the boot loader start the release before the newest one
 export DEVICE     copy the evidence of the data partition to a FAT volume labelled AIOS-EXPORT
 accept-restored [RECORDS]
                   let the log go on although the boot state knows of more; alone, shows both
+unlock [DEVICE]   ask for the pass phrase of an encrypted data partition and open it
 shell [COMMAND]   a busybox shell on this terminal; its exit status comes back
 reboot, poweroff  end recovery
 No disk is written to but by 'rollback', 'export' and 'accept-restored RECORDS', and by what is done in the shell.
@@ -60,6 +62,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, CommandError> {
         "verify" => Ok(Command::Verify { place: argument }),
         "rollback" => Ok(Command::Rollback { disk: argument }),
         "export" => argument.map(|device| Command::Export { device }).ok_or(CommandError::NoDevice),
+        "unlock" => Ok(Command::Unlock { device: argument }),
         "accept-restored" => match argument.map(|text| text.parse().map_err(|_| text)).transpose() {
             Ok(records) => Ok(Command::AcceptRestored { records }),
             Err(text) => Err(CommandError::NoNumber(text.chars().take(80).collect())),
@@ -100,6 +103,8 @@ mod tests {
         check("verify /mnt/my stick ", Command::Verify { place: Some("/mnt/my stick".into()) });
         check("accept-restored", Command::AcceptRestored { records: None });
         check("accept-restored 41", Command::AcceptRestored { records: Some(41) });
+        check("unlock", Command::Unlock { device: None });
+        check("unlock /dev/vda7", Command::Unlock { device: Some("/dev/vda7".into()) });
         check("shell ls -l | head", Command::Shell { line: Some("ls -l | head".into()) });
     }
 

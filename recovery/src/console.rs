@@ -1,6 +1,6 @@
 //! A console: read a line, do it, say how it ended.
 
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead as _, Read as _};
 use std::process::Command as Process;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGINT, SIGQUIT, SIGTSTP};
 use crate::command::{self, Command, HELP};
 use crate::end::{self, Afterwards};
 use crate::failure::Failure;
-use crate::{accept, evidence, export, machine, marks, rollback, status, terminals};
+use crate::{accept, evidence, export, machine, marks, rollback, status, terminals, unlock};
 
 /// The longest line; a terminal gives no longer one either.
 const LINE_LIMIT: u64 = 4096;
@@ -28,11 +28,11 @@ pub(crate) fn run(name: &str) -> io::Result<()> {
     terminals::take()?;
     println!("\n{}", status::greeting());
     println!("This is recovery on {name}: it runs in memory and needs no disk. 'help' lists the commands.");
-    let mut lines = io::stdin().lock();
     loop {
         marks::prompt("recovery> ")?;
         let mut bytes = Vec::new();
-        if lines.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut bytes)? == 0 {
+        // Not kept locked: a command may ask for a pass phrase.
+        if io::stdin().lock().take(LINE_LIMIT).read_until(b'\n', &mut bytes)? == 0 {
             return Ok(());
         }
         marks::output_begins()?;
@@ -60,6 +60,7 @@ fn carry_out(line: &str) -> Result<u8, Failure> {
         Command::Rollback { disk } => rollback::run(disk.as_deref())?,
         Command::Export { device } => export::run(&device)?,
         Command::AcceptRestored { records } => accept::run(records)?,
+        Command::Unlock { device } => unlock::run(device.as_deref())?,
         Command::Shell { line } => return shell(line.as_deref()),
         Command::Reboot => end::end(Afterwards::Reboot)?,
         Command::PowerOff => end::end(Afterwards::PowerOff)?,

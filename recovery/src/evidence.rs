@@ -10,6 +10,7 @@ use aios_image::layout::DATA_NAME;
 use crate::blocks::{self, Block};
 use crate::failure::{Failure, at, chain, harmless};
 use crate::log::{Log, LogError, SEGMENT};
+use crate::unlock;
 use crate::volume::{Access, Journal, Kind, Mounted, kind_of};
 
 /// The label of a volume that carries evidence from one machine to another.
@@ -53,6 +54,7 @@ pub(crate) fn verify(place: Option<&str>) -> Result<(), Failure> {
         Some(device) => PathBuf::from(device),
         None => default_device()?,
     };
+    let device = unlock::readable(device)?;
     let waiting = matches!(kind_of(&device), Ok(Kind::Ext4 { journal: Journal::Waiting }));
     let mounted = Mounted::open(&device, Access::Read)?;
     let told = tell(&device, form_in(mounted.path()));

@@ -9,6 +9,7 @@ use aios_evidence::tiles_of;
 use crate::evidence::{self, EXPORT_LABEL, Form, form_in};
 use crate::failure::{Failure, at};
 use crate::log::Log;
+use crate::unlock;
 use crate::volume::{Access, Kind, Mounted, kind_of};
 
 /// Copies, then reads back and checks.
@@ -22,7 +23,7 @@ pub(crate) fn run(device: &str) -> Result<(), Failure> {
                 .hint(format!("label one on another machine: mkfs.vfat -n {EXPORT_LABEL} DEVICE")));
         }
     }
-    let source = evidence::data_partition()?;
+    let source = unlock::readable(evidence::data_partition()?)?;
     let from = Mounted::open(&source, Access::Read)?;
     let Some(Form::Log(folder)) = form_in(from.path()) else {
         return Err(Failure::plain(format!("{} has no evidence log", source.display()))

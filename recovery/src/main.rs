@@ -20,6 +20,7 @@ mod marks;
 mod rollback;
 mod status;
 mod terminals;
+mod unlock;
 mod volume;
 
 use std::process::ExitCode;

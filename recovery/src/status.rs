@@ -13,6 +13,7 @@ use crate::cmdline;
 use crate::evidence::{Form, form_in};
 use crate::failure::harmless;
 use crate::rollback;
+use crate::unlock;
 use crate::volume::{Access, Journal, Kind, Mounted, kind_of};
 
 /// What this is, in one line.
@@ -79,6 +80,7 @@ fn volume_line(block: &Block) -> Option<String> {
     match kind_of(&device) {
         Ok(Kind::Fat { label }) => Some(format!("{}: a FAT volume labelled '{label}'", device.display())),
         Ok(Kind::Ext4 { .. }) => Some(format!("{}: an ext4 file system", device.display())),
+        Ok(Kind::Luks) => Some(format!("{}: encrypted", device.display())),
         Ok(Kind::Iso9660) => Some(format!("{}: a disc", device.display())),
         Ok(Kind::Unknown) => None,
         Err(error) => Some(format!("{}: cannot be read: {error}", device.display())),
@@ -122,19 +124,28 @@ fn slot_content(table: &Table, slot: Slot) -> String {
 }
 
 fn data_content(data: &Block) -> String {
-    let device = data.path();
-    let kind = match kind_of(&device) {
-        Ok(kind) => kind,
-        Err(error) => return format!("cannot be read: {error}"),
+    let partition = data.path();
+    let kind = kind_of(&partition).map_err(|error| error.to_string());
+    let (device, kind, mut text) = match (kind, unlock::open_already(&partition)) {
+        (Ok(Kind::Luks), Ok(Some(device))) => {
+            let kind = kind_of(&device).map_err(|error| error.to_string());
+            let text = format!("encrypted, open as {}, ", device.display());
+            (device, kind, text)
+        }
+        (Ok(Kind::Luks), Ok(None)) => return "encrypted; 'unlock' asks for its pass phrase".to_owned(),
+        (Ok(Kind::Luks), Err(failure)) => return format!("encrypted: {failure}"),
+        (kind, _) => (partition, kind, String::new()),
     };
-    let Kind::Ext4 { journal } = kind else {
-        return "cannot be mounted: it holds no ext4 file system".to_owned();
+    let journal = match kind {
+        Ok(Kind::Ext4 { journal }) => journal,
+        Ok(_) => return format!("{text}cannot be mounted: it holds no ext4 file system"),
+        Err(error) => return format!("{text}cannot be read: {error}"),
     };
     let mounted = match Mounted::open(&device, Access::Read) {
         Ok(mounted) => mounted,
-        Err(failure) => return format!("cannot be mounted: {failure}"),
+        Err(failure) => return format!("{text}cannot be mounted: {failure}"),
     };
-    let mut text = "can be mounted".to_owned();
+    text.push_str("can be mounted");
     if let Ok(size) = statvfs(mounted.path()) {
         let mib = |blocks: u64| blocks.saturating_mul(size.f_frsize) >> 20;
         let _ = write!(text, ", {} of {} MiB free", mib(size.f_bfree), mib(size.f_blocks));

@@ -8,6 +8,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use aios_luks::Header;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
@@ -19,9 +20,15 @@ const HEAD: u64 = 0x8800;
 /// What a device holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Fat { label: String },
-    Ext4 { journal: Journal },
+    Fat {
+        label: String,
+    },
+    Ext4 {
+        journal: Journal,
+    },
     Iso9660,
+    /// Encrypted: what it holds is known once it is open.
+    Luks,
     Unknown,
 }
 
@@ -62,6 +69,9 @@ pub(crate) fn kind_of(device: &Path) -> io::Result<Kind> {
 
 fn recognise(head: &[u8]) -> Kind {
     let at = |offset: usize, length: usize| head.get(offset..offset + length).unwrap_or_default();
+    if Header::may_be_on(head) {
+        return Kind::Luks;
+    }
     if at(0x8001, 5) == b"CD001" {
         return Kind::Iso9660;
     }
@@ -86,6 +96,12 @@ impl Mounted {
             Kind::Fat { .. } => ("vfat", c"umask=0077"),
             Kind::Ext4 { .. } => ("ext4", c"noload"),
             Kind::Iso9660 => ("iso9660", c""),
+            Kind::Luks => {
+                return Err(Failure::plain(format!("{} is encrypted and not open", device.display())).hint(format!(
+                    "unlock {} asks for its pass phrase and says where it can be read",
+                    device.display()
+                )));
+            }
             Kind::Unknown => {
                 return Err(Failure::plain(format!("{} holds no file system that is known here", device.display()))
                     .hint("name a partition with FAT, ext4 or ISO 9660; 'status' lists them"));
@@ -145,6 +161,12 @@ mod tests {
             fatfs::format_volume(&mut volume, options).expect("formatted");
             assert_eq!(recognise(&volume.into_inner()), Kind::Fat { label: "AIOS-EXPORT".into() }, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn an_encrypted_partition_is_told_from_others() {
+        assert_eq!(recognise(b"LUKS\xba\xbe\0\x02"), Kind::Luks);
+        assert_eq!(recognise(b"LUKS"), Kind::Unknown);
     }
 
     #[test]

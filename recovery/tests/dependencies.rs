@@ -37,6 +37,7 @@ fn our_own_crates_in_recovery_are_these() {
         "aios-ids",
         "aios-image",
         "aios-linux",
+        "aios-luks",
         "aios-slots",
         "aios-verity",
     ];
