@@ -151,6 +151,13 @@ const ALL: &[Scenario] = &[
         show: installed::install,
     },
     Scenario {
+        name: "encrypted-disk",
+        promise: "an encrypted data partition is asked for at the start, opens by two keys, and shows nothing to whoever has the disk",
+        set: Set::Long,
+        boots: 4,
+        show: installed::encrypted,
+    },
+    Scenario {
         name: "app-service",
         promise: "an app that a person makes a service runs confined, comes back when it ends and after a boot, and goes when asked",
         set: Set::Long,

@@ -14,6 +14,7 @@ pub(crate) mod bundles;
 pub(crate) mod confinement;
 pub(crate) mod cuts;
 pub(crate) mod denials;
+pub(crate) mod encryption;
 pub(crate) mod evidence;
 pub(crate) mod freeze;
 pub(crate) mod hostile;

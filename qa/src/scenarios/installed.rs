@@ -1,7 +1,7 @@
 //! An installed disk: made, updated, recovered.
 
 use crate::scenario::{Failure, Stage, ensure};
-use crate::steps::{actions, app_service, evidence, install, recovery, services, update};
+use crate::steps::{actions, app_service, encryption, evidence, install, recovery, services, update};
 
 pub(super) fn install(stage: &Stage<'_>) -> Result<(), Failure> {
     let disk = install::unattended(stage)?;
@@ -12,6 +12,20 @@ pub(super) fn install(stage: &Stage<'_>) -> Result<(), Failure> {
     let found = disk.data_file("/groups/home/files/hello.txt")?;
     ensure!(found == b"hello", "the disk holds {:?}", String::from_utf8_lossy(&found));
     Ok(())
+}
+
+pub(super) fn encrypted(stage: &Stage<'_>) -> Result<(), Failure> {
+    let installed = encryption::install(stage)?;
+    let mut aios = encryption::start_after_a_wrong_pass_phrase(stage, &installed)?;
+    services::all_ready(&mut aios)?;
+    encryption::write_a_secret(&mut aios)?;
+    aios.power_off()?;
+    encryption::nothing_to_be_read(&installed)?;
+    let mut aios = encryption::start_by_recovery_key(stage, &installed)?;
+    services::all_ready(&mut aios)?;
+    encryption::the_secret_is_there(&mut aios)?;
+    aios.power_off()?;
+    encryption::recovery_asks_too(stage, &installed)
 }
 
 pub(super) fn app_service(stage: &Stage<'_>) -> Result<(), Failure> {

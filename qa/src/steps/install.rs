@@ -22,9 +22,21 @@ const INSTALLATION: Duration = Duration::from_secs(900);
 
 /// Installs without a person: an answer file decides. Gives the disk.
 pub(crate) fn unattended(stage: &Stage<'_>) -> Result<Disk, Failure> {
+    let (disk, mut machine) = begin(stage, &answers())?;
+    machine.wait_for_power_off(BOOT)?;
+    let files = disk.esp()?.files()?;
+    ensure!(
+        files.iter().any(|path| path.starts_with("EFI/Linux/aios_")),
+        "the installed disk has no kernel image on its ESP: {files:?}"
+    );
+    Ok(disk)
+}
+
+/// Starts the installer with these answers and waits until it has installed.
+pub(super) fn begin(stage: &Stage<'_>, answers: &str) -> Result<(Disk, Machine), Failure> {
     let disk = Disk::create(&stage.folder.join(DISK), SIZE)?;
     let answers_disk = stage.folder.join("answers.img");
-    Fat::create(&answers_disk, 4 << 20, "AIOS-ANSWER")?.write("answers.toml", answers().as_bytes())?;
+    Fat::create(&answers_disk, 4 << 20, "AIOS-ANSWER")?.write("answers.toml", answers.as_bytes())?;
     let options = Options {
         iso: Some(stage.context.iso.clone()),
         disk: vec![disk.path.clone(), answers_disk],
@@ -36,13 +48,7 @@ pub(crate) fn unattended(stage: &Stage<'_>) -> Result<Disk, Failure> {
     let mut machine = Machine::start(options, &stage.log("install"), Echo::Hidden)?;
     Entry::Install.choose(&mut machine)?;
     machine.console.wait_for("is installed on", BOOT + INSTALLATION)?;
-    machine.wait_for_power_off(BOOT)?;
-    let files = disk.esp()?.files()?;
-    ensure!(
-        files.iter().any(|path| path.starts_with("EFI/Linux/aios_")),
-        "the installed disk has no kernel image on its ESP: {files:?}"
-    );
-    Ok(disk)
+    Ok((disk, machine))
 }
 
 /// Installs from the ISO to a disk of this hardware. The answers come from the machine's host, so that no second disk of

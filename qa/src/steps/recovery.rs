@@ -11,7 +11,7 @@ use crate::host::iso::flip;
 use crate::scenario::{Failure, Stage, ensure};
 use crate::vm::{BOOT, Echo, Machine, Options, SecureBoot};
 
-const COMMAND: Duration = Duration::from_secs(180);
+pub(super) const COMMAND: Duration = Duration::from_secs(180);
 
 /// The label by which recovery finds evidence.
 const EXPORT: &str = "AIOS-EXPORT";
@@ -68,7 +68,7 @@ pub(crate) fn accept_restored(stage: &Stage<'_>, disk: &Disk) -> Result<u64, Fai
 }
 
 /// Recovery from the ISO, at its prompt, with these disks.
-fn enter(stage: &Stage<'_>, name: &str, disk: Vec<PathBuf>) -> Result<Machine, Failure> {
+pub(super) fn enter(stage: &Stage<'_>, name: &str, disk: Vec<PathBuf>) -> Result<Machine, Failure> {
     let options = Options {
         iso: Some(stage.context.iso.clone()),
         disk,
@@ -107,7 +107,7 @@ fn without_foreign_code<'a>(what: &str, names: impl Iterator<Item = &'a str>) ->
     Ok(())
 }
 
-fn ran(machine: &mut Machine, line: &str) -> Result<String, Failure> {
+pub(super) fn ran(machine: &mut Machine, line: &str) -> Result<String, Failure> {
     let output = machine.console.run(line, COMMAND)?;
     ensure!(output.status == 0, "in recovery '{line}' ended with status {}:\n{}", output.status, output.text);
     Ok(output.text)
