@@ -158,6 +158,13 @@ const ALL: &[Scenario] = &[
         show: installed::encrypted,
     },
     Scenario {
+        name: "app-agent",
+        promise: "an app that a person makes an agent proposes in its own name, gets what agents get, and goes when asked",
+        set: Set::Long,
+        boots: 1,
+        show: live::app_agent,
+    },
+    Scenario {
         name: "app-service",
         promise: "an app that a person makes a service runs confined, comes back when it ends and after a boot, and goes when asked",
         set: Set::Long,

@@ -6,6 +6,7 @@
 pub(crate) mod action_types;
 pub(crate) mod actions;
 pub(crate) mod agent;
+pub(crate) mod app_agent;
 pub(crate) mod app_service;
 pub(crate) mod apps;
 pub(crate) mod attacks;

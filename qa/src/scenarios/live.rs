@@ -2,7 +2,7 @@
 
 use crate::host::probe_image;
 use crate::scenario::{Failure, Stage};
-use crate::steps::{Aios, action_types, actions, agent, apps, evidence, freeze, policy, services, store};
+use crate::steps::{Aios, action_types, actions, agent, app_agent, apps, evidence, freeze, policy, services, store};
 use crate::vm::Login;
 
 pub(super) fn services(stage: &Stage<'_>) -> Result<(), Failure> {
@@ -50,6 +50,13 @@ pub(super) fn action_types(stage: &Stage<'_>) -> Result<(), Failure> {
     let mut aios = Aios::live(stage, "live")?;
     services::all_ready(&mut aios)?;
     action_types::each(aios, stage)
+}
+
+pub(super) fn app_agent(stage: &Stage<'_>) -> Result<(), Failure> {
+    let mut aios = Aios::live(stage, "live")?;
+    services::all_ready(&mut aios)?;
+    app_agent::proposes(&mut aios)?;
+    aios.power_off()
 }
 
 pub(super) fn apps(stage: &Stage<'_>) -> Result<(), Failure> {

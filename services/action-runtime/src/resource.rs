@@ -43,19 +43,21 @@ pub(crate) fn units() -> Result<Vec<Service>, AskError> {
 pub(crate) fn check_unit(request: &Request) -> Result<(), String> {
     let wanted: &[Role] = match request.action_type.as_str() {
         "service.restart" | "service.start" | "service.stop" => &[Role::System, Role::App],
-        "agent.run" => &[Role::Agent],
-        "service.enable" => &[Role::App],
+        "agent.run" => &[Role::Agent, Role::AppAgent],
+        "service.enable" => &[Role::App, Role::AppAgent],
         _ => return Ok(()),
     };
     let name = request.parameters.get("name").and_then(Value::as_str).unwrap_or_default();
     let unit = units().map(|units| units.into_iter().find(|unit| unit.name == name));
     match unit {
         Ok(Some(unit)) if wanted.contains(&unit.role) => Ok(()),
-        Ok(Some(_)) if wanted == [Role::App] => {
+        Ok(Some(_)) if request.action_type == "service.enable" => {
             Err(format!("'{name}' is a unit of the system already; hand the app in under another name"))
         }
-        Ok(None) if wanted == [Role::App] => Ok(()),
-        Ok(_) if wanted == [Role::Agent] => Err(format!("there is no agent '{name}'; 'aios agent list' shows all")),
+        Ok(None) if request.action_type == "service.enable" => Ok(()),
+        Ok(_) if request.action_type == "agent.run" => {
+            Err(format!("there is no agent '{name}'; 'aios agent list' shows all"))
+        }
         Ok(_) => Err(format!("there is no service '{name}'; 'aios service list' shows all")),
         Err(error) => Err(aios_daemon::error_chain(&error)),
     }

@@ -11,7 +11,7 @@ use aios_action::ActionType;
 use aios_action::app::Manifest;
 use aios_daemon::error_chain;
 use aios_daemon::init::AskError;
-use aios_wire::init::{Request, Role};
+use aios_wire::init::Request;
 use aios_wire::objects::App;
 use tokio::sync::Mutex;
 
@@ -70,7 +70,7 @@ async fn follow() -> Result<(), FollowError> {
     let apps = peers::apps().await?;
     let wanted: Vec<(String, String)> = apps.iter().filter_map(wanted).collect();
     for unit in resource::units().map_err(FollowError::Units)? {
-        if unit.role == Role::App && wanted.iter().all(|(name, _)| *name != unit.name) {
+        if unit.role.is_of_an_app() && wanted.iter().all(|(name, _)| *name != unit.name) {
             tell(&unit.name, remove(&unit.name).await);
         }
     }
@@ -126,7 +126,7 @@ async fn remove(name: &str) -> Result<(), AskError> {
 
 /// Whether PID 1 has a unit of an app of this name.
 fn has_unit(name: &str) -> Result<bool, AskError> {
-    Ok(resource::units()?.iter().any(|unit| unit.role == Role::App && unit.name == name))
+    Ok(resource::units()?.iter().any(|unit| unit.role.is_of_an_app() && unit.name == name))
 }
 
 #[cfg(test)]
@@ -168,6 +168,12 @@ mod tests {
         let opened = [&unit.sandbox.execute, &unit.sandbox.read, &unit.sandbox.device];
         assert!(opened.iter().all(|list| list.is_empty()), "it declared nothing: {text}");
         assert!(wanted(&app(|_| {})).is_none(), "it says nothing of itself as a service");
+        let mut proposes = app(|manifest| manifest["service"] = json!({"kind": "agent"}));
+        proposes.service.as_mut().expect("it is one").user = 2500;
+        let (name, text) = wanted(&proposes).expect("an agent");
+        let unit = Unit::parse(&name, &text).expect("a unit");
+        assert_eq!((unit.kind, unit.is_of_an_app()), (Kind::Agent, true));
+        assert_eq!(unit.sandbox.connect, ["/run/aios/agent-door"]);
         assert!(wanted(&App { service: None, ..serves.clone() }).is_none());
         assert!(wanted(&App { current: None, ..serves }).is_none());
     }

@@ -2,7 +2,7 @@
 
 use aios_action::ActionView;
 use aios_identity::Peer;
-use aios_wire::init::{Role, Service};
+use aios_wire::init::Service;
 use serde_json::{Value, json};
 
 use crate::action;
@@ -55,5 +55,5 @@ pub(crate) async fn run(command: AgentCommand, format: Format) -> Result<(), Fai
 
 /// The agents among what PID 1 supervises.
 pub(crate) fn agents() -> Result<Vec<Service>, Failure> {
-    Ok(service::services()?.into_iter().filter(|unit| unit.role == Role::Agent).collect())
+    Ok(service::services()?.into_iter().filter(|unit| unit.role.is_an_agent()).collect())
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aios_action::app::{APP_PREFIX, Manifest};
+use aios_action::app::{APP_PREFIX, Manifest, ServiceKind};
 use aios_wire::objects::{App, AppVersion};
 use clap::Subcommand;
 use serde_json::Value;
@@ -115,7 +115,8 @@ fn print(app: &App) {
         println!("  may use    {}", if rights.is_empty() { "nothing".to_owned() } else { rights.join(", ") });
         let kept = if app.service.is_some() { "it is one" } else { "it is none" };
         if let Some(service) = &manifest.service {
-            println!("  service    {kept}; started with '{}'", harmless(&service.args.join(" ")));
+            let what = if service.kind == ServiceKind::Agent { "agent  " } else { "service" };
+            println!("  {what}    {kept}; started with '{}'", harmless(&service.args.join(" ")));
         }
         for argument in &manifest.arguments {
             println!("  takes      {}: {}", harmless(&argument.name), argument.form);

@@ -1,7 +1,7 @@
 //! `aios service …`: what PID 1 supervises.
 
 use aios_evidence::{Filter, Kind};
-use aios_wire::init::{Reply, Request, Role, Service, ServiceState};
+use aios_wire::init::{Reply, Request, Service, ServiceState};
 use serde_json::json;
 
 use crate::action;
@@ -15,7 +15,7 @@ pub(crate) async fn run(command: ServiceCommand, format: Format) -> Result<(), F
     match command {
         ServiceCommand::List => {
             format.print(&services()?, |services| {
-                let (apps, rest): (Vec<_>, Vec<_>) = services.iter().partition(|s| s.role == Role::App);
+                let (apps, rest): (Vec<_>, Vec<_>) = services.iter().partition(|s| s.role.is_of_an_app());
                 print("SERVICE", &rest);
                 if !apps.is_empty() {
                     println!();

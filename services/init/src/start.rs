@@ -277,16 +277,19 @@ fn place_of(unit: &Unit) -> PathBuf {
     }
 }
 
-/// The tree of an app: what an action's has, whatever of it is opened by [`rules_of_app`].
+/// The tree of an app: what an action's has, whatever of it is opened by [`rules_of_app`], and the door if it is an agent.
 fn mounts_of_app(unit: &Unit, sha256: Digest) -> Vec<Mount> {
     let store = PathBuf::from(STORE);
-    vec![
+    let mut mounts = vec![
         Mount::Checked { from: unit.program.clone().into(), sha256, at: place_of(unit) },
         Mount::Bind { from: store.clone(), at: store, allow: Allow::Execute },
         Mount::Memory { at: "/tmp".into(), bytes: TMP_BYTES, mode: 0o700 },
         Mount::Devices,
         Mount::Proc,
-    ]
+    ];
+    let connect = unit.sandbox.connect.iter();
+    mounts.extend(connect.map(|path| Mount::Bind { from: path.into(), at: path.into(), allow: Allow::Read }));
+    mounts
 }
 
 /// Its program, its `/tmp`, and what its file lists; nothing that other units have without saying so.
@@ -299,6 +302,7 @@ fn rules_of_app(unit: &Unit) -> PathRules {
         execute,
         read: paths(&profile.read),
         write: vec!["/tmp".into()],
+        connect: paths(&profile.connect),
         device: paths(&profile.device),
         ..PathRules::default()
     }
@@ -420,6 +424,24 @@ mod tests {
         let rules = path_rules(&opened);
         assert_eq!(rules.execute, [PathBuf::from("/nix/store"), "/app/clock".into()]);
         assert_eq!((rules.read, rules.device), (vec![PathBuf::from("/proc")], vec![PathBuf::from("/dev/null")]));
+    }
+
+    #[test]
+    fn an_app_that_is_an_agent_is_opened_the_door_and_nothing_else() {
+        let sha256 = "0".repeat(64);
+        let text = format!(
+            "kind = \"agent\"\nprogram = \"/aios/chunks/{sha256}\"\nsha256 = \"{sha256}\"\nuser = \"2500\"\n[sandbox]\n\
+             own = [\"mount\", \"pid\", \"ipc\", \"uts\", \"cgroup\"]\nconnect = [\"/run/aios/agent-door\"]\n\
+             calls = [\"service\"]\n"
+        );
+        let agent = unit("asker", &text);
+        assert_eq!(places(&agent), ["/app/asker", "/nix/store", "/tmp", "/dev", "/proc", "/run/aios/agent-door"]);
+        let rules = path_rules(&agent);
+        assert_eq!(rules.connect, [PathBuf::from("/run/aios/agent-door")]);
+        assert_eq!(rules.execute, [PathBuf::from("/app/asker")]);
+        assert_eq!((rules.read.len(), rules.device.len()), (0, 0));
+        assert_eq!((rules.write, rules.tcp), (vec![PathBuf::from("/tmp")], Tcp::Refused));
+        assert_eq!(namespaces(&agent.sandbox).len(), Namespace::ALL.len());
     }
 
     #[test]

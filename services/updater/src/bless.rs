@@ -7,7 +7,7 @@ use std::time::Duration;
 use aios_daemon::proxy::Evidence1Proxy;
 use aios_daemon::{connect, error_chain};
 use aios_slots::SlotError;
-use aios_wire::init::{Reply, Request, Role, ServiceState};
+use aios_wire::init::{Reply, Request, ServiceState};
 
 use crate::entries::Entries as _;
 use crate::machine::{self, Esp, MachineError};
@@ -60,7 +60,7 @@ fn everything_runs() -> bool {
     };
     let Ok(Reply::Services { mut services }) = aios_daemon::init::ask(&Request::Services) else { return false };
     // What a person let in says nothing about the release.
-    services.retain(|service| service.role != Role::App);
+    services.retain(|service| !service.role.is_of_an_app());
     for waiting in services.iter().filter(|service| complete && service.state == ServiceState::OnCall) {
         // That it is called is all; whether it starts shows in its state.
         let _ = aios_daemon::open_socket(&waiting.name);

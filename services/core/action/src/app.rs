@@ -12,7 +12,7 @@ pub use elf::{ElfError, ProgramError, check_program, program_around};
 pub use manifest::{
     AppError, AppRight, AppTier, Argument, Composition, Form, MANIFEST_LIMIT, Manifest, PROGRAM_LIMIT, Program, Test,
 };
-pub use service::{Again, Service};
+pub use service::{Again, Service, ServiceKind};
 pub use trial::{Area, Reached, Refused, Tested, Trial, Witnessed};
 
 /// What `program` of `task.run` begins with when it names an app.

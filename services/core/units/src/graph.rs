@@ -54,7 +54,7 @@ impl Graph {
         let shipped = apps::names_of(&units);
         let mut waiting: BTreeMap<UnitName, Unit> = BTreeMap::new();
         for unit in units {
-            if unit.kind == Kind::App {
+            if unit.kind == Kind::App || unit.is_of_an_app() {
                 return Err(GraphError::App(unit.name));
             }
             if (unit.kind == Kind::Agent && mode != Mode::Install) || unit.modes.contains(&mode) {

@@ -361,6 +361,7 @@ impl Node {
             State::Finished => ServiceState::Finished,
         };
         let role = match (self.unit.kind, &self.unit.session) {
+            (Kind::Agent, _) if self.unit.is_of_an_app() => Role::AppAgent,
             (Kind::Agent, _) => Role::Agent,
             (Kind::App, _) => Role::App,
             (_, Some(_)) => Role::Session,

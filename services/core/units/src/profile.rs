@@ -91,7 +91,7 @@ impl Profile {
 }
 
 /// The only thing of the system that an agent can talk to.
-const AGENT_DOOR: &str = "/run/aios/agent-door";
+pub(crate) const AGENT_DOOR: &str = "/run/aios/agent-door";
 
 /// What a program has of its own instead of sharing it with the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]

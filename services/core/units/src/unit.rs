@@ -93,7 +93,8 @@ pub enum Kind {
     Oneshot,
     /// Runs once on each console terminal; ending well starts it again.
     Terminal,
-    /// Proposes and never decides; started when it is asked for.
+    /// Proposes and never decides. One that an image brings is started when it is asked for, one that is an app when it is
+    /// added.
     Agent,
     /// A program that a person let in. No image brings one: it is added while the machine runs, and starts then.
     App,
@@ -327,7 +328,7 @@ impl Unit {
             return Err(value("conflicts", format!("names '{name}', which the unit also needs")));
         }
         check_limits(&raw).map_err(|(key, why)| value(key, why))?;
-        if raw.sha256.is_some() && raw.kind != Kind::App {
+        if raw.sha256.is_some() && !matches!(raw.kind, Kind::App | Kind::Agent) {
             return Err(value("sha256", "is only for an app: what ships lies on the verified root".into()));
         }
         let default_readiness = if raw.kind == Kind::Service { Readiness::Notify } else { Readiness::Started };
@@ -364,10 +365,15 @@ impl Unit {
             sandbox: raw.sandbox,
             resources: raw.resources,
         };
-        if unit.kind == Kind::App {
+        if unit.kind == Kind::App || unit.is_of_an_app() {
             app::check(&unit).map_err(|(key, why)| value(key, why))?;
         }
         Ok(unit)
+    }
+
+    /// Whether its program is an app's, which somebody handed in: no image brings such a unit, and it can be taken away.
+    pub fn is_of_an_app(&self) -> bool {
+        self.sha256.is_some()
     }
 
     /// How soon the kernel ends it when memory is short. What decides and records goes last, agents go before everything
@@ -446,14 +452,14 @@ fn check_agent(name: &str, raw: &RawUnit) -> Result<(), (&'static str, String)> 
     if raw.state.iter().any(|path| *path != own_folder) {
         return Err(("state", format!("of an agent is nothing but {own_folder}")));
     }
-    if !raw.user.parse::<u32>().is_ok_and(|uid| AGENT_USERS.contains(&uid)) {
-        return Err(("user", "of an agent is a number from 2000 to 2999".into()));
+    if raw.sha256.is_none() && !raw.user.parse::<u32>().is_ok_and(|uid| AGENT_USERS.contains(&uid)) {
+        return Err(("user", "of an agent is a number from 2000 to 2499".into()));
     }
     Ok(())
 }
 
-/// Numbers that no other program runs under.
-const AGENT_USERS: std::ops::RangeInclusive<u32> = 2000..=2999;
+/// Numbers that no other program runs under, for agents that an image brings.
+const AGENT_USERS: std::ops::Range<u32> = 2000..*app::AGENT_USERS.start();
 
 fn is_plain_path(path: &str) -> bool {
     path.starts_with('/') && path.len() < 1024 && !path.contains('\0') && !path.split('/').any(|part| part == "..")

@@ -81,6 +81,7 @@ fn no_file_gives_an_agent_more_than_agents_get() {
         ("\"2000\"", "\"root\""),
         ("\"2000\"", "\"0\""),
         ("\"2000\"", "\"evidence-log\""),
+        ("\"2000\"", "\"2500\""),
         ("/run/aios/agent-door", "/run/aios"),
         ("/run/aios/agent-door", "/run/aios/init"),
         ("calls = [\"service\"]", "calls = [\"unlimited\"]"),
@@ -100,6 +101,64 @@ fn no_file_gives_an_agent_more_than_agents_get() {
         let changed = agent.replace(from, to);
         assert_ne!(changed, agent);
         assert!(Unit::parse("example", &changed).is_err(), "{to}");
+    }
+}
+
+/// What is said of an agent that is an app, in the place of what [`APP`] says.
+const AS_AN_AGENT: [(&str, &str); 7] = [
+    ("kind = \"app\"", "kind = \"agent\""),
+    ("3000", "2500"),
+    ("[\"action\"]", "[\"service\"]"),
+    ("[\"/nix/store\"]", "[]"),
+    ("[\"/proc\"]", "[]"),
+    ("device = [\"/dev/null\", \"/dev/urandom\"]", "device = []"),
+    ("[sandbox]", "[sandbox]\nconnect = [\"/run/aios/agent-door\"]"),
+];
+
+#[test]
+fn no_text_gives_an_app_that_is_an_agent_more_than_its_door() {
+    let agent = AS_AN_AGENT.iter().fold(APP.to_owned(), |text, (from, to)| text.replace(from, to));
+    let unit = Unit::parse("example", &agent).expect("an agent");
+    assert!(unit.is_of_an_app() && unit.kind == Kind::Agent && unit.modes.is_empty());
+    assert_eq!((unit.readiness, unit.oom_score()), (Readiness::Started, 600));
+    // What an app may have that is no agent, and what an agent may have that no one handed in.
+    let others = AS_AN_AGENT[1..6].iter().map(|(from, to)| (*to, *from));
+    let own = [
+        ("\"2500\"", "\"2499\""),
+        ("\"2500\"", "\"3000\""),
+        ("\"2500\"", "\"root\""),
+        ("sha256", "# sha256"),
+        ("\"cgroup\"", "\"mount\""),
+        ("/run/aios/agent-door", "/run/aios"),
+        ("/run/aios/agent-door", "/run/aios/init"),
+        ("[\"service\"]", "[\"service\", \"network\"]"),
+        ("[\"service\"]", "[\"unlimited\"]"),
+        ("execute = []", "execute = [\"/usr/lib/aios\"]"),
+        ("read = []", "read = [\"/usr/share\"]"),
+        ("= 512", "= 513"),
+        ("= 512", "= 512\noom-score = 599"),
+        ("[sandbox]", "[sandbox]\nnetwork = \"host\""),
+        ("[sandbox]", "[sandbox]\nview = \"whole\""),
+        ("[sandbox]", "[sandbox]\npaths = \"unlimited\""),
+        ("[sandbox]", "[sandbox]\ncapabilities = [\"CAP_KILL\"]"),
+        ("[sandbox]", "[sandbox]\ngroups = [\"actions\"]"),
+        ("[sandbox]", "[sandbox]\nwrite = [\"/aios/agents/example\"]"),
+        ("[resources]", "state = [\"/aios/agents/example\"]\n[resources]"),
+        ("[resources]", "after = [\"agent-door\"]\n[resources]"),
+        ("[resources]", "[restart]\nwhen-spent = \"recovery\"\n[resources]"),
+        ("[resources]", "modes = [\"live\"]\n[resources]"),
+        ("[resources]", "readiness = \"notify\"\n[resources]"),
+        ("[resources]", "socket = true\n[resources]"),
+        ("[resources]", "audit = true\n[resources]"),
+    ];
+    for (from, to) in others.filter(|(from, _)| *from != "[]").chain(own) {
+        let changed = agent.replace(from, to);
+        assert_ne!(changed, agent, "{from}");
+        assert!(Unit::parse("example", &changed).is_err(), "{to}");
+    }
+    let rights = [("execute = []", "execute = [\"/nix/store\"]"), ("read = []", "read = [\"/proc\"]")];
+    for (from, to) in rights {
+        assert!(Unit::parse("example", &agent.replace(from, to)).is_err(), "{to}");
     }
 }
 
@@ -183,6 +242,10 @@ fn an_app_takes_no_name_and_no_user_of_anybody() {
     let app = |name: &str| Unit::parse(name, APP).expect("an app");
     let brought = Graph::new(Mode::Live, vec![app("app")]).expect_err("no image brings one");
     assert!(matches!(brought, GraphError::App(_)));
+    let agent = AS_AN_AGENT.iter().fold(APP.to_owned(), |text, (from, to)| text.replace(from, to));
+    let agent = Unit::parse("agent", &agent).expect("an agent");
+    let brought = Graph::new(Mode::Live, vec![agent.clone()]).expect_err("nor one that is an agent");
+    assert!(matches!(brought, GraphError::App(_)));
     let mut graph = Graph::new(Mode::Live, [shipped, vec![elsewhere]].concat()).expect("they fit");
     let mut ask = |event: Event| match graph.step(event, 1).into_iter().find_map(|effect| match effect {
         Effect::Refuse(why) => Some(why),
@@ -206,9 +269,16 @@ fn an_app_takes_no_name_and_no_user_of_anybody() {
     let numbered = |number: u32| {
         Unit::parse(&format!("n{number}"), &APP.replace("3000", &(3000 + number).to_string())).expect("an app")
     };
-    for number in 1..16 {
+    for number in 1..15 {
         assert_eq!(ask(add(numbered(number))), "done");
     }
+    for taken in ["a", "c"] {
+        let agent = Unit { name: taken.parse().expect("a name"), ..agent.clone() };
+        assert!(ask(add(agent)).contains("belongs to the system"), "{taken}");
+    }
+    let shipped = Unit { sha256: None, ..agent.clone() };
+    assert!(ask(add(shipped)).contains("is no app"), "an agent that the image would bring");
+    assert_eq!(ask(add(agent)), "done");
     assert!(ask(add(numbered(16))).contains("16 apps"));
     let name = |name: &str| name.parse().expect("a name");
     assert!(ask(Event::Remove(name("b"))).contains("ships with the system"));

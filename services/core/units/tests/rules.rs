@@ -16,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use aios_ids::UnitName;
-use aios_units::unit::Kind;
 use aios_units::{Effect, Ended, Event, Graph, Mode, Unit, What};
 use aios_wire::init::ServiceState;
 use proptest::prelude::*;
@@ -141,7 +140,7 @@ impl Machine {
             assert!(self.processes.contains_key(unit), "{unit} was removed, has no process and is still there");
         }
         let shipped =
-            |graph: &Graph| -> Vec<Unit> { graph.units().filter(|unit| unit.kind != Kind::App).cloned().collect() };
+            |graph: &Graph| -> Vec<Unit> { graph.units().filter(|unit| !unit.is_of_an_app()).cloned().collect() };
         assert_eq!(shipped(&before), shipped(&self.graph), "{event:?} changed what ships");
         let wished = matches!(event, Event::Called(_) | Event::Start(_) | Event::Restart(_));
         let waited: Vec<&UnitName> = before.on_call().filter(|_| !wished).collect();
@@ -303,18 +302,19 @@ fn the_rules_hold_in_every_order_on_every_small_machine() {
     println!("{machines} machines, {states} states");
 }
 
-/// Two apps, and one with the name of the first that is another.
+/// Two apps, the second of them an agent, and one with the name of the first that is another.
 fn apps() -> Vec<Unit> {
     let app = |name: &str, user: u32| {
+        let (kind, calls) = if user < 3000 { ("agent", "service") } else { ("app", "action") };
         let text = format!(
-            "kind = \"app\"\nprogram = \"/p\"\nsha256 = \"{}\"\nuser = \"{user}\"\n\
+            "kind = \"{kind}\"\nprogram = \"/p\"\nsha256 = \"{}\"\nuser = \"{user}\"\n\
              restart = {{ policy = \"on-failure\", budget = 1 }}\n[sandbox]\n\
-             own = [\"mount\", \"pid\", \"ipc\", \"uts\", \"cgroup\"]\ncalls = [\"action\"]\n",
+             own = [\"mount\", \"pid\", \"ipc\", \"uts\", \"cgroup\"]\ncalls = [\"{calls}\"]\n",
             "0".repeat(64)
         );
         Unit::parse(name, &text).unwrap_or_else(|error| panic!("{error}: {text}"))
     };
-    vec![app("a0", 3000), app("a1", 3001), app("a0", 3002)]
+    vec![app("a0", 3000), app("a1", 2500), app("a0", 3002)]
 }
 
 /// Apps come and go in every order beside two units of the image.

@@ -338,6 +338,20 @@ pub enum Role {
     Agent,
     /// One that a person let in and enabled.
     App,
+    /// The same, and it only proposes.
+    AppAgent,
+}
+
+impl Role {
+    /// Whether it proposes and never decides.
+    pub fn is_an_agent(self) -> bool {
+        matches!(self, Self::Agent | Self::AppAgent)
+    }
+
+    /// Whether it is there because a person let its program in.
+    pub fn is_of_an_app(self) -> bool {
+        matches!(self, Self::App | Self::AppAgent)
+    }
 }
 
 /// What a unit is doing.

@@ -70,6 +70,19 @@ fn a_unit_comes_is_tried_within_its_budget_and_goes() {
         assert_eq!(asked(&machine, &json!({"verb": "unit-remove", "name": "clock"}))["reply"], "done");
         assert_eq!(app(&machine), None, "it is gone");
     }
+    let agent = UNIT
+        .replace("\"app\"", "\"agent\"")
+        .replace("3000", "2500")
+        .replace("[\"action\"]", "[\"service\"]\nconnect = [\"/run/aios/agent-door\"]");
+    let wide = add(&machine, "asker", &agent.replace("agent-door", "init"));
+    assert!(wide["reason"].as_str().is_some_and(|reason| reason.contains("/run/aios/agent-door")), "{wide}");
+    let taken = add(&machine, "victim", &agent);
+    assert!(taken["reason"].as_str().is_some_and(|reason| reason.contains("belongs to the system")), "{taken}");
+    assert_eq!(add(&machine, "asker", &agent)["reply"], "done");
+    let all = asked(&machine, &json!({"verb": "services"}));
+    let role = all["services"].as_array().and_then(|all| all.iter().find(|unit| unit["name"] == "asker"));
+    assert_eq!(role.map(|unit| &unit["role"]), Some(&json!("app-agent")), "{all}");
+    assert_eq!(asked(&machine, &json!({"verb": "unit-remove", "name": "asker"}))["reply"], "done");
     let ours = asked(&machine, &json!({"verb": "unit-remove", "name": "victim"}));
     assert!(ours["reason"].as_str().is_some_and(|reason| reason.contains("ships with the system")), "{ours}");
 }

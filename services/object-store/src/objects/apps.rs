@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::PoisonError;
 
-use aios_action::app::{AppError, Manifest, PROGRAM_LIMIT, ProgramError};
+use aios_action::app::{AppError, Manifest, PROGRAM_LIMIT, ProgramError, ServiceKind};
 use aios_ids::UnitName;
 use aios_wire::objects::{App, AppService, AppVersion};
 
@@ -26,6 +26,9 @@ const SERVICES: usize = 16;
 
 /// The first number of a user that is an app; each service has the lowest that is free.
 const FIRST_USER: u32 = 3000;
+
+/// The same for an app that is an agent.
+const FIRST_AGENT: u32 = 2500;
 
 /// An app was not changed or cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -174,15 +177,17 @@ impl Objects {
         let current = app.and_then(|app| app.versions.into_iter().find(|known| Some(known.version) == app.current));
         let current = current.ok_or_else(|| AppsError::NoSuchApp(name.clone()))?;
         let manifest = Manifest::parse(&current.manifest).map_err(AppsError::Manifest)?;
-        if manifest.service.is_none() {
-            return Err(AppsError::NoService(name));
-        }
+        let first = match manifest.service.map(|service| service.kind) {
+            None => return Err(AppsError::NoService(name)),
+            Some(ServiceKind::Plain) => FIRST_USER,
+            Some(ServiceKind::Agent) => FIRST_AGENT,
+        };
         let services = self.index.services()?;
         if !services.contains_key(name.as_str()) {
             if services.len() >= SERVICES {
                 return Err(AppsError::TooMany { what: "apps that are services", limit: SERVICES });
             }
-            let user = (FIRST_USER..).find(|user| services.values().all(|taken| taken != user));
+            let user = (first..).find(|user| services.values().all(|taken| taken != user));
             self.index.set_service(&name, user)?;
         }
         self.app_named(&name)
@@ -371,6 +376,11 @@ mod tests {
         objects.use_app("greeter", Some(2)).expect("nothing holds it");
         objects.enable_app("greeter").expect("enabled");
         assert_eq!(user(&objects, "greeter"), Some(3000), "the lowest that is free");
+        serves["name"] = "asker".into();
+        serves["service"] = json!({"kind": "agent"});
+        install(&objects, &serves).expect("installed");
+        objects.enable_app("asker").expect("enabled");
+        assert_eq!(user(&objects, "asker"), Some(2500), "agents have numbers of their own");
     }
 
     #[test]

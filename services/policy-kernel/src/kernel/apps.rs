@@ -2,7 +2,7 @@
 //! approve.
 
 use aios_action::Envelope;
-use aios_action::app::Manifest;
+use aios_action::app::{Manifest, ServiceKind};
 
 use super::{KernelError, Result};
 
@@ -14,7 +14,12 @@ pub(super) fn what_a_trial_said(envelope: &Envelope, manifest: &str) -> Result<V
             let composed =
                 format!("tried before: {}; {}", manifest.composition.tried.join(", "), manifest.composition.why_not);
             let made = format!("made by: {}", manifest.origin);
-            Ok(trial.lines().into_iter().chain([composed, made]).collect())
+            let is_an_agent = manifest.service.as_ref().is_some_and(|service| service.kind == ServiceKind::Agent);
+            let agent = is_an_agent.then(|| {
+                let name = &manifest.name;
+                format!("AN AGENT: once it is enabled it proposes actions as agent:{name}, of which no test shows any")
+            });
+            Ok(agent.into_iter().chain(trial.lines()).chain([composed, made]).collect())
         }
         _ => Err(KernelError::NotTried("the report of the trial is about another program")),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aios_wire::init::{Role, Service, ServiceState};
+use aios_wire::init::{Service, ServiceState};
 use serde_json::json;
 
 use super::{Judgement, Snapshot};
@@ -96,7 +96,7 @@ pub(super) async fn gone(name: &str) -> Result<Judgement, LookError> {
 }
 
 fn is_gone(name: &str, unit: Option<&Service>) -> Judgement {
-    match unit.filter(|unit| unit.role == Role::App) {
+    match unit.filter(|unit| unit.role.is_of_an_app()) {
         None => Judgement { held: true, observed: json!({}), text: format!("PID 1 has no unit of the app {name}") },
         Some(unit) => {
             let observed = json!({"state": unit.state, "pid": unit.pid});
@@ -128,6 +128,8 @@ pub(super) fn kept(unit: Judgement, name: &str, found: Listed, wanted: Listed) -
 
 #[cfg(test)]
 mod tests {
+    use aios_wire::init::Role;
+
     use super::*;
 
     fn unit(starts: u32, state: ServiceState) -> Service {

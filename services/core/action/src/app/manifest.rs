@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::elf::{ProgramError, check_program};
-use super::service::Service;
+use super::service::{Service, ServiceKind};
 use crate::canonical::{self, StrictError};
 use crate::catalogue;
 use crate::parameter::{Kind, is_hostile};
@@ -305,6 +305,8 @@ impl Manifest {
         };
         if let Some(service) = &manifest.service {
             require(service.is_right(), "service", "one with 512 bytes of args, 512 MiB and 64 processes at most")?;
+            let fits = service.kind == ServiceKind::Plain || manifest.rights.is_empty();
+            require(fits, "service.kind", "plain for an app with rights: an agent has its door and nothing else")?;
             manifest
                 .check_arguments(&service.args)
                 .map_err(|error| wrong("service.args", format!("ones that the app takes: {error}")))?;
@@ -451,6 +453,15 @@ pub(crate) mod tests {
             ),
             (told(|value| value["service"] = json!({"args": ["ada"]})), "service.args must be ones that the app takes"),
             (told(|value| value["service"] = json!({"user": "root"})), "service cannot be read"),
+            (told(|value| value["service"] = json!({"kind": "system"})), "unknown variant `system`"),
+            (
+                told(|value| {
+                    value["tier"] = json!("T1");
+                    value["rights"] = json!(["processes"]);
+                    value["service"] = json!({"kind": "agent", "args": ["a", "1", "soft"]});
+                }),
+                "service.kind must be plain for an app with rights",
+            ),
             (
                 told(|value| value["service"] = json!({"args": ["a", "1", "soft"], "processes": 65})),
                 "service must be one",

@@ -1,7 +1,7 @@
 //! What an app may say of itself as a service, and the unit that follows from it.
 //!
-//! The manifest says how it is started, what it may use up, and whether it is started again after an end that is good. The
-//! rest of its unit is the same for every app or follows from the rights that a person approved.
+//! The manifest says how it is started, what it may use up, whether it is started again after an end that is good, and
+//! whether it is an agent. The rest of its unit is the same for every app or follows from the rights that a person approved.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ const PROCESSES: std::ops::RangeInclusive<u64> = 1..=64;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
+    /// What it does as one.
+    #[serde(default)]
+    pub kind: ServiceKind,
     /// Its arguments.
     #[serde(default)]
     pub args: Vec<String>,
@@ -28,6 +31,43 @@ pub struct Service {
     /// Its processes and threads.
     #[serde(default = "some_processes")]
     pub processes: u64,
+}
+
+/// What an app does as a service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceKind {
+    /// Works by itself; nobody calls it and it calls nobody.
+    #[default]
+    Plain,
+    /// Proposes actions at the door of agents, under its own name.
+    Agent,
+}
+
+impl ServiceKind {
+    /// The kind of its unit.
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Plain => "app",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// Where it may connect.
+    const fn connect(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &[],
+            Self::Agent => &["/run/aios/agent-door"],
+        }
+    }
+
+    /// The list of system calls that it may make: those of an action, or the shortest one with sockets.
+    const fn calls(self) -> &'static str {
+        match self {
+            Self::Plain => "action",
+            Self::Agent => "service",
+        }
+    }
 }
 
 /// After which ends a service is started again.
@@ -77,7 +117,7 @@ impl Manifest {
         let opened = |right, paths: &[&str]| list(&mut paths.iter().copied().filter(|_| self.rights.contains(&right)));
         let devices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
         Some(format!(
-            "kind = \"app\"\n\
+            "kind = \"{kind}\"\n\
              program = {program}\n\
              sha256 = \"{sha256}\"\n\
              args = [{args}]\n\
@@ -94,7 +134,11 @@ impl Manifest {
              execute = [{store}]\n\
              read = [{processes_seen}]\n\
              device = [{devices}]\n\
-             calls = [\"action\"]\n",
+             connect = [{connect}]\n\
+             calls = [\"{calls}\"]\n",
+            kind = service.kind.unit(),
+            connect = list(&mut service.kind.connect().iter().copied()),
+            calls = service.kind.calls(),
             program = quoted(program),
             sha256 = self.program.sha256,
             restart = service.restart.word(),

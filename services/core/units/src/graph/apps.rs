@@ -12,7 +12,7 @@ use super::{Graph, Phase, before};
 use crate::app::LIMIT;
 use crate::node::{Node, Staying};
 use crate::state::Effect;
-use crate::unit::{Kind, Unit};
+use crate::unit::Unit;
 
 /// What PID 1 itself and the kernel are called in logs and sockets.
 const OWN_NAMES: [&str; 3] = ["init", "notify", "kernel"];
@@ -32,7 +32,7 @@ impl Graph {
     pub(super) fn add(&mut self, unit: Unit) -> Result<(), String> {
         self.takes_wishes()?;
         let name = &unit.name;
-        if unit.kind != Kind::App {
+        if !unit.is_of_an_app() {
             return Err(format!("'{name}' is no app: only units of apps are added while the machine runs"));
         }
         if self.shipped.contains(name) {
@@ -47,7 +47,7 @@ impl Graph {
         if let Some(other) = self.nodes.iter().find(|node| node.unit.user == unit.user) {
             return Err(format!("'{name}' would be the user {}, as '{}' is", unit.user, other.unit.name));
         }
-        if self.nodes.iter().filter(|node| node.unit.kind == Kind::App).count() >= LIMIT {
+        if self.nodes.iter().filter(|node| node.unit.is_of_an_app()).count() >= LIMIT {
             return Err(format!("there are {LIMIT} apps that are services already; disable one first"));
         }
         let mut node = Node::new(unit);
@@ -61,7 +61,7 @@ impl Graph {
         self.takes_wishes()?;
         match self.node(name) {
             None => return Err(format!("there is no unit '{name}'; 'aios service list' shows all")),
-            Some(node) if node.unit.kind != Kind::App => {
+            Some(node) if !node.unit.is_of_an_app() => {
                 return Err(format!("'{name}' ships with the system and stays; 'aios service stop {name}' stops it"));
             }
             Some(_) => self.change(name, |node| node.leave(now_ms, effects)),
