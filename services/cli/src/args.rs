@@ -15,6 +15,7 @@ pub(crate) use policy::{OverrideCommand, PolicyCommand, SecretCommand, UserComma
 pub(crate) use service::{LogsArgs, ServiceCommand};
 
 use crate::app::AppCommand;
+use crate::lazily::Lazily;
 use crate::show::Format;
 use crate::workflow::WorkflowCommand;
 
@@ -50,42 +51,42 @@ pub(crate) enum Command {
     /// The supervised services
     Service {
         #[command(subcommand)]
-        command: ServiceCommand,
+        command: Lazily<ServiceCommand>,
     },
     /// Typed actions: everything that changes something is one
     Action {
         #[command(subcommand)]
-        command: ActionCommand,
+        command: Lazily<ActionCommand>,
     },
     /// Actions in an order, with conditions, questions, retries and repairs
     Workflow {
         #[command(subcommand)]
-        command: WorkflowCommand,
+        command: Lazily<WorkflowCommand>,
     },
     /// What waits for a person
     Approval {
         #[command(subcommand)]
-        command: ApprovalCommand,
+        command: Lazily<ApprovalCommand>,
     },
     /// The rules, and why they decide what they decide
     Policy {
         #[command(subcommand)]
-        command: PolicyCommand,
+        command: Lazily<PolicyCommand>,
     },
     /// The people who can log in
     User {
         #[command(subcommand)]
-        command: UserCommand,
+        command: Lazily<UserCommand>,
     },
     /// What the vault keeps and nobody reads out; http.fetch uses it
     Secret {
         #[command(subcommand)]
-        command: SecretCommand,
+        command: Lazily<SecretCommand>,
     },
     /// The log of what happened, and its proofs
     Evidence {
         #[command(subcommand)]
-        command: EvidenceCommand,
+        command: Lazily<EvidenceCommand>,
     },
     /// Who approved an action, what ran, what changed, and the proof
     Attest {
@@ -95,37 +96,37 @@ pub(crate) enum Command {
     /// Supervised, confined programs that propose
     Agent {
         #[command(subcommand)]
-        command: AgentCommand,
+        command: Lazily<AgentCommand>,
     },
     /// Named objects with versions
     Object {
         #[command(subcommand)]
-        command: ObjectCommand,
+        command: Lazily<ObjectCommand>,
     },
     /// Programs that somebody handed in and a person approved
     App {
         #[command(subcommand)]
-        command: AppCommand,
+        command: Lazily<AppCommand>,
     },
     /// The content-addressed store of software
     Store {
         #[command(subcommand)]
-        command: StoreCommand,
+        command: Lazily<StoreCommand>,
     },
     /// Typed settings; /etc follows
     Settings {
         #[command(subcommand)]
-        command: SettingsCommand,
+        command: Lazily<SettingsCommand>,
     },
     /// The links, the packet filter and the clock
     Network {
         #[command(subcommand)]
-        command: NetworkCommand,
+        command: Lazily<NetworkCommand>,
     },
     /// The system itself
     Update {
         #[command(subcommand)]
-        command: UpdateCommand,
+        command: Lazily<UpdateCommand>,
     },
     /// How the last of these words may go on; the console asks
     #[command(hide = true)]

@@ -12,6 +12,7 @@ mod complete;
 mod evidence;
 mod failure;
 mod follow;
+mod lazily;
 mod logs;
 mod network;
 mod object;
@@ -35,6 +36,7 @@ use clap::Parser as _;
 
 use crate::args::{Args, Command, NetworkCommand};
 use crate::failure::Failure;
+use crate::lazily::Lazily;
 
 fn main() -> ExitCode {
     // clap ends with status 2 by itself when the words are wrong, and 0 after help.
@@ -58,22 +60,22 @@ fn run(args: Args) -> Result<(), Failure> {
         match args.command {
             Command::Status => status::run(format).await,
             Command::Boot => boot::run(format).await,
-            Command::Service { command } => service::run(command, format).await,
-            Command::Action { command } => action::run(command, format).await,
-            Command::Workflow { command } => workflow::run(command, format).await,
-            Command::Approval { command } => approval::run(command, format).await,
-            Command::Policy { command } => policy::run(command, format).await,
-            Command::User { command } => user::run(command, format).await,
-            Command::Secret { command } => secret::run(command, format).await,
-            Command::Evidence { command } => evidence::run(command, format).await,
+            Command::Service { command: Lazily(command) } => service::run(command, format).await,
+            Command::Action { command: Lazily(command) } => action::run(command, format).await,
+            Command::Workflow { command: Lazily(command) } => workflow::run(command, format).await,
+            Command::Approval { command: Lazily(command) } => approval::run(command, format).await,
+            Command::Policy { command: Lazily(command) } => policy::run(command, format).await,
+            Command::User { command: Lazily(command) } => user::run(command, format).await,
+            Command::Secret { command: Lazily(command) } => secret::run(command, format).await,
+            Command::Evidence { command: Lazily(command) } => evidence::run(command, format).await,
             Command::Attest { action } => attest::run(&action, format).await,
-            Command::Agent { command } => agent::run(command, format).await,
-            Command::Object { command } => object::run(command, format).await,
-            Command::App { command } => app::run(command, format).await,
-            Command::Store { command } => store::run(command, format).await,
-            Command::Settings { command } => settings::run(command, format).await,
-            Command::Network { command: NetworkCommand::Status } => network::run(format),
-            Command::Update { command } => update::run(command, format).await,
+            Command::Agent { command: Lazily(command) } => agent::run(command, format).await,
+            Command::Object { command: Lazily(command) } => object::run(command, format).await,
+            Command::App { command: Lazily(command) } => app::run(command, format).await,
+            Command::Store { command: Lazily(command) } => store::run(command, format).await,
+            Command::Settings { command: Lazily(command) } => settings::run(command, format).await,
+            Command::Network { command: Lazily(NetworkCommand::Status) } => network::run(format),
+            Command::Update { command: Lazily(command) } => update::run(command, format).await,
             Command::Complete { words } => {
                 complete::run(&words).await;
                 Ok(())

@@ -29,6 +29,8 @@ pub struct Graph {
     /// Names that no app's unit may have.
     shipped: BTreeSet<UnitName>,
     nodes: Vec<Node>,
+    /// The place of each among the nodes, by its name.
+    places: BTreeMap<UnitName, usize>,
     phase: Phase,
     frozen: Option<String>,
     system_ready: bool,
@@ -79,7 +81,8 @@ impl Graph {
                 nodes.push(Node::new(unit));
             }
         }
-        Ok(Self { mode, shipped, nodes, phase: Phase::Before, frozen: None, system_ready: false })
+        let places = places_of(&nodes);
+        Ok(Self { mode, shipped, nodes, places, phase: Phase::Before, frozen: None, system_ready: false })
     }
 
     /// A unit by its name.
@@ -159,12 +162,12 @@ impl Graph {
     }
 
     fn node(&self, name: &UnitName) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.unit.name == *name)
+        self.places.get(name).map(|place| &self.nodes[*place])
     }
 
     fn change(&mut self, name: &UnitName, change: impl FnOnce(&mut Node)) {
-        if let Some(node) = self.nodes.iter_mut().find(|node| node.unit.name == *name) {
-            change(node);
+        if let Some(place) = self.places.get(name) {
+            change(&mut self.nodes[*place]);
         }
     }
 
@@ -332,6 +335,11 @@ impl Graph {
             effects.push(Effect::AllStopped);
         }
     }
+}
+
+/// Where each is, by its name.
+fn places_of(nodes: &[Node]) -> BTreeMap<UnitName, usize> {
+    nodes.iter().enumerate().map(|(place, node)| (node.unit.name.clone(), place)).collect()
 }
 
 /// What a unit's start waits for.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use aios_ids::UnitName;
 
-use super::{Graph, Phase, before};
+use super::{Graph, Phase, before, places_of};
 use crate::app::LIMIT;
 use crate::node::{Node, Staying};
 use crate::state::Effect;
@@ -53,6 +53,7 @@ impl Graph {
         let mut node = Node::new(unit);
         node.begin();
         self.nodes.push(node);
+        self.places = places_of(&self.nodes);
         Ok(())
     }
 
@@ -71,6 +72,7 @@ impl Graph {
 
     /// Forgets what was removed and has no process any more.
     pub(super) fn forget_gone(&mut self, effects: &mut Vec<Effect>) {
+        let were = self.nodes.len();
         self.nodes.retain(|node| {
             let gone = node.staying == Staying::Leaves && !node.state.runs();
             if gone {
@@ -78,6 +80,9 @@ impl Graph {
             }
             !gone
         });
+        if self.nodes.len() != were {
+            self.places = places_of(&self.nodes);
+        }
     }
 
     pub(super) fn takes_wishes(&self) -> Result<(), String> {
