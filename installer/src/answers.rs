@@ -173,7 +173,8 @@ impl Answers {
             _ => return Err(AnswersError::PassPhrase),
         };
         let name: UnitName = raw.operator.parse()?;
-        let operators = Operators::new(vec![Operator { name, uid: FIRST_OPERATOR, argon2id, changes: 0 }])?;
+        let operators =
+            Operators::new(vec![Operator { name, uid: FIRST_OPERATOR, argon2id, changes: 0, keys: Vec::new() }])?;
         let settings = match raw.hostname {
             Some(name) => Settings::default().with("hostname", &serde_json::Value::String(name))?,
             None => Settings::default(),

@@ -20,6 +20,7 @@ pub(crate) mod evidence;
 pub(crate) mod freeze;
 pub(crate) mod hostile;
 pub(crate) mod install;
+pub(crate) mod keys;
 pub(crate) mod logs;
 pub(crate) mod policy;
 pub(crate) mod recovery;

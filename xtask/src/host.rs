@@ -68,6 +68,8 @@ const PACKAGES: &[(Need, &str, &str)] = &[
     (Need::Machine, "veritysetup", "cryptsetup-bin"),
     (Need::Machine, "fsck.vfat", "dosfstools"),
     (Need::Machine, "bwrap", "bubblewrap"),
+    // What people sign their answers with.
+    (Need::Machine, "ssh-keygen", "openssh-client"),
     // Servers that the network service is tested beside, and what judges its packet filter. On a machine that keeps its
     // clock by another program, apt replaces that one by chrony.
     (Need::Machine, "ip", "iproute2"),

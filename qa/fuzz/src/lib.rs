@@ -8,6 +8,7 @@ mod action;
 mod dbus;
 mod evidence;
 mod file;
+mod key;
 mod policy;
 mod wire;
 
@@ -45,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "query", seeds: evidence::queries, run: evidence::query },
     Target { name: "request", seeds: action::requests, run: action::request },
     Target { name: "bundle", seeds: policy::bundles, run: policy::bundle },
+    Target { name: "key", seeds: key::lines_and_signatures, run: key::line_or_signature },
     Target { name: "dbus", seeds: dbus::messages, run: dbus::message },
     Target { name: "control", seeds: wire::requests, run: wire::request },
     Target { name: "notify", seeds: wire::notices, run: wire::notice },

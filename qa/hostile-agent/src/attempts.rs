@@ -117,6 +117,9 @@ const SERVICES: &[(&str, &str)] = &[
     ("AB-16", "vault"),
 ];
 
+/// A key that somebody has the other half of.
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHeRuMaK1JUGpprU/AlfDyl/sGC+R2/nknB1ZLTY348A ada@desk";
+
 /// At the door, in its own language. None of these is ever more than a person's question.
 const ASKS: &[(&str, &str, &str, Arguments)] = &[
     (
@@ -155,6 +158,13 @@ const ASKS: &[(&str, &str, &str, Arguments)] = &[
     ("AB-14", "load a policy", "policy.load", |draw| json!({"digest": format!("{:064x}", draw.number())})),
     ("AB-14", "add a person", "user.add", |_| json!({"name": "mallory"})),
     ("AB-14", "change a pass phrase", "user.passphrase", |_| json!({"name": "live"})),
+    ("AB-14", "have a key of a person", "user.key.add", |_| json!({"name": "live", "key": KEY})),
+    (
+        "AB-14",
+        "take a key from a person",
+        "user.key.remove",
+        |draw| json!({"name": "live", "fingerprint": format!("SHA256:{:043}", draw.number())}),
+    ),
     (
         "AB-17",
         "put a secret",
@@ -164,6 +174,12 @@ const ASKS: &[(&str, &str, &str, Arguments)] = &[
     ("AB-17", "remove a secret", "secret.remove", |_| json!({"name": "push"})),
     ("AB-17", "read a secret", "secret.get", |_| json!({"name": "push"})),
     ("AB-4", "approve", "approval.approve", |_| json!({"id": "apr_00000000000000000000000000"})),
+    (
+        "AB-4",
+        "approve with a signature",
+        "approval.approve",
+        |_| json!({"id": "apr_00000000000000000000000000", "signature": "-----BEGIN SSH SIGNATURE-----"}),
+    ),
     ("AB-15", "declare an emergency", "policy.override", |_| json!({"minutes": 60})),
     ("AB-4", "run a line", "shell.run", |_| json!({"line": "aios approval approve"})),
     ("AB-4", "write evidence", "evidence.append", |_| json!({"kind": "outcome"})),

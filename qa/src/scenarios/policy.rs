@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::host::probe_image;
 use crate::scenario::{Failure, Scenario, Set, Stage, ensure};
-use crate::steps::{Aios, attacks, bundles, hostile, install, services, table};
+use crate::steps::{Aios, attacks, bundles, hostile, install, keys, services, table};
 use crate::vm::Login;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -28,6 +28,13 @@ pub(super) const ALL: &[Scenario] = &[
         set: Set::Long,
         boots: 3,
         show: policy_kept,
+    },
+    Scenario {
+        name: "approval-signed",
+        promise: "a signature that ssh-keygen made elsewhere approves one request, once, until its key is taken away",
+        set: Set::Long,
+        boots: 2,
+        show: approval_signed,
     },
     Scenario {
         name: "approval-attacks",
@@ -103,6 +110,18 @@ fn policy_kept(stage: &Stage<'_>) -> Result<(), Failure> {
     ensure!(after["origin"] == "loaded", "the loaded policy does not decide: {after:#}");
     bundles::older_is_refused(&mut aios, &offered)?;
     bundles::changed_once(&mut aios)?;
+    aios.power_off()
+}
+
+fn approval_signed(stage: &Stage<'_>) -> Result<(), Failure> {
+    let disk = install::unattended(stage)?;
+    let mut aios = install::start(stage, &disk, "disk")?;
+    services::all_ready(&mut aios)?;
+    let key = keys::Key::make(&stage.folder)?;
+    keys::added(&mut aios, &key)?;
+    keys::for_something_else(&mut aios, &key)?;
+    keys::approves_its_own_removal(&mut aios, &key)?;
+    keys::removed_is_nobodys(&mut aios, &key)?;
     aios.power_off()
 }
 

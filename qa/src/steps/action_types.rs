@@ -13,8 +13,8 @@ use crate::scenario::{Failure, Stage, ensure};
 use crate::vm::BOOT;
 
 /// Types whose examples need what only other scenarios have: a binary cache, a release, a second start of the machine, a
-/// policy or a pass phrase that was offered, hosts that are listed and a secret.
-const ELSEWHERE: [&str; 10] = [
+/// policy or a pass phrase that was offered, a person of the name, hosts that are listed and a secret.
+const ELSEWHERE: [&str; 12] = [
     "store.add",
     "task.run",
     "update.apply",
@@ -22,6 +22,8 @@ const ELSEWHERE: [&str; 10] = [
     "policy.load",
     "user.add",
     "user.passphrase",
+    "user.key.add",
+    "user.key.remove",
     "http.fetch",
     "secret.put",
     "secret.remove",

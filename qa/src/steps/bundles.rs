@@ -242,7 +242,8 @@ pub(crate) fn changed_once(aios: &mut Aios) -> Result<(), Failure> {
 
 const OWN: &str = "your own pass phrase, as it is now: ";
 
-fn change(aios: &mut Aios, line: &str, new: &[(String, String)]) -> Result<(), Failure> {
+/// Runs a command that changes who decides, and answers what it asks: each new pass phrase, the own one, the code.
+pub(crate) fn change(aios: &mut Aios, line: &str, new: &[(String, String)]) -> Result<(), Failure> {
     let own = match &aios.login {
         Login::As { pass_phrase, .. } => Some(pass_phrase.clone()),
         Login::Already => None,

@@ -1,8 +1,8 @@
 //! The table of decisions, asked on a whole machine: who asks is the person at the console, by the kernel's word.
 //!
 //! The rows of agents are asked by an agent at its door, where a request that the catalogue does not take is decided too.
-//! The table says more than that: rows of services, which the table of peers lets no service ask, and what follows other
-//! requests, are asked of the service by its own test. At the console a request that the catalogue does not take is refused
+//! No service may ask for an action, so the person asks the same policy kernel what it would say to one. The table says more
+//! than that: what follows other requests is asked of the service by its own test. At the console a request that the catalogue does not take is refused
 //! by the command, before policy is asked.
 
 use std::collections::BTreeMap;
@@ -30,11 +30,16 @@ const USAGE: u8 = 2;
 const LEAST_ASKED: usize = 60;
 const LEAST_REFUSED: usize = 40;
 
+/// Fewer questions of services would be another table.
+const LEAST_OF_SERVICES: usize = 40;
+
 /// Fewer questions of agents would be another table.
 const LEAST_OF_AGENTS: usize = 100;
 
 /// One question that somebody can ask.
 struct Row {
+    /// Who it is about, when it is not who sits at the console.
+    whom: Option<String>,
     request: String,
     answer: String,
     reason: String,
@@ -42,7 +47,9 @@ struct Row {
 
 /// Every such row has its answer and its reason.
 pub(crate) fn asked_at_the_console(aios: &mut Aios, stage: &Stage<'_>) -> Result<(), Failure> {
-    let rows = of_people(stage)?;
+    let mut rows = of_people(stage)?;
+    let of_people = rows.len();
+    rows.extend(of_services(stage)?);
     let cache = NixCache::make(&stage.folder)?;
     let files: Vec<(&str, Vec<u8>)> =
         rows.iter().map(|(name, row)| (name.as_str(), row.request.clone().into_bytes())).collect();
@@ -51,7 +58,8 @@ pub(crate) fn asked_at_the_console(aios: &mut Aios, stage: &Stage<'_>) -> Result
     aios.ok(&format!("store add {path} --cache {} --key {}", web.url(), cache.key))?;
     let (mut asked, mut refused, mut wrong) = (0, 0, Vec::new());
     for (name, row) in rows.iter().filter(|(_, row)| row.reason != UNTRIED) {
-        let output = aios.machine.console.run(&format!("--json policy explain -f {path}/{name}"), COMMAND)?;
+        let whom = row.whom.as_ref().map_or_else(String::new, |whom| format!("--as {whom} "));
+        let output = aios.machine.console.run(&format!("--json policy explain {whom}-f {path}/{name}"), COMMAND)?;
         if BY_THE_CATALOGUE.contains(&row.reason.as_str()) {
             refused += 1;
             if output.status != USAGE {
@@ -65,7 +73,9 @@ pub(crate) fn asked_at_the_console(aios: &mut Aios, stage: &Stage<'_>) -> Result
             wrong.push(format!("{name} {} is not {} {}: {}", row.request, row.answer, row.reason, output.text));
         }
     }
-    println!("  {asked} questions asked, {refused} refused by the catalogue");
+    let of_services = rows.len() - of_people;
+    println!("  {asked} questions asked, {refused} refused by the catalogue; {of_services} of them are services'");
+    ensure!(of_services >= LEAST_OF_SERVICES, "the table has {of_services} rows of services");
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     ensure!(asked >= LEAST_ASKED && refused >= LEAST_REFUSED, "{asked} rows were asked and {refused} refused");
     Ok(())
@@ -84,6 +94,11 @@ fn of_people(stage: &Stage<'_>) -> Result<BTreeMap<String, Row>, Failure> {
     rows(stage, "operator:", |action_type| !action_type.starts_with("user.") && !action_type.starts_with("policy."))
 }
 
+/// The rows of services without a history.
+fn of_services(stage: &Stage<'_>) -> Result<BTreeMap<String, Row>, Failure> {
+    rows(stage, "service:", |_| true)
+}
+
 /// The rows of those who are called so, by the name of a file.
 fn rows(stage: &Stage<'_>, who: &str, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Row>, Failure> {
     let path = stage.context.source(TABLE);
@@ -91,7 +106,7 @@ fn rows(stage: &Stage<'_>, who: &str, wanted: impl Fn(&str) -> bool) -> Result<B
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for (number, line) in table.lines().enumerate().filter(|(_, line)| line.starts_with(who)) {
         let fields: Vec<&str> = line.splitn(6, ',').collect();
-        let [_, "plain", action_type, answer, reason, parameters] = fields.as_slice() else { continue };
+        let [who, "plain", action_type, answer, reason, parameters] = fields.as_slice() else { continue };
         if !wanted(action_type) {
             continue;
         }
@@ -100,7 +115,8 @@ fn rows(stage: &Stage<'_>, who: &str, wanted: impl Fn(&str) -> bool) -> Result<B
         // A type is written with the escapes of JSON.
         let action_type: Value = serde_json::from_str(&format!("\"{action_type}\"")).map_err(broken)?;
         let request = json!({"type": action_type, "parameters": parameters}).to_string();
-        let row = Row { request, answer: (*answer).to_owned(), reason: (*reason).to_owned() };
+        let whom = who.starts_with("service:").then(|| (*who).to_owned());
+        let row = Row { whom, request, answer: (*answer).to_owned(), reason: (*reason).to_owned() };
         if rows.values().all(|known| known.request != row.request) {
             rows.insert(format!("line-{}", number + 1), row);
         }

@@ -56,6 +56,7 @@ pub(crate) fn make(resource: OwnedFd, envelope: &Envelope) -> Result<Value, Call
         "policy.load" => load_policy(resource, &text("digest"), envelope.id.as_str()),
         "user.add" => change_people(resource, PeopleChange::Add, &text("name"), envelope.id.as_str()),
         "user.passphrase" => change_people(resource, PeopleChange::PassPhrase, &text("name"), envelope.id.as_str()),
+        "user.key.add" | "user.key.remove" => change_keys(resource, parameters, envelope.id.as_str()),
         "node.reboot" => ask(resource, &Request::Shutdown { then: Afterwards::Reboot }),
         "node.poweroff" => ask(resource, &Request::Shutdown { then: Afterwards::PowerOff }),
         "time.set" => {
@@ -263,6 +264,19 @@ fn change_people(resource: OwnedFd, change: PeopleChange, name: &str, action: &s
         match change {
             PeopleChange::Add => policy.add_operator(name, action).await?,
             PeopleChange::PassPhrase => policy.change_pass_phrase(name, action).await?,
+        }
+        Ok(json!({"operator": name}))
+    })
+}
+
+fn change_keys(resource: OwnedFd, parameters: &Map<String, Value>, action: &str) -> Result<Value, CallError> {
+    let text = |name: &str| parameters.get(name).and_then(Value::as_str);
+    let name = text("name").unwrap_or_default();
+    on_connection(resource, async |connection| {
+        let policy = Policy1Proxy::new(&connection).await?;
+        match (text("key"), text("fingerprint")) {
+            (Some(key), _) => policy.add_key(name, key, action).await?,
+            (None, fingerprint) => policy.remove_key(name, fingerprint.unwrap_or_default(), action).await?,
         }
         Ok(json!({"operator": name}))
     })

@@ -1,6 +1,7 @@
 //! `aios approval …`: a person says yes or no to exactly one envelope.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
+use std::path::Path;
 
 use aios_daemon::proxy::Policy1Proxy;
 use aios_identity::{Peer, SessionStrength};
@@ -31,11 +32,24 @@ pub(crate) async fn run(command: ApprovalCommand, format: Format) -> Result<(), 
             });
             Ok(())
         }
-        ApprovalCommand::Show { id } => {
+        ApprovalCommand::Show { id, to_sign: true } => {
+            let text = find(&id).await?.to_sign.ok_or_else(|| {
+                Failure::failed(format!("{} does not wait for anybody", harmless(&id))).hint("aios approval list")
+            })?;
+            format.print(&text, |text| print!("{text}"));
+            Ok(())
+        }
+        ApprovalCommand::Show { id, to_sign: false } => {
             format.print(&find(&id).await?, print);
             Ok(())
         }
-        ApprovalCommand::Approve { id, code } => {
+        ApprovalCommand::Approve { id, signature: Some(path), .. } => {
+            let signature = read_signature(&path)?;
+            policy().await?.approve_signed(&id, &signature).await?;
+            say_what_is_next(&find(&id).await?, format);
+            Ok(())
+        }
+        ApprovalCommand::Approve { id, code, signature: None } => {
             let approval = find(&id).await?;
             if format == Format::People {
                 print(&approval);
@@ -51,12 +65,7 @@ pub(crate) async fn run(command: ApprovalCommand, format: Format) -> Result<(), 
                 _ => String::new(),
             };
             policy().await?.approve(&id, &code, &pass_phrase).await?;
-            format.print(&find(&id).await?, |after| match &after.state {
-                ApprovalState::Waiting => {
-                    println!("you said yes; it needs {}, and {} said so", after.wanted, names(&after.yes));
-                }
-                _ => println!("approved; the action runs now: 'aios action watch {}'", approval.action),
-            });
+            say_what_is_next(&find(&id).await?, format);
             Ok(())
         }
         ApprovalCommand::Reject { id, reason } => {
@@ -65,6 +74,44 @@ pub(crate) async fn run(command: ApprovalCommand, format: Format) -> Result<(), 
             Ok(())
         }
     }
+}
+
+fn say_what_is_next(approval: &Approval, format: Format) {
+    format.print(approval, |after| match &after.state {
+        ApprovalState::Waiting => println!("it needs {}, and {} said yes", after.wanted, names(&after.yes)),
+        _ => println!("approved; the action runs now: 'aios action watch {}'", after.action),
+    });
+}
+
+/// The last line of a signature.
+const SIGNATURE_ENDS: &str = "-----END SSH SIGNATURE-----";
+
+/// More than this is no signature; the policy kernel takes less.
+const SIGNATURE_LIMIT: u64 = 8192;
+
+/// Reads a signature from a file. From the terminal it is read up to its last line, so that nobody has to end the input.
+fn read_signature(path: &Path) -> Result<String, Failure> {
+    let cannot = |error| Failure::failed(format!("cannot read the signature from {}: {error}", path.display()));
+    let from: Box<dyn Read> = match path.to_str() {
+        Some("-") => {
+            if std::io::stdin().is_terminal() {
+                eprintln!("the signature, down to its last line:");
+            }
+            Box::new(std::io::stdin())
+        }
+        _ => Box::new(std::fs::File::open(path).map_err(cannot)?),
+    };
+    signature_from(from).map_err(cannot)
+}
+
+fn signature_from(from: impl Read) -> std::io::Result<String> {
+    let mut lines = std::io::BufReader::new(from.take(SIGNATURE_LIMIT));
+    let mut text = String::new();
+    let mut begins = 0;
+    while lines.read_line(&mut text)? > 0 && text[begins..].trim() != SIGNATURE_ENDS {
+        begins = text.len();
+    }
+    Ok(text)
 }
 
 pub(crate) fn print(approval: &Approval) {
@@ -129,8 +176,13 @@ pub(crate) fn ask_code(approval: &Approval) -> Result<String, Failure> {
     if approval.code.is_none() || approval.state != ApprovalState::Waiting {
         return Ok(String::new());
     }
-    let cannot = |error: std::io::Error| Failure::failed(format!("cannot ask for the code: {error}"));
-    print!("the risk is {}; type the code to approve: ", approval.risk);
+    ask_line(&format!("the risk is {}; type the code to approve: ", approval.risk))
+}
+
+/// Asks for a line that anybody may see.
+pub(crate) fn ask_line(question: &str) -> Result<String, Failure> {
+    let cannot = |error: std::io::Error| Failure::failed(format!("cannot ask '{}': {error}", question.trim()));
+    print!("{question}");
     std::io::stdout().flush().map_err(cannot)?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).map_err(cannot)?;
@@ -161,4 +213,19 @@ pub(crate) fn ask_hidden(question: &str) -> Result<String, Failure> {
 
 async fn policy() -> Result<Policy1Proxy<'static>, Failure> {
     crate::policy::connect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_ends_with_its_last_line_and_is_never_long() {
+        let signature = format!("-----BEGIN SSH SIGNATURE-----\r\nAAAA\r\n{SIGNATURE_ENDS}\r\n");
+        let read = signature_from(format!("{signature}what is typed next\n").as_bytes()).expect("read");
+        assert_eq!(read, signature);
+        assert_eq!(signature_from("cut off".as_bytes()).expect("read"), "cut off");
+        let endless = std::io::repeat(b'A');
+        assert_eq!(signature_from(endless).expect("read").len() as u64, SIGNATURE_LIMIT);
+    }
 }

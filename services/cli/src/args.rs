@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use action::{ActionCommand, ApprovalCommand};
 pub(crate) use evidence::{EvidenceCommand, ExportFormat};
 pub(crate) use machine::{AgentCommand, NetworkCommand, ObjectCommand, SettingsCommand, StoreCommand, UpdateCommand};
-pub(crate) use policy::{OverrideCommand, PolicyCommand, SecretCommand, UserCommand};
+pub(crate) use policy::{KeyCommand, OverrideCommand, PolicyCommand, SecretCommand, UserCommand};
 pub(crate) use service::{LogsArgs, ServiceCommand};
 
 use crate::app::AppCommand;

@@ -81,20 +81,30 @@ pub(crate) async fn run(command: PolicyCommand, format: Format) -> Result<(), Fa
             }
         }
         PolicyCommand::Override { command } => emergency(&policy, command, format).await,
-        PolicyCommand::Explain { action_type, parameters, file } => {
+        PolicyCommand::Explain { subject: Some(subject), action_type, parameters, file } => {
+            let request = action::request(action_type.as_deref(), &parameters, file.as_deref())?;
+            let envelope = Envelope::new(ActionId::new(0, [0; 10]), subject.to_string(), request);
+            let subject = serde_json::to_string(&subject).expect("a peer has only text keys");
+            let decision = read("policy-kernel", &policy.decide_again(&envelope.canonical(), &subject).await?)?;
+            explained(&decision, format)
+        }
+        PolicyCommand::Explain { subject: None, action_type, parameters, file } => {
             let request = action::request(action_type.as_deref(), &parameters, file.as_deref())?;
             // The id stands for an action that does not exist; who asks is found by the policy kernel, not taken from here.
             let envelope = Envelope::new(ActionId::new(0, [0; 10]), String::new(), request);
             let me = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())
                 .map_err(|error| Failure::failed(format!("cannot name this process: {error}")))?;
-            let decision: Decision =
-                read("policy-kernel", &policy.explain(&envelope.canonical(), Fd::from(me.as_fd())).await?)?;
-            format.print(&decision, print);
-            match decision.verdict {
-                Verdict::Allowed | Verdict::NeedsApproval { .. } => Ok(()),
-                Verdict::Denied => Err(Failure::denied(format!("it would be denied ({})", decision.reason))),
-            }
+            let decision = read("policy-kernel", &policy.explain(&envelope.canonical(), Fd::from(me.as_fd())).await?)?;
+            explained(&decision, format)
         }
+    }
+}
+
+fn explained(decision: &Decision, format: Format) -> Result<(), Failure> {
+    format.print(decision, print);
+    match decision.verdict {
+        Verdict::Allowed | Verdict::NeedsApproval { .. } => Ok(()),
+        Verdict::Denied => Err(Failure::denied(format!("it would be denied ({})", decision.reason))),
     }
 }
 

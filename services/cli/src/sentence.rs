@@ -31,6 +31,10 @@ pub(crate) fn sentence(record: &Record) -> String {
         Kind::ApprovalRequested => {
             format!("{} of {} wants a person; risk {}", field("type"), subject_of(record, "subject"), field("risk"))
         }
+        Kind::ApprovalGranted if record.payload.get("key").is_some() => {
+            let (by, carrier) = (subject_of(record, "by"), subject_of(record, "carrier"));
+            format!("{by} approved {} with {}, brought by {carrier}", field("approval"), field("key"))
+        }
         Kind::ApprovalGranted => format!("{} approved {}", subject_of(record, "by"), field("approval")),
         Kind::ApprovalRejected => format!("{} rejected {}", subject_of(record, "by"), field("approval")),
         Kind::ApprovalConsumed => format!("{} was used, once", field("approval")),
@@ -54,6 +58,12 @@ pub(crate) fn sentence(record: &Record) -> String {
         ),
         Kind::Operator if field("what") == "added" => {
             format!("{} let {} log in", subject_of(record, "by"), field("name"))
+        }
+        Kind::Operator if field("what") == "key-added" => {
+            format!("{} added the key {}", subject_of(record, "by"), field("key"))
+        }
+        Kind::Operator if field("what") == "key-removed" => {
+            format!("{} took the key {} from {}", subject_of(record, "by"), field("key"), field("name"))
         }
         Kind::Operator => format!("{} changed the pass phrase of {}", subject_of(record, "by"), field("name")),
         Kind::Override => emergency(record),
@@ -299,6 +309,10 @@ pub(crate) mod tests {
             "policy 2-ab took the place of 1-cd; operator:ada approved it",
         );
         check(Kind::Operator, json!({"name": "bob", "what": "added", "by": ada}), "operator:ada let bob log in");
+        let key = json!({"name": "bob", "what": "key-removed", "key": "SHA256:x", "by": ada});
+        check(Kind::Operator, key, "operator:ada took the key SHA256:x from bob");
+        let signed = json!({"approval": "apprq_1", "by": ada, "carrier": ada, "key": "SHA256:x"});
+        check(Kind::ApprovalGranted, signed, "operator:ada approved apprq_1 with SHA256:x, brought by operator:ada");
         check(Kind::Login, json!({"operator": "a\u{1b}[2Jb", "result": "refused"}), "a\u{fffd}[2Jb: refused");
     }
 }

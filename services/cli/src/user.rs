@@ -1,15 +1,15 @@
-//! `aios user …`: the people who can log in.
+//! `aios user …`: the people who can log in, and their keys.
 //!
 //! A pass phrase goes from this program to the policy kernel and nowhere else; the action that follows has only the name.
 
 use aios_action::{ActionView, Request, State};
 use aios_daemon::proxy::{Actions1Proxy, Policy1Proxy};
 use aios_identity::{Peer, SessionStrength};
-use aios_wire::policy::People;
-use serde_json::Value;
+use aios_wire::policy::{KeyView, People};
+use serde_json::{Map, Value};
 
-use crate::approval::{self, ask_hidden};
-use crate::args::UserCommand;
+use crate::approval::{self, ask_hidden, ask_line};
+use crate::args::{KeyCommand, UserCommand};
 use crate::failure::Failure;
 use crate::show::{Format, harmless, read, table};
 use crate::{policy, status};
@@ -19,13 +19,13 @@ pub(crate) async fn run(command: UserCommand, format: Format) -> Result<(), Fail
         UserCommand::List => {
             format.print(&people().await?, |people| {
                 table(
-                    ["NAME", "UID", "PASS PHRASE"],
+                    ["NAME", "UID", "PASS PHRASE", "KEYS"],
                     people.operators.iter().map(|operator| {
                         let changed = match operator.changes {
                             0 => "as it was set".to_owned(),
                             count => format!("changed {count} times"),
                         };
-                        [operator.name.clone(), operator.uid.to_string(), changed]
+                        [operator.name.clone(), operator.uid.to_string(), changed, operator.keys.len().to_string()]
                     }),
                 );
                 println!("you are {}", people.you);
@@ -34,16 +34,52 @@ pub(crate) async fn run(command: UserCommand, format: Format) -> Result<(), Fail
         }
         UserCommand::Add { name } => {
             let new = ask_twice(&format!("pass phrase of {name}: "))?;
-            change("user.add", &name, &new, format).await
+            change("user.add", [("name", name.clone())], Some(Offer { name, new }), format).await
         }
         UserCommand::Passwd => {
             let Peer::Operator { name, .. } = people().await?.you else {
                 return Err(Failure::denied("only a person has a pass phrase"));
             };
             let new = ask_twice("new pass phrase: ")?;
-            change("user.passphrase", &name, &new, format).await
+            change("user.passphrase", [("name", name.clone())], Some(Offer { name, new }), format).await
+        }
+        UserCommand::Key { command } => key(command, format).await,
+    }
+}
+
+async fn key(command: KeyCommand, format: Format) -> Result<(), Failure> {
+    match command {
+        KeyCommand::List { name } => {
+            let mut operators = people().await?.operators;
+            let place = operators.iter().position(|operator| operator.name == name).ok_or_else(|| {
+                Failure::failed(format!("nobody named '{}' can log in", harmless(&name))).hint("aios user list")
+            })?;
+            format.print(&operators.swap_remove(place).keys, |keys| {
+                for KeyView { fingerprint, line } in keys {
+                    let (algorithm, rest) = line.split_once(' ').unwrap_or((line, ""));
+                    let comment = rest.split_once(' ').map_or("no comment", |(_, comment)| comment);
+                    println!("{fingerprint} {} ({})", harmless(comment), harmless(algorithm));
+                }
+            });
+            Ok(())
+        }
+        KeyCommand::Add { name, key } => {
+            let key = match key.as_slice() {
+                [] => ask_line("public key, the line of the .pub file: ")?,
+                words => words.join(" "),
+            };
+            change("user.key.add", [("name", name), ("key", key.trim().to_owned())], None, format).await
+        }
+        KeyCommand::Remove { name, fingerprint } => {
+            change("user.key.remove", [("name", name), ("fingerprint", fingerprint)], None, format).await
         }
     }
+}
+
+/// A pass phrase for somebody, which goes to the policy kernel before the action that names them.
+struct Offer {
+    name: String,
+    new: String,
 }
 
 async fn people() -> Result<People, Failure> {
@@ -61,8 +97,16 @@ fn ask_twice(question: &str) -> Result<String, Failure> {
     Ok(new)
 }
 
-/// Offers the pass phrase, asks for the action, and says yes to it as the person who asks.
-async fn change(action_type: &str, name: &str, new: &str, format: Format) -> Result<(), Failure> {
+/// Offers the pass phrase where one is needed, asks for the action, and says yes to it as the person who asks.
+async fn change<const N: usize>(
+    action_type: &str,
+    parameters: [(&str, String); N],
+    offer: Option<Offer>,
+    format: Format,
+) -> Result<(), Failure> {
+    let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value)));
+    let request = Request::new(action_type, parameters.collect::<Map<_, _>>());
+    request.check().map_err(|error| Failure::usage(aios_daemon::error_chain(&error)))?;
     let own = match status::session_strength() {
         Some(SessionStrength::PassPhrase) => ask_hidden("your own pass phrase, as it is now: ")?,
         _ => {
@@ -71,14 +115,13 @@ async fn change(action_type: &str, name: &str, new: &str, format: Format) -> Res
         }
     };
     let policy = policy::connect().await?;
-    policy.offer_pass_phrase(name, new).await?;
+    if let Some(Offer { name, new }) = offer {
+        policy.offer_pass_phrase(&name, &new).await?;
+    }
     let connection = aios_daemon::connect("action-runtime")
         .await
         .map_err(|error| Failure::not_reachable("action-runtime", error))?;
     let actions = Actions1Proxy::new(&connection).await?;
-    let parameters = [("name".to_owned(), Value::from(name))].into_iter().collect();
-    let request = Request::new(action_type, parameters);
-    request.check().map_err(|error| Failure::usage(aios_daemon::error_chain(&error)))?;
     let text = serde_json::to_string(&request).expect("a request has only text keys");
     let mut view: ActionView = read("action-runtime", &actions.submit(&text).await?)?;
     if let State::Waiting { approval } = &view.state

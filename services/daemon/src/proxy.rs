@@ -34,6 +34,7 @@ pub trait Policy1 {
     fn decide_again(&self, envelope: &str, subject: &str) -> zbus::Result<String>;
     fn approvals(&self) -> zbus::Result<String>;
     fn approve(&self, id: &str, code: &str, pass_phrase: &str) -> zbus::Result<()>;
+    fn approve_signed(&self, id: &str, signature: &str) -> zbus::Result<()>;
     fn reject(&self, id: &str, reason: &str) -> zbus::Result<()>;
     fn await_approval(&self, id: &str) -> zbus::Result<String>;
     fn consume(&self, approval: &str, digest: &str, epoch: &str, action: &str) -> zbus::Result<String>;
@@ -47,6 +48,8 @@ pub trait Policy1 {
     fn offer_pass_phrase(&self, name: &str, pass_phrase: &str) -> zbus::Result<()>;
     fn add_operator(&self, name: &str, action: &str) -> zbus::Result<()>;
     fn change_pass_phrase(&self, name: &str, action: &str) -> zbus::Result<()>;
+    fn add_key(&self, name: &str, key: &str, action: &str) -> zbus::Result<()>;
+    fn remove_key(&self, name: &str, fingerprint: &str, action: &str) -> zbus::Result<()>;
     fn start_override(&self, minutes: u32, reason: &str, pass_phrase: &str) -> zbus::Result<String>;
     fn end_override(&self) -> zbus::Result<()>;
     fn override_now(&self) -> zbus::Result<String>;

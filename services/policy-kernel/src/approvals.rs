@@ -229,7 +229,7 @@ mod tests {
 
     use aios_identity::{Peer, SessionStrength};
     use aios_ids::Digest;
-    use aios_policy::approval::Use;
+    use aios_policy::approval::{Looked, Use};
     use aios_wire::policy::{Ended, Times, Wanted, Whom};
 
     use super::*;
@@ -274,6 +274,7 @@ mod tests {
             times: Times::default(),
             closes_up_ms: None,
             code: None,
+            to_sign: None,
             wrong_codes: 0,
             state: ApprovalState::Waiting,
         }
@@ -285,7 +286,7 @@ mod tests {
 
     fn granted_by(name: &str) -> Change {
         let by = Peer::Operator { name: name.into(), strength: SessionStrength::PassPhrase };
-        Change::Grant { by, code: String::new() }
+        Change::Grant { by, looked: Looked::Typed(String::new()) }
     }
 
     fn consume(approval: &Approval) -> Change {

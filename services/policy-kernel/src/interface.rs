@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aios_daemon::{Caller, error_chain};
 use aios_identity::Peer;
+use aios_policy::keys::SignatureError;
 use serde::Serialize;
 use zbus::{Fd, fdo};
 
@@ -70,6 +71,13 @@ impl Policy1 {
         self.kernel.refuse_agents(&self.caller.peer, "approve", id).await.map_err(told)?;
         self.require("approve")?;
         self.kernel.approve(id, &self.caller.peer, code, pass_phrase).await.map_err(told)
+    }
+
+    /// A person said yes elsewhere, by a signature; who calls is a person too and only brings it.
+    async fn approve_signed(&self, id: &str, signature: &str) -> fdo::Result<()> {
+        self.kernel.refuse_agents(&self.caller.peer, "approve-signed", id).await.map_err(told)?;
+        self.require("approve-signed")?;
+        self.kernel.approve_signed(id, &self.caller.peer, signature).await.map_err(told)
     }
 
     /// A person says no.
@@ -153,6 +161,18 @@ impl Policy1 {
         self.kernel.change_pass_phrase(name, action).await.map_err(told)
     }
 
+    /// Takes what a key signs as a person's answer, for the action of this id.
+    async fn add_key(&self, name: &str, key: &str, action: &str) -> fdo::Result<()> {
+        self.require("add-key")?;
+        self.kernel.add_key(name, key, action).await.map_err(told)
+    }
+
+    /// Takes a key from a person, for the action of this id.
+    async fn remove_key(&self, name: &str, fingerprint: &str, action: &str) -> fdo::Result<()> {
+        self.require("remove-key")?;
+        self.kernel.remove_key(name, fingerprint, action).await.map_err(told)
+    }
+
     /// A person declares an emergency of their own, for so many minutes.
     async fn start_override(&self, minutes: u32, reason: &str, pass_phrase: &str) -> fdo::Result<String> {
         // Who is no person is refused, and recorded, by the kernel itself, whatever the table says.
@@ -196,7 +216,13 @@ fn json(result: Result<impl Serialize, KernelError>) -> fdo::Result<String> {
 fn told(error: KernelError) -> fdo::Error {
     let text = error_chain(&error);
     match error {
-        KernelError::Input { .. } | KernelError::Envelope(_) | KernelError::Form(_) => fdo::Error::InvalidArgs(text),
+        KernelError::Input { .. }
+        | KernelError::Envelope(_)
+        | KernelError::Form(_)
+        | KernelError::Key(_)
+        | KernelError::Fingerprint(_)
+        | KernelError::Signature(SignatureError::Size(_) | SignatureError::Form(_)) => fdo::Error::InvalidArgs(text),
+        KernelError::Signature(_) | KernelError::Signer(_) => fdo::Error::AccessDenied(text),
         KernelError::Blocked(_) | KernelError::Login(_) | KernelError::NotApproved(_) | KernelError::Override(_) => {
             fdo::Error::AccessDenied(text)
         }

@@ -6,6 +6,7 @@ mod apps;
 mod bundles;
 mod emergency;
 mod people;
+mod signed;
 
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +15,8 @@ use aios_action::{Envelope, Reversal, Target};
 use aios_identity::Peer;
 use aios_ids::{ActionId, ApprovalId, Digest, IdError};
 use aios_policy::approval::{self, Change, Now, Refusal, Use};
+use aios_policy::keys::{self, KeyError, NoFingerprint, SignatureError};
 use aios_policy::{Circumstances, NotNewer, OverrideRefusal, Plan, TimeOfDay};
-use aios_wire::init::Request;
 use aios_wire::policy::{Approval, ApprovalState, Decision, PolicyView, Verdict};
 use serde::Serialize;
 use serde_json::json;
@@ -88,6 +89,14 @@ pub(crate) enum KernelError {
         "EvidenceUnavailable: nothing is done that cannot be recorded; 'aios service show evidence-log' tells more"
     )]
     Evidence(#[from] EvidenceError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Fingerprint(#[from] NoFingerprint),
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    #[error("SignerUnknown: nobody who can log in has the key {0}; 'aios user key list NAME' shows whose are whose")]
+    Signer(keys::Fingerprint),
     #[error("no session")]
     Login(#[source] LoginError),
     #[error(transparent)]
@@ -243,6 +252,8 @@ impl Kernel {
             "user.add" | "user.passphrase" => {
                 self.what_a_person_gets(&envelope.request.action_type, &parameter("name"), subject)
             }
+            "user.key.add" => self.what_a_key_gives(&parameter("name"), &parameter("key")),
+            "user.key.remove" => self.what_a_key_leaves(&parameter("name"), &parameter("fingerprint")),
             "app.install" | "app.install.request" => apps::what_a_trial_said(envelope, &parameter("manifest")),
             _ => Ok(Vec::new()),
         }
@@ -316,6 +327,7 @@ impl Kernel {
             asked,
             times: policy.bundle().map(aios_policy::Bundle::times).unwrap_or_default(),
             code: None,
+            to_sign: None,
             wrong_codes: 0,
             state: ApprovalState::Waiting,
         })
@@ -342,12 +354,6 @@ impl Kernel {
             self.evidence.append("approval-requested", envelope.id.as_str(), &payload).await?;
         }
         Ok(index)
-    }
-
-    /// Every approval that is kept, with the code of each that wants one.
-    pub(crate) fn approvals(&self) -> Result<Vec<Approval>> {
-        let with_code = |approval: Approval| Approval { code: aios_policy::code_of(&approval), ..approval };
-        Ok(self.approvals.all()?.into_iter().map(with_code).collect())
     }
 
     /// Waits until a person has answered or the approval has ended.
@@ -387,25 +393,6 @@ impl Kernel {
             ApprovalState::Consumed { token } => Ok(token),
             _ => Err(KernelError::Input { what: "the approval", why: "it was not consumed".into() }),
         }
-    }
-
-    /// Checks a pass phrase, records the result, and has PID 1 start the session. While the log is read-only by its own word
-    /// nothing can be done in a session but look, and somebody has to: then, and only then, there is no record of it.
-    pub(crate) async fn log_in(&self, name: &str, pass_phrase: &str, terminal: &str) -> Result<()> {
-        check_terminal(terminal)?;
-        // What is not the name of an operator is often a pass phrase typed in the wrong place: it must not be recorded.
-        let operator = self.login.knows(name).then_some(name);
-        let result = self.login.check(name, pass_phrase).await;
-        let said = if result.is_ok() { "accepted" } else { "refused" };
-        let payload = json!({"operator": operator, "for": "session", "terminal": terminal, "result": said});
-        if let Err(refused) = self.evidence.append("login", "", &payload).await {
-            let Some(why) = self.evidence.read_only().await else { return Err(refused.into()) };
-            eprintln!("a login of {} on {terminal} was {said} without a record: {why}", operator.unwrap_or("nobody"));
-        }
-        result.map_err(KernelError::Login)?;
-        let request = Request::OpenSession { operator: name.to_owned(), terminal: terminal.to_owned() };
-        aios_daemon::init::ask(&request)?;
-        Ok(())
     }
 
     /// Ends approvals whose time is over, for as long as the program runs.
@@ -480,15 +467,6 @@ fn new_approval_id() -> Result<ApprovalId> {
     // A clock before 1970 only makes the id sort first.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Ok(ApprovalId::new(u64::try_from(now.as_millis()).unwrap_or(0), random))
-}
-
-fn check_terminal(terminal: &str) -> Result<()> {
-    let good = (1..=15).contains(&terminal.len()) && terminal.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if good {
-        return Ok(());
-    }
-    let why = "it must be the name of a terminal device, such as ttyS0".into();
-    Err(KernelError::Input { what: "the terminal", why })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who can log in: checking a person's pass phrase, and keeping the list. One check or hash at a time, and each failure
+//! Who can log in: checking a person's pass phrase, and keeping the list with everybody's keys. One check or hash at a time, and each failure
 //! takes two seconds: guessing is slow, and ten logins at once do not take ten times the memory of one hash.
 
 use std::io;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aios_ids::UnitName;
+use aios_policy::keys::{Fingerprint, PublicKey};
 use aios_policy::operators::{self, HashError, Operators, OperatorsError, SALT_LENGTH};
 use aios_store::{ReplaceError, replace};
 use tokio::sync::Mutex;
@@ -107,6 +108,16 @@ impl Login {
     /// The list with another pass phrase of one person, not kept yet.
     pub(crate) fn changed(&self, name: &UnitName, argon2id: &str) -> Result<Operators, LoginError> {
         self.people()?.changed(name, argon2id.to_owned()).map_err(LoginError::Change)
+    }
+
+    /// The list with one more key of a person, not kept yet.
+    pub(crate) fn with_key(&self, name: &UnitName, key: PublicKey) -> Result<Operators, LoginError> {
+        self.people()?.with_key(name, key).map_err(LoginError::Change)
+    }
+
+    /// The list without a key of a person, not kept yet.
+    pub(crate) fn without_key(&self, name: &UnitName, key: Fingerprint) -> Result<Operators, LoginError> {
+        self.people()?.without_key(name, key).map_err(LoginError::Change)
     }
 
     /// Makes a list the one that counts, durably, whole or not at all.

@@ -3,6 +3,7 @@
 mod app;
 mod content;
 mod export;
+mod key;
 mod secret;
 mod unit;
 mod value;
@@ -214,6 +215,14 @@ pub(crate) async fn measure(envelope: &Envelope, before: &Before) -> Result<Judg
             let name = text(envelope, "name");
             let now = look::operator(name).await?.map(|operator| operator.changes);
             person(name, &before.snapshot, now)
+        }
+        "user.key.add" | "user.key.remove" => {
+            let name = text(envelope, "name");
+            let keys = look::operator(name).await?.map(|operator| operator.keys).unwrap_or_default();
+            match envelope.request.action_type.as_str() {
+                "user.key.add" => key::listed(name, text(envelope, "key"), &keys),
+                _ => key::gone(name, text(envelope, "fingerprint"), &keys),
+            }
         }
         "task.run" => ran(&before.ran),
         "app.install" | "app.install.request" => {

@@ -65,6 +65,9 @@ pub(crate) enum ApprovalCommand {
     Show {
         /// The request's id
         id: String,
+        /// Prints only what a person signs to approve it from elsewhere, to the letter
+        #[arg(long)]
+        to_sign: bool,
     },
     /// Lets the action run, once
     Approve {
@@ -73,6 +76,10 @@ pub(crate) enum ApprovalCommand {
         /// The code beside the request, where the risk is high; asked for without it
         #[arg(long, value_name = "ABCD")]
         code: Option<String>,
+        /// What 'ssh-keygen -Y sign -n aios-approval' made of the text to sign: its owner approves, not you; '-' reads it
+        /// from the terminal
+        #[arg(long, value_name = "FILE", conflicts_with = "code")]
+        signature: Option<PathBuf>,
     },
     /// Refuses it
     Reject {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aios_identity::{Peer, SessionStrength};
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
@@ -25,8 +26,11 @@ pub(crate) enum PolicyCommand {
         #[command(subcommand)]
         command: OverrideCommand,
     },
-    /// What would be decided for you, and which rules would decide it; nothing runs
+    /// What would be decided, and which rules would decide it; nothing runs
     Explain {
+        /// For whom: agent:NAME, service:NAME or operator:NAME; you without it
+        #[arg(long = "as", value_name = "WHO", value_parser = who)]
+        subject: Option<Peer>,
         /// The type, such as service.restart; left out with --file
         #[arg(value_name = "TYPE", required_unless_present = "file", conflicts_with = "file")]
         action_type: Option<String>,
@@ -67,6 +71,35 @@ pub(crate) enum UserCommand {
     },
     /// Changes your own pass phrase; asks for the old one and the new one
     Passwd,
+    /// Public keys: what they sign is an answer of their owner
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// The keys of a person
+    List {
+        /// The person's name
+        name: String,
+    },
+    /// Takes what a key signs as your answer; asks for your pass phrase
+    Add {
+        /// Your name
+        name: String,
+        /// The line of the .pub file; asked for without it
+        #[arg(value_name = "KEY", trailing_var_arg = true)]
+        key: Vec<String>,
+    },
+    /// Takes what a key signs as nobody's answer any more; asks for your pass phrase
+    Remove {
+        /// The person's name
+        name: String,
+        /// The key's SHA-256, as the list and 'ssh-keygen -l' write it
+        fingerprint: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -89,4 +122,32 @@ pub(crate) enum SecretCommand {
         /// Its name
         name: String,
     },
+}
+
+fn who(word: &str) -> Result<Peer, String> {
+    let (kind, name) = word.split_once(':').unwrap_or_default();
+    // What is asked about them is not asked by them: how their session began is not looked at.
+    let strength = SessionStrength::PassPhrase;
+    let name = name.parse::<aios_ids::UnitName>().map_err(|error| error.to_string()).map(|name| name.to_string());
+    match kind {
+        "agent" => Ok(Peer::Agent { name: name? }),
+        "service" => Ok(Peer::Service { name: name? }),
+        "operator" => Ok(Peer::Operator { name: name?, strength }),
+        _ => Err("agent:NAME, service:NAME or operator:NAME".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_asked_about_has_a_kind_and_a_name() {
+        for word in ["agent:helper", "service:agent-door", "operator:ada"] {
+            assert_eq!(who(word).map(|peer| peer.to_string()).as_deref(), Ok(word));
+        }
+        for word in ["", "helper", "agent:", "agent:Helper", "root:ada", "agent:a b"] {
+            assert!(who(word).is_err(), "{word}");
+        }
+    }
 }

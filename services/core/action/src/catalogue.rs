@@ -197,6 +197,8 @@ pub const CATALOGUE: &[ActionType] = &[
     people::POLICY_LOAD,
     people::USER_ADD,
     people::USER_PASSPHRASE,
+    people::USER_KEY_ADD,
+    people::USER_KEY_REMOVE,
 ];
 
 /// The type with this name.

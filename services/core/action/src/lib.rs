@@ -21,5 +21,6 @@ pub use constraints::{ConstraintError, Constraints};
 pub use envelope::{Envelope, EnvelopeError, Request, Target};
 pub use lifecycle::{ActionView, Event, Receipt, State, WrongTransition};
 pub use parameter::{
-    GRANTED_FOLDER, Kind, Parameter, ParameterError, Presence, contents, object_content, store_path_and_rest,
+    GRANTED_FOLDER, KEY_ALGORITHMS, Kind, Parameter, ParameterError, Presence, contents, object_content,
+    store_path_and_rest,
 };

@@ -90,16 +90,16 @@ kinds! {
     /// The policy kernel decided.
     Decision = "decision", 4, Forever, [
         "type": Text, "decision": Inner, "verdict": Text, "reason": Text, "rules": Json, "subject": Subject, "verb": Text,
-        "approval": Text, "digest": Digest, "epoch": Epoch,
+        "approval": Text, "digest": Digest, "epoch": Epoch, "key": Text,
     ];
     /// A person has to say.
     ApprovalRequested = "approval-requested", 5, Forever, [
         "approval": Text, "digest": Digest, "epoch": Epoch, "subject": Subject, "type": Text, "risk": Text,
     ];
-    /// A person said yes.
+    /// A person said yes: in a session, or with a signature by `key` that the session of `carrier` brought.
     ApprovalGranted = "approval-granted", 6, Forever, [
         "approval": Text, "digest": Digest, "epoch": Epoch, "subject": Peer, "by": Subject, "confirmation": Flag,
-        "state": Json, "reason": Text,
+        "state": Json, "reason": Text, "key": Text, "carrier": Peer,
     ];
     /// A person said no.
     ApprovalRejected = "approval-rejected", 7, Forever, [
@@ -118,9 +118,9 @@ kinds! {
     PolicyLoaded = "policy-loaded", 1020, Forever, [
         "epoch": Epoch, "bundle": Text, "signer": Text, "instead_of": Text, "by": Subject, "approval": Text,
     ];
-    /// Somebody can log in from now on, or with another pass phrase.
+    /// Somebody can log in from now on, or with another pass phrase; what a key signs is theirs, or not any more.
     Operator = "operator", 1021, Forever, [
-        "name": Text, "what": Text, "uid": Whole, "by": Subject, "approval": Text,
+        "name": Text, "what": Text, "uid": Whole, "by": Subject, "approval": Text, "key": Text,
     ];
     /// A person's emergency began, changed a decision, or ended.
     Override = "override", 1030, Forever, [

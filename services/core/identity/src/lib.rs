@@ -22,7 +22,7 @@ pub enum Peer {
     Operator {
         /// The operator's name.
         name: String,
-        /// What the session's beginning proved.
+        /// What shows that it is this person.
         strength: SessionStrength,
     },
     /// A supervised program that proposes and never decides.
@@ -32,7 +32,7 @@ pub enum Peer {
     },
 }
 
-/// What stood at the beginning of an operator's session.
+/// What stood at the beginning of an operator's session, or in the place of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionStrength {
@@ -40,6 +40,8 @@ pub enum SessionStrength {
     Presence,
     /// A pass phrase.
     PassPhrase,
+    /// No session: an answer that was signed elsewhere with a key of this person. PID 1 gives this to nobody.
+    Signature,
 }
 
 impl Peer {

@@ -29,8 +29,8 @@ pub enum Change {
     Grant {
         /// Who.
         by: Peer,
-        /// What they typed where the risk is high.
-        code: String,
+        /// What shows that they have this request before them.
+        looked: Looked,
     },
     /// A person typed another code than the one beside the request.
     Miss,
@@ -45,6 +45,16 @@ pub enum Change {
     Consume(Use),
     /// The action will never run: nobody is to be asked any more.
     Withdraw,
+}
+
+/// What shows that a person who says yes has this very request before them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Looked {
+    /// They typed this, which has to be the code where the risk is high.
+    Typed(String),
+    /// They signed the text of this request, in which its whole digest stands. Whoever makes one of these has checked the
+    /// signature.
+    Signed,
 }
 
 /// What an approval is used for; all of it must be what was approved.
@@ -175,7 +185,7 @@ pub fn may_answer(by: &Peer) -> Result<(), Refusal> {
 pub fn after(approval: &Approval, change: &Change, now: Now<'_>) -> Result<Approval, Refusal> {
     let in_state = |state| Approval { state, ..approval.clone() };
     match change {
-        Change::Grant { by, code } => grant(approval, by, code, now),
+        Change::Grant { by, looked } => grant(approval, by, looked, now),
         Change::Miss => {
             must_wait(approval)?;
             Ok(Approval { wrong_codes: approval.wrong_codes.saturating_add(1), ..approval.clone() })
@@ -197,7 +207,7 @@ pub fn after(approval: &Approval, change: &Change, now: Now<'_>) -> Result<Appro
     }
 }
 
-fn grant(approval: &Approval, by: &Peer, typed: &str, now: Now<'_>) -> Result<Approval, Refusal> {
+fn grant(approval: &Approval, by: &Peer, looked: &Looked, now: Now<'_>) -> Result<Approval, Refusal> {
     may_answer(by)?;
     must_wait(approval)?;
     must_be(approval, approval.epoch == now.epoch, "EpochMismatch", "policy")?;
@@ -210,7 +220,7 @@ fn grant(approval: &Approval, by: &Peer, typed: &str, now: Now<'_>) -> Result<Ap
     if approval.yes.iter().any(|other| other.to_string() == name) {
         return Err(Refusal::SaidAlready { id: approval.id.clone(), by: name });
     }
-    must_have_looked(approval, typed)?;
+    must_have_looked(approval, looked)?;
     let mut after = approval.clone();
     after.yes.push(by.clone());
     if after.yes.len() >= usize::from(approval.wanted.persons) {
@@ -225,7 +235,8 @@ fn grant(approval: &Approval, by: &Peer, typed: &str, now: Now<'_>) -> Result<Ap
 }
 
 /// Of a high risk, the code is the proof that the person has the right request before them.
-fn must_have_looked(approval: &Approval, typed: &str) -> Result<(), Refusal> {
+fn must_have_looked(approval: &Approval, looked: &Looked) -> Result<(), Refusal> {
+    let Looked::Typed(typed) = looked else { return Ok(()) };
     let id = approval.id.clone();
     match code_of(approval) {
         None => Ok(()),

@@ -26,7 +26,15 @@ const NO_EPOCH: &str = "none";
 
 /// Action types that change who decides, or bring in a program that no key vouches for. No rules let one happen without a
 /// person who says yes to this very action.
-const ALWAYS_APPROVED: [&str; 5] = ["policy.load", "user.add", "user.passphrase", "app.install", "app.install.request"];
+const ALWAYS_APPROVED: [&str; 7] = [
+    "policy.load",
+    "user.add",
+    "user.passphrase",
+    "user.key.add",
+    "user.key.remove",
+    "app.install",
+    "app.install.request",
+];
 
 /// What a decision names as the rule where an emergency permits. No rule of a bundle can have this id.
 const EMERGENCY: &str = "emergency.override";

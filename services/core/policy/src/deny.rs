@@ -57,10 +57,14 @@ const DENIES: &[Deny] = &[
         id: "hd.foreign_pass_phrase",
         code: "ForeignPassPhrase",
         says: "everybody changes only the pass phrase of their own; who has lost theirs is added under another name",
-        applies: |subject, envelope| {
-            let own = matches!(subject, Peer::Operator { name, .. } if *name == text(envelope, "name"));
-            envelope.request.action_type == "user.passphrase" && !own
-        },
+        applies: |subject, envelope| envelope.request.action_type == "user.passphrase" && !is_own(subject, envelope),
+    },
+    Deny {
+        id: "hd.foreign_key",
+        code: "ForeignKey",
+        says: "everybody adds keys only for themselves: whoever added one for another would answer in their name; anybody \
+               can take a key away that was lost",
+        applies: |subject, envelope| envelope.request.action_type == "user.key.add" && !is_own(subject, envelope),
     },
     Deny {
         id: "hd.disable_policy_kernel",
@@ -108,6 +112,11 @@ const DENIES: &[Deny] = &[
 
 fn is_person(subject: &Peer) -> bool {
     matches!(subject, Peer::Operator { .. })
+}
+
+/// Whether a person asks about themselves.
+fn is_own(subject: &Peer, envelope: &Envelope) -> bool {
+    matches!(subject, Peer::Operator { name, .. } if *name == text(envelope, "name"))
 }
 
 /// Which apps there are, and which of them run all the time, is a person's matter, in every verb but the one that only asks.
@@ -178,6 +187,12 @@ mod tests {
             (&ada, "user.passphrase", json!({"name": "ada"}), None),
             (&ada, "user.passphrase", json!({"name": "bob"}), Some("ForeignPassPhrase")),
             (&ada, "user.passphrase", json!({}), Some("ForeignPassPhrase")),
+            (&agent, "user.key.add", json!({"name": "helper"}), Some("IdentityChangeByPersonOnly")),
+            (&service, "user.key.remove", json!({"name": "ada"}), Some("IdentityChangeByPersonOnly")),
+            (&ada, "user.key.add", json!({"name": "ada"}), None),
+            (&ada, "user.key.add", json!({"name": "bob"}), Some("ForeignKey")),
+            (&ada, "user.key.add", json!({}), Some("ForeignKey")),
+            (&ada, "user.key.remove", json!({"name": "bob"}), None),
             (&service, "service.restart", json!({"name": "policy-kernel"}), Some("PolicyKernelProtected")),
             (&service, "service.stop", json!({"name": "policy-kernel"}), Some("PolicyKernelProtected")),
             (&agent, "service.stop", json!({"name": "evidence-log"}), Some("EvidenceLogProtected")),

@@ -15,6 +15,7 @@ mod decide;
 mod deny;
 mod emergency;
 mod follow;
+pub mod keys;
 pub mod operators;
 mod request;
 mod rules;

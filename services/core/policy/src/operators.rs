@@ -1,4 +1,4 @@
-//! The people who can open a session: names, user ids and hashed pass phrases, as one JSON list in
+//! The people who can open a session: names, user ids, hashed pass phrases and public keys, as one JSON list in
 //! `/aios/system/policy/operators.json`.
 //!
 //! The installer writes the list, the policy kernel reads it. The cost of a hash is fixed: a list with a cheaper one is
@@ -11,6 +11,8 @@ use argon2::password_hash::phc::{ParamsString, PasswordHash};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::keys::{Fingerprint, PublicKey};
+
 /// The largest list that is read.
 pub const SIZE_LIMIT: usize = 64 * 1024;
 
@@ -19,6 +21,9 @@ pub const PASS_PHRASE_LIMIT: usize = 1024;
 
 /// Bytes of salt that [`hash`] wants.
 pub const SALT_LENGTH: usize = 16;
+
+/// So many keys one person has at most.
+pub const KEYS_OF_ONE: usize = 16;
 
 /// User ids of operators begin here; below are the services and `live`.
 const FIRST_UID: u32 = 1000;
@@ -38,6 +43,9 @@ pub struct Operator {
     /// How often the pass phrase was changed since.
     #[serde(default)]
     pub changes: u32,
+    /// Whose signatures are answers of this person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<PublicKey>,
 }
 
 /// Everybody who can log in.
@@ -62,6 +70,25 @@ pub enum OperatorsError {
     /// Nobody of this name.
     #[error("OperatorUnknown: there is no operator '{0}' on this machine; 'aios user list' shows everybody")]
     Unknown(UnitName),
+    /// A key that somebody has already: what it signs would be two people's answer.
+    #[error("KeyTaken: the key {key} is listed for '{owner}' already; 'aios user key list {owner}' shows it")]
+    KeyTaken {
+        /// The key.
+        key: Fingerprint,
+        /// Who has it.
+        owner: UnitName,
+    },
+    /// One more than [`KEYS_OF_ONE`].
+    #[error("TooManyKeys: '{0}' has {KEYS_OF_ONE} keys; 'aios user key remove {0}' takes one away")]
+    TooManyKeys(UnitName),
+    /// A key that this person does not have.
+    #[error("KeyUnknown: '{owner}' has no key {key}; 'aios user key list {owner}' shows them")]
+    KeyUnknown {
+        /// The key.
+        key: Fingerprint,
+        /// Who does not have it.
+        owner: UnitName,
+    },
     /// No user id is left.
     #[error("every user id from {FIRST_UID} to {} is taken", AFTER_LAST_UID - 1)]
     Full,
@@ -118,6 +145,16 @@ impl Operators {
                 return Err(OperatorsError::Uid { name: person.name.clone(), uid: person.uid });
             }
             read_hash(&person.argon2id).ok_or_else(|| OperatorsError::Hash(person.name.clone()))?;
+            if person.keys.len() > KEYS_OF_ONE {
+                return Err(OperatorsError::TooManyKeys(person.name.clone()));
+            }
+        }
+        let keys = people.iter().flat_map(|person| person.keys.iter().map(move |key| (person, key.fingerprint())));
+        let keys: Vec<_> = keys.collect();
+        for (place, (_, key)) in keys.iter().enumerate() {
+            if let Some((owner, _)) = keys[..place].iter().find(|(_, other)| other == key) {
+                return Err(OperatorsError::KeyTaken { key: *key, owner: owner.name.clone() });
+            }
         }
         Ok(Self(people))
     }
@@ -138,17 +175,52 @@ impl Operators {
             return Err(OperatorsError::Full);
         }
         let mut people = self.0.clone();
-        people.push(Operator { name: name.clone(), uid, argon2id, changes: 0 });
+        people.push(Operator { name: name.clone(), uid, argon2id, changes: 0, keys: Vec::new() });
         Self::new(people)
     }
 
     /// The list with another pass phrase of one person.
     pub fn changed(&self, name: &UnitName, argon2id: String) -> Result<Self, OperatorsError> {
+        self.with_person(name, |person| {
+            person.argon2id = argon2id;
+            person.changes = person.changes.saturating_add(1);
+            Ok(())
+        })
+    }
+
+    /// The list with one more key of a person.
+    pub fn with_key(&self, name: &UnitName, key: PublicKey) -> Result<Self, OperatorsError> {
+        self.with_person(name, |person| {
+            person.keys.push(key);
+            Ok(())
+        })
+    }
+
+    /// The list without a key of a person.
+    pub fn without_key(&self, name: &UnitName, key: Fingerprint) -> Result<Self, OperatorsError> {
+        self.with_person(name, |person| {
+            let place = person.keys.iter().position(|known| known.fingerprint() == key);
+            let place = place.ok_or_else(|| OperatorsError::KeyUnknown { key, owner: name.clone() })?;
+            person.keys.remove(place);
+            Ok(())
+        })
+    }
+
+    /// Whose key this is.
+    #[must_use]
+    pub fn owner_of(&self, key: Fingerprint) -> Option<(&Operator, &PublicKey)> {
+        let all = self.0.iter().flat_map(|person| person.keys.iter().map(move |key| (person, key)));
+        all.into_iter().find(|(_, known)| known.fingerprint() == key)
+    }
+
+    fn with_person(
+        &self,
+        name: &UnitName,
+        change: impl FnOnce(&mut Operator) -> Result<(), OperatorsError>,
+    ) -> Result<Self, OperatorsError> {
         let mut people = self.0.clone();
         let person = people.iter_mut().find(|person| person.name == *name);
-        let person = person.ok_or_else(|| OperatorsError::Unknown(name.clone()))?;
-        person.argon2id = argon2id;
-        person.changes = person.changes.saturating_add(1);
+        change(person.ok_or_else(|| OperatorsError::Unknown(name.clone()))?)?;
         Self::new(people)
     }
 
@@ -209,6 +281,7 @@ mod tests {
             uid: 1001,
             argon2id: hash("correct horse", &[7; SALT_LENGTH]).expect("hashed"),
             changes: 0,
+            keys: Vec::new(),
         }
     }
 

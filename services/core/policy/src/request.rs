@@ -111,7 +111,7 @@ fn things(envelope: &Envelope) -> Result<Vec<Thing>, QuestionError> {
         "agent.run" => alone("AgentManifest", parameter("name")?),
         "update.apply" => alone("Release", parameter("source")?),
         "policy.load" => alone("PolicyBundle", parameter("digest")?),
-        "user.add" | "user.passphrase" => alone("Operator", parameter("name")?),
+        "user.add" | "user.passphrase" | "user.key.add" | "user.key.remove" => alone("Operator", parameter("name")?),
         other => return Err(QuestionError::Type(other.to_owned())),
     };
     Ok(vec![thing])

@@ -163,6 +163,9 @@ pub struct Approval {
     /// policy kernel puts it in when it tells of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// What a person signs to approve it from elsewhere, while it waits: the policy kernel puts it in like the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_sign: Option<String>,
     /// How often another code was typed.
     #[serde(default)]
     pub wrong_codes: u32,
@@ -326,4 +329,16 @@ pub struct OperatorView {
     pub uid: u32,
     /// How often the pass phrase was changed.
     pub changes: u32,
+    /// Whose signatures are answers of this person.
+    #[serde(default)]
+    pub keys: Vec<KeyView>,
+}
+
+/// A public key of an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// Its SHA-256, as `ssh-keygen -l` writes it.
+    pub fingerprint: String,
+    /// The key as OpenSSH writes it: algorithm, key, and what its owner wrote beside it.
+    pub line: String,
 }

@@ -4,19 +4,31 @@ use std::time::Duration;
 
 use aios_identity::{Peer, SessionStrength};
 use aios_ids::{ActionId, ApprovalId};
-use aios_policy::approval::{self, Change, Refusal};
-use serde_json::json;
+use aios_policy::approval::{self, Change, Looked, Refusal};
+use aios_policy::keys;
+use aios_wire::policy::{Approval, ApprovalState};
+use serde_json::{Value, json};
 
 use super::{Kernel, KernelError, Result};
 use crate::approvals::ApprovalsError;
 
 /// What an agent's attempt to approve costs it, and a person a wrong code: a flood of attempts must not fill the log.
-const AFTER_AN_ATTEMPT: Duration = Duration::from_secs(1);
+pub(super) const AFTER_AN_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// The longest reason of a rejection.
 const REASON_LIMIT: usize = 1024;
 
 impl Kernel {
+    /// Every approval that is kept, with the code of each that wants one and the text of each that can be signed.
+    pub(crate) fn approvals(&self) -> Result<Vec<Approval>> {
+        let told = |approval: Approval| {
+            let waits = approval.state == ApprovalState::Waiting;
+            let to_sign = waits.then(|| keys::text_to_sign(&approval, &self.boot));
+            Approval { code: aios_policy::code_of(&approval), to_sign, ..approval }
+        };
+        Ok(self.approvals.all()?.into_iter().map(told).collect())
+    }
+
     /// Stops an agent that tries to answer for a person, whatever the table of peers says, and records the attempt.
     pub(crate) async fn refuse_agents(&self, peer: &Peer, verb: &str, id: &str) -> Result<()> {
         let Err(refusal @ Refusal::Ai) = approval::may_answer(peer) else { return Ok(()) };
@@ -49,7 +61,7 @@ impl Kernel {
     /// A person says yes; with a session that began with a pass phrase, the person proves it again.
     pub(crate) async fn approve(&self, id: &str, by: &Peer, code: &str, pass_phrase: &str) -> Result<()> {
         let id = id.parse()?;
-        let change = Change::Grant { by: by.clone(), code: code.to_owned() };
+        let change = Change::Grant { by: by.clone(), looked: Looked::Typed(code.to_owned()) };
         self.settle().await;
         // A request that cannot be granted should not cost the person a pass phrase.
         match self.approvals.preview(&id, &change, self.at(&self.policy.now())) {
@@ -107,7 +119,12 @@ impl Kernel {
 
     /// A session that began with a pass phrase proves it again.
     pub(super) async fn confirm(&self, by: &Peer, pass_phrase: &str, purpose: &str) -> Result<()> {
-        let Peer::Operator { name, strength: SessionStrength::PassPhrase } = by else { return Ok(()) };
+        let name = match by {
+            // Being at the machine is all that such a session proved, and it still is.
+            Peer::Operator { strength: SessionStrength::Presence, .. } => return Ok(()),
+            Peer::Operator { name, strength: SessionStrength::PassPhrase | SessionStrength::Signature } => name,
+            Peer::Agent { .. } | Peer::Service { .. } => return Ok(()),
+        };
         let result = self.login.check(name, pass_phrase).await;
         if let Err(error) = &result {
             let payload = json!({"operator": name, "for": purpose, "result": "refused", "text": error.to_string()});
@@ -118,9 +135,21 @@ impl Kernel {
 
     async fn answer(&self, kind: &'static str, id: &ApprovalId, change: &Change, by: &Peer) -> Result<()> {
         let _turn = self.turn.write().await;
+        self.answer_now(kind, id, change, by, Value::Null).await
+    }
+
+    /// Recorded, then made, by who holds the turn. `beside` are fields of the record that say how the answer came.
+    pub(super) async fn answer_now(
+        &self,
+        kind: &'static str,
+        id: &ApprovalId,
+        change: &Change,
+        by: &Peer,
+        beside: Value,
+    ) -> Result<()> {
         let policy = self.policy.now();
         let (approval, _) = self.approvals.preview(id, change, self.at(&policy))?;
-        let payload = json!({
+        let mut payload = json!({
             "approval": id,
             "digest": approval.digest,
             "epoch": approval.epoch,
@@ -130,6 +159,9 @@ impl Kernel {
             "confirmation": approval.subject.to_string() == by.to_string(),
             "state": approval.state,
         });
+        if let (Value::Object(payload), Value::Object(beside)) = (&mut payload, beside) {
+            payload.extend(beside);
+        }
         self.evidence.append(kind, approval.action.as_str(), &payload).await?;
         self.approvals.change(id, change, self.at(&policy))?;
         self.tell_change();

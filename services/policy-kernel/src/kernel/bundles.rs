@@ -163,7 +163,7 @@ impl Kernel {
         self.settle().await;
         let _turn = self.turn.write().await;
         let action: ActionId = action.parse()?;
-        let approval = self.used_approval(&action, "policy.load", "digest", digest)?;
+        let approval = self.used_approval(&action, "policy.load", &[("digest", digest)])?;
         let offered = self.offered(digest)?;
         self.refused(&offered)?;
         self.policy.keep(&offered.bundle, &offered.bytes)?;
@@ -195,13 +195,13 @@ impl Kernel {
         &self,
         action: &ActionId,
         action_type: &str,
-        parameter: &str,
-        value: &str,
+        wanted: &[(&str, &str)],
     ) -> Result<Approval> {
         let not_approved = || KernelError::NotApproved(action.clone());
         let approval = self.approvals.of_action(action)?.ok_or_else(not_approved)?;
         let parameters: Value = serde_json::from_str(&approval.parameters).unwrap_or_default();
-        let fits = approval.action_type == action_type && parameters[parameter] == value;
+        let same = wanted.iter().all(|(name, value)| parameters[*name] == *value);
+        let fits = approval.action_type == action_type && same;
         let used = aios_policy::approval::was_used_now(&approval, self.at(&self.policy.now()));
         if fits && used { Ok(approval) } else { Err(not_approved()) }
     }

@@ -8,6 +8,7 @@ mod figures;
 mod hostile;
 mod obligations;
 mod people;
+mod signed;
 mod together;
 
 use std::path::Path;
@@ -164,7 +165,7 @@ impl Machine {
     /// Lets 'ada' log in with 'correct horse'.
     fn with_ada(&self) {
         let argon2id = operators::hash("correct horse", &[1; 16]).expect("hashed");
-        let ada = Operator { name: "ada".parse().expect("a name"), uid: 1001, argon2id, changes: 0 };
+        let ada = Operator { name: "ada".parse().expect("a name"), uid: 1001, argon2id, changes: 0, keys: Vec::new() };
         let list = Operators::new(vec![ada]).expect("a list");
         std::fs::write(self.folder.path().join("operators.json"), list.to_json()).expect("written");
     }

@@ -1,4 +1,4 @@
-//! Who decides: the policy, and the people who can log in. Nothing secret is a parameter, because parameters are recorded:
+//! Who decides: the policy, the people who can log in, and whose signatures are theirs. Nothing secret is a parameter, because parameters are recorded:
 //! a bundle is offered to the policy kernel before and named by its digest here, and so is a pass phrase, by its owner's
 //! name.
 
@@ -35,4 +35,35 @@ pub(super) const USER_PASSPHRASE: ActionType = ActionType {
     post_condition: "the policy kernel has changed the person's pass phrase once more",
     adapter: Adapter::Call("policy-kernel"),
     example: &[("name", "ada")],
+};
+
+pub(super) const USER_KEY_ADD: ActionType = ActionType {
+    name: "user.key.add",
+    summary: "Takes what this key signs as an answer of the one who asks",
+    parameters: &[
+        required("name", Kind::Name, "the person"),
+        required("key", Kind::PersonKey, "the public key, as OpenSSH writes it"),
+    ],
+    rights: &[Right::Identity],
+    reversal: Reversal::None,
+    post_condition: "the policy kernel lists the key for the person",
+    adapter: Adapter::Call("policy-kernel"),
+    example: &[
+        ("name", "ada"),
+        ("key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHeRuMaK1JUGpprU/AlfDyl/sGC+R2/nknB1ZLTY348A ada@desk"),
+    ],
+};
+
+pub(super) const USER_KEY_REMOVE: ActionType = ActionType {
+    name: "user.key.remove",
+    summary: "Takes what this key signs as nobody's answer any more",
+    parameters: &[
+        required("name", Kind::Name, "the person"),
+        required("fingerprint", Kind::KeyFingerprint, "the key's SHA-256, as ssh-keygen -l writes it"),
+    ],
+    rights: &[Right::Identity],
+    reversal: Reversal::None,
+    post_condition: "the policy kernel does not list the key for the person",
+    adapter: Adapter::Call("policy-kernel"),
+    example: &[("name", "ada"), ("fingerprint", "SHA256:xddShKmKB2KQVov09fhMchBxGguiRWp0ouYoTsWBmT8")],
 };

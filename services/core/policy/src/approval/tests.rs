@@ -41,13 +41,14 @@ fn waiting() -> Approval {
         times: Times::default(),
         closes_up_ms: None,
         code: None,
+        to_sign: None,
         wrong_codes: 0,
         state: ApprovalState::Waiting,
     }
 }
 
 fn yes(by: Peer) -> Change {
-    Change::Grant { by, code: String::new() }
+    Change::Grant { by, looked: Looked::Typed(String::new()) }
 }
 
 fn granted() -> Approval {
@@ -64,8 +65,10 @@ fn only_a_person_answers() {
     let service = Peer::Service { name: "action-runtime".into() };
     for (by, expected) in [(agent, Refusal::Ai), (service, Refusal::NotAPerson)] {
         let grant = yes(by.clone());
+        let signed = Change::Grant { by: by.clone(), looked: Looked::Signed };
         let reject = Change::Reject { by, reason: String::new() };
         assert_eq!(after(&waiting(), &grant, NOW), Err(expected.clone()));
+        assert_eq!(after(&waiting(), &signed, NOW), Err(expected.clone()));
         assert_eq!(after(&waiting(), &reject, NOW), Err(expected));
     }
     assert!(Refusal::Ai.to_string().starts_with("AiSelfApprovalBlocked"));
@@ -220,7 +223,7 @@ fn of_several_people_each_counts_once() {
 fn a_high_risk_is_granted_with_its_code_only() {
     let risky = Approval { risk: "high".into(), ..waiting() };
     let code = code_of(&risky).expect("the risk is high");
-    let typed = |code: &str| Change::Grant { by: person(), code: code.into() };
+    let typed = |code: &str| Change::Grant { by: person(), looked: Looked::Typed(code.into()) };
     assert!(matches!(after(&risky, &yes(person()), NOW), Err(Refusal::CodeNeeded { .. })));
     let of_another = code_of(&Approval { digest: Digest::of(b"other"), ..risky.clone() }).expect("as high");
     for wrong in ["2222", of_another.as_str(), "\u{1b}[2J"] {

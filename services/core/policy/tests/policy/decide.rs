@@ -333,7 +333,7 @@ proptest! {
         action_type in prop_oneof![
             Just("service.restart"), Just("settings.set"), Just("file.write"), Just("object.put"), Just("node.reboot"),
             Just("store.add"), Just("task.run"), Just("agent.run"), Just("update.apply"), Just("service.stop"),
-            Just("policy.load"), Just("user.add"), Just("user.passphrase"),
+            Just("policy.load"), Just("user.add"), Just("user.passphrase"), Just("user.key.add"), Just("user.key.remove"),
         ],
         keys in proptest::collection::vec(
             (prop_oneof!["name|key|value|path|content|program|args|cache|source|digest", "[a-z]{1,8}"], "[ -~]{0,24}"), 0..4),

@@ -3,5 +3,6 @@
 mod boundary;
 mod bundle;
 mod decide;
+mod keys;
 mod promises;
 mod shipped;

@@ -114,6 +114,10 @@ async fn ask(machine: &Machine, row: &Row<'_>) -> Decision {
                 machine.kernel.offer_pass_phrase(&row.who, name, "a new one").await.expect("kept");
             }
         }
+        "keyed" => {
+            let key = &aios_action::find("user.key.add").expect("in the catalogue").example()["key"];
+            machine.with_people_and_a_key(key.as_str().expect("text"));
+        }
         "asked-forty-times" => {
             let waits =
                 if row.who.is_ai() { ("task.run", json!({"program": PROGRAM})) } else { ("node.reboot", json!({})) };
