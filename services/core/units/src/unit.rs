@@ -358,7 +358,7 @@ impl Unit {
             published: raw.published,
             output: raw.output,
             session: raw.session,
-            start_timeout_ms: raw.start_timeout_s.unwrap_or(30).clamp(1, 600) * 1000,
+            start_timeout_ms: raw.start_timeout_s.unwrap_or(30).clamp(1, 1800) * 1000,
             stop_timeout_ms: raw.stop_timeout_s.unwrap_or(5).clamp(1, 60) * 1000,
             watchdog_ms: raw.watchdog_s.map(|seconds| seconds * 1000),
             restart,
