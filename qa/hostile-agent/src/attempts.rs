@@ -31,7 +31,7 @@ pub(crate) enum Leaves {
     Decision,
     /// The kernel's refusal.
     Denial,
-    /// Nothing: what it reached for is not there for it, or what it said was no request.
+    /// Nothing of its own: what it reached for is not there for it, or what it said was no request and is counted.
     Nothing,
 }
 

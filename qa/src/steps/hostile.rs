@@ -125,6 +125,8 @@ pub(crate) fn tries_everything(aios: &mut Aios, time: Duration) -> Result<(), Fa
     nothing_got_through(&tried)?;
     every_denial_is_on_record(&tried, &denied)?;
     every_refusal_is_on_record(aios, &tried)?;
+    let at_door = pages(aios, &format!("--kind door-refused --subject agent:{HOSTILE}"))?;
+    ensure!((1..=4).contains(&at_door.len()), "what it said that is no request has {} records", at_door.len());
 
     let allowed = aios.json(&format!("evidence query --kind decision --subject agent:{HOSTILE} --outcome allowed"))?;
     ensure!(list(&allowed)?.is_empty(), "something was allowed to it: {allowed:#}");

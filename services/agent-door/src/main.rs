@@ -4,7 +4,9 @@
 //! and returns the answer. It decides nothing, keeps nothing, and offers nothing that is not an action: there is no tool
 //! that approves, and none that reads the machine.
 
-mod pace;
+mod lines;
+mod room;
+mod tally;
 mod tools;
 
 use std::os::unix::net::UnixStream;
@@ -12,16 +14,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use aios_action::{ActionView, Request, State};
-use aios_daemon::proxy::Actions1Proxy;
+use aios_daemon::proxy::{Actions1Proxy, Evidence1Proxy};
 use aios_daemon::{Caller, Fatal, Piece, Work};
-use pace::{Pace, Visit, Visitors};
+use lines::Lines;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ListToolsResult, PaginatedRequestParams,
     ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
-use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
+use room::{Agent, Room, Taken, Visit};
+use serde_json::json;
+use tally::{Cause, Counted};
 
 fn main() -> ExitCode {
     aios_daemon::run(async {
@@ -32,11 +36,11 @@ fn main() -> ExitCode {
 
 /// Until no agent has been there for a while; the next one has the door opened again.
 async fn open() -> Result<(), Fatal> {
-    let (work, visitors) = (Work::default(), Visitors::default());
+    let (work, room) = (Arc::new(Work::default()), Room::default());
     Ok(aios_daemon::accept_on_call(&work, |caller, stream, piece| match caller.require("agent-door", "connect") {
-        Ok(()) => match visitors.let_in(&caller.peer.to_string()) {
-            Some(visit) => drop(tokio::spawn(meet(caller, stream, (piece, visit)))),
-            None => eprintln!("{} has conversations enough; one more was closed", caller.peer),
+        Ok(()) => match room.let_in(&caller.peer.to_string()) {
+            Some(visit) => drop(tokio::spawn(meet(caller, stream, Arc::new(visit), Arc::clone(&work), piece))),
+            None => eprintln!("{} has conversations enough, or all have; one more was closed", caller.peer),
         },
         Err(closed) => eprintln!("{closed}"),
     })
@@ -44,14 +48,19 @@ async fn open() -> Result<(), Fatal> {
 }
 
 /// Answers one agent until it goes.
-async fn meet(caller: Caller, stream: UnixStream, _present: (Piece, Visit)) {
+async fn meet(caller: Caller, stream: UnixStream, visit: Arc<Visit>, work: Arc<Work>, _present: Piece) {
     let name = caller.peer.to_string();
     let ended = async {
         stream.set_nonblocking(true)?;
         let (from, to) = tokio::net::UnixStream::from_std(stream)?.into_split();
-        let pace = Pace::default();
-        let transport = AsyncRwTransport::new(pace.reading(from), pace.writing(to)).with_max_line_length(pace::LINE);
-        let session = Door { caller: Arc::new(caller), pace }.serve(transport).await.map_err(std::io::Error::other)?;
+        let caller = Arc::new(caller);
+        let counts = Counts { caller: Arc::clone(&caller), agent: Arc::clone(visit.agent()), work };
+        let refused = {
+            let counts = counts.clone();
+            move || counts.count(Cause::NoRequest)
+        };
+        let lines = Lines::new(from, to, visit, refused);
+        let session = Door { caller, counts }.serve(lines).await.map_err(std::io::Error::other)?;
         session.waiting().await.map_err(std::io::Error::other)?;
         Ok::<_, std::io::Error>(())
     };
@@ -60,10 +69,42 @@ async fn meet(caller: Caller, stream: UnixStream, _present: (Piece, Visit)) {
     }
 }
 
+/// What an agent says that comes to no decision.
+#[derive(Debug, Clone)]
+struct Counts {
+    caller: Arc<Caller>,
+    agent: Arc<Agent>,
+    work: Arc<Work>,
+}
+
+impl Counts {
+    /// Counts one. The door stays open for as long as something is counted and not said.
+    fn count(&self, cause: Cause) {
+        if self.agent.tally.add(cause) == Counted::First {
+            let (agent, caller, piece) = (Arc::clone(&self.agent), Arc::clone(&self.caller), self.work.begin());
+            tokio::spawn(async move {
+                agent.tally.say(cause, tally::HOUR, |count| record(Arc::clone(&caller), cause, count)).await;
+                drop(piece);
+            });
+        }
+    }
+}
+
+async fn record(caller: Arc<Caller>, cause: Cause, count: u64) {
+    let payload = json!({"subject": caller.peer, "reason": cause.word(), "count": count}).to_string();
+    let appended = async {
+        let connection = aios_daemon::connect("evidence-log").await?;
+        Evidence1Proxy::new(&connection).await?.append("door-refused", "", &payload).await
+    };
+    if let Err(error) = appended.await {
+        eprintln!("this cannot be recorded: {payload}: {}", aios_daemon::error_chain(&error));
+    }
+}
+
 /// The server that one agent talks to.
 struct Door {
     caller: Arc<Caller>,
-    pace: Pace,
+    counts: Counts,
 }
 
 impl ServerHandler for Door {
@@ -90,17 +131,23 @@ impl ServerHandler for Door {
     async fn call_tool(
         &self,
         call: CallToolRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let _call = self.pace.call();
-        let request = tools::request(&call.name, call.arguments.unwrap_or_default())
-            .map_err(|wrong| ErrorData::invalid_params(wrong, None))?;
-        let result = match self.submit(&request).await {
+        let request = tools::request(&call.name, call.arguments.unwrap_or_default()).map_err(|wrong| {
+            self.counts.count(Cause::NoRequest);
+            ErrorData::invalid_params(wrong, None)
+        })?;
+        let result = match self.submit(request, context.extensions.get::<Arc<Taken>>()).await {
             Ok(view) => tools::answer(&view),
-            Err(error) => CallToolResult::error(vec![rmcp::model::ContentBlock::text(format!(
-                "the action could not be asked for: {}",
-                aios_daemon::error_chain(&error)
-            ))]),
+            Err(error) => {
+                if is_beyond_account(&error) {
+                    self.counts.count(Cause::BeyondAccount);
+                }
+                CallToolResult::error(vec![rmcp::model::ContentBlock::text(format!(
+                    "the action could not be asked for: {}",
+                    aios_daemon::error_chain(&error)
+                ))])
+            }
         };
         Ok(result.into())
     }
@@ -108,16 +155,27 @@ impl ServerHandler for Door {
 
 impl Door {
     /// Asks for the action and waits until it ends or a person has to say.
-    async fn submit(&self, request: &Request) -> zbus::Result<ActionView> {
+    async fn submit(&self, request: Request, taken: Option<&Arc<Taken>>) -> zbus::Result<ActionView> {
         let connection = aios_daemon::connect("action-runtime").await?;
         let actions = Actions1Proxy::new(&connection).await?;
-        let text = serde_json::to_string(request).expect("a request has only text keys");
-        let mut view = read(&actions.submit_for(&text, zbus::Fd::from(self.caller.pidfd())).await?)?;
+        let text = serde_json::to_string(&request).expect("a request has only text keys");
+        drop(request);
+        let asked = actions.submit_for(&text, zbus::Fd::from(self.caller.pidfd())).await;
+        drop(text);
+        if let Some(taken) = taken {
+            taken.handed_on();
+        }
+        let mut view = read(&asked?)?;
         while !view.state.is_final() && !matches!(view.state, State::Waiting { .. }) {
             view = read(&actions.watch(view.id.as_str()).await?)?;
         }
         Ok(view)
     }
+}
+
+/// Whether the runtime took no action in because the agent has used up what it may.
+fn is_beyond_account(error: &zbus::Error) -> bool {
+    matches!(error, zbus::Error::MethodError(name, ..) if name.as_str() == "org.freedesktop.DBus.Error.LimitsExceeded")
 }
 
 fn read(answer: &str) -> zbus::Result<ActionView> {

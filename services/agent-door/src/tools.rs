@@ -1,6 +1,8 @@
 //! The catalogue as tools, a tool call as a request, an action as an answer. Pure translation at the one border that is
 //! not ours.
 
+use std::sync::LazyLock;
+
 use aios_action::{ActionType, ActionView, CATALOGUE, Request, State};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
 use serde_json::{Value, json};
@@ -9,9 +11,10 @@ use serde_json::{Value, json};
 const REASON: &str = "reason";
 const KEY: &str = "idempotency_key";
 
-/// Every action type as a tool.
+/// Every action type as a tool. Each answer shares what is made once.
 pub(crate) fn all() -> Vec<Tool> {
-    CATALOGUE.iter().map(tool).collect()
+    static TOOLS: LazyLock<Vec<Tool>> = LazyLock::new(|| CATALOGUE.iter().map(tool).collect());
+    TOOLS.clone()
 }
 
 fn tool(entry: &'static ActionType) -> Tool {

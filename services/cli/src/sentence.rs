@@ -74,6 +74,9 @@ pub(crate) fn sentence(record: &Record) -> String {
             (what, name) => format!("the secret {name} was {what}"),
         },
         Kind::SecretRefused => format!("{} called the vault: {}", subject_of(record, "subject"), field("reason")),
+        Kind::DoorRefused => {
+            format!("{} was refused at the door {} times: {}", subject_of(record, "subject"), field("count"), field("reason"))
+        }
         Kind::Restored => restored(record),
         Kind::Workflow => workflow(record),
         Kind::Trial if field("what") == "begins" => {

@@ -133,6 +133,8 @@ kinds! {
     ];
     /// An agent called the vault.
     SecretRefused = "secret-refused", 89, Forever, ["subject": Subject, "verb": Text, "reason": Text];
+    /// What an agent said at its door came to no decision: how many times since the last such record, one an hour at most.
+    DoorRefused = "door-refused", 1045, Forever, ["subject": Subject, "reason": Text, "count": Whole];
     /// An action is about to have an effect.
     Intent = "intent", 116, Forever, [
         "type": Text, "subject": Subject, "parameters": Parameters, "digest": Digest, "epoch": Epoch, "rules": Json,
