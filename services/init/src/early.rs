@@ -4,8 +4,9 @@
 //! two files, and so it is in a kernel image that carries its own root. A disk is used only if the boot loader came from it, or, when the firmware does not say where the loader
 //! came from, if no medium of ours is there: an installed disk must not be taken over by a live start.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ const MEDIUM_FIRST_MS: u64 = 2_000;
 const PAUSE: Duration = Duration::from_millis(10);
 
 const NEW_ROOT: &str = "/sysroot";
+/// Where the loader's stub puts `.pcrsig` and `.pcrpkey` of the kernel image, and where they stay.
+const STUB: &str = "/.extra";
+const POLICIES: &str = "/run/aios-tpm";
 /// Where a medium of ours stays mounted; it moves along with `/run`.
 const MEDIUM: &str = "/run/medium";
 
@@ -58,6 +62,7 @@ pub(crate) struct Early {
 /// the same signed image as the root's hash, and executing the root's copy of it would only read it a second time.
 pub(crate) fn find_root_and_move_there() -> Result<Early, Failure> {
     mount_kernel_views()?;
+    keep_policies();
     last_words::keep();
     let watchdogs = watchdog::take();
     let mut words = Words::begin();
@@ -88,6 +93,24 @@ fn mount_kernel_views() -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Keeps what the loader's stub took out of the image for whoever seals something, in a place that stays. The folder is
+/// there in any case, because it is in the view of a unit. Without the files nothing is sealed, which is said there.
+fn keep_policies() {
+    let kept = fs::create_dir_all(POLICIES).and_then(|()| {
+        for name in ["tpm2-pcr-signature.json", "tpm2-pcr-public-key.pem"] {
+            let from = Path::new(STUB).join(name);
+            if from.is_file() {
+                fs::copy(from, Path::new(POLICIES).join(name))?;
+                fs::set_permissions(Path::new(POLICIES).join(name), Permissions::from_mode(0o444))?;
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = kept {
+        terminals::say_everywhere(&format!("init: the signed policies for the TPM cannot be kept: {error}"));
+    }
 }
 
 /// Waits for a device that holds the root and mounts it.

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use aios_ids::{Digest, UnitName};
 use aios_linux::calls::{CallFilter, Otherwise};
-use aios_linux::inherited::{AUDIT, BOOT_STATE, KERNEL_MESSAGES};
+use aios_linux::inherited::{AUDIT, BOOT_STATE, KERNEL_MESSAGES, TPM};
 use aios_linux::sandbox::{
     Allow, Capability, Identity, Mount, Namespace, PathRules, Reach, Resource, Sandbox, Tcp, Terminal as Session, View,
 };
@@ -38,6 +39,8 @@ const SHARED: &str = "/usr/share/aios";
 const APPS: &str = "/app";
 /// Seen by apps, and opened to those that may use it.
 const STORE: &str = "/nix/store";
+/// The TPM, on which each who opened it sees only its own objects and sessions.
+const MANAGED_TPM: &str = "/dev/tpmrm0";
 /// `/tmp` of a program with a view of its own.
 const TMP_BYTES: u64 = 16 << 20;
 
@@ -122,6 +125,10 @@ impl Starter {
         if messages.is_some() {
             sandbox.environment.push(("AIOS_KERNEL_MESSAGES".into(), KERNEL_MESSAGES.to_string().into()));
         }
+        let tpm = self.tpm(unit);
+        if tpm.is_some() {
+            sandbox.environment.push(("AIOS_TPM".into(), TPM.to_string().into()));
+        }
         let terminal = unit.terminal.as_ref().map(|name| Terminal { name: name.clone() });
         let listener = self.socket(&unit.name);
         let streams = Streams::open(terminal.as_ref(), uid, output)?;
@@ -130,6 +137,7 @@ impl Starter {
         descriptors.extend(records.map(|records| (records, AUDIT)));
         descriptors.extend(boot_state.as_ref().map(|partition| (partition.as_fd(), BOOT_STATE)));
         descriptors.extend(messages.map(|messages| (messages, KERNEL_MESSAGES)));
+        descriptors.extend(tpm.as_ref().map(|tpm| (tpm.as_fd(), TPM)));
         let arguments: Vec<_> = unit.args.iter().map(Into::into).collect();
         let path = place_of(unit);
         let program = Program {
@@ -153,6 +161,22 @@ impl Starter {
             say_everywhere(&format!("init: the boot state partition cannot be opened: {error}"));
             None
         })
+    }
+
+    /// The TPM for a unit that has it keep something. A live system keeps nothing; a machine without one starts the unit all
+    /// the same. Opening it sends the TPM nothing, so it is not waited for.
+    fn tpm(&self, unit: &Unit) -> Option<fs::File> {
+        if !unit.tpm || !matches!(self.origin, Origin::Disk { .. }) {
+            return None;
+        }
+        match fs::File::options().read(true).write(true).open(MANAGED_TPM) {
+            Ok(tpm) => Some(tpm),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                say_everywhere(&format!("init: {MANAGED_TPM} cannot be opened: {error}"));
+                None
+            }
+        }
     }
 
     fn sandbox(&mut self, unit: &Unit, uid: u32) -> Result<Sandbox, Failure> {

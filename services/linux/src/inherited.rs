@@ -93,6 +93,25 @@ pub fn kernel_messages() -> io::Result<OwnedFd> {
     Ok(messages)
 }
 
+/// The number of the TPM.
+pub const TPM: i32 = 7;
+
+/// The TPM, where the unit asks for it, the machine has one, and the system is installed. It can be taken once.
+pub fn tpm() -> io::Result<Option<File>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if std::env::var("AIOS_TPM").ok().as_deref() != Some("7") {
+        return Ok(None);
+    }
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the TPM was taken before"));
+    }
+    crate::attempt::open_descriptor(TPM)?;
+    // SAFETY: PID 1 gives the service descriptor 7 as its own, it is open, and `TAKEN` lets only one owner have it.
+    let tpm = unsafe { OwnedFd::from_raw_fd(TPM) };
+    rustix::io::fcntl_setfd(&tpm, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(Some(tpm.into()))
+}
+
 /// Descriptor 3 of a program in an action sandbox: the one resource it was given. It can be taken once.
 pub fn resource() -> io::Result<OwnedFd> {
     static TAKEN: AtomicBool = AtomicBool::new(false);

@@ -1,11 +1,18 @@
-//! A TPM 2.0 through `/dev/tpm0`: one command, which measures a few bytes into a register.
+//! A TPM 2.0: through `/dev/tpm0` one command, which measures a few bytes into a register; through `/dev/tpmrm0` what seals and
+//! opens something ([`seal`], [`unseal`]).
 //!
 //! `TPM2_PCR_Event` has the TPM hash the bytes itself, once for each bank that it keeps, so no bank is left behind and
-//! nothing is hashed here. Nothing here allocates: a thread that only measures never holds a lock that a process started
+//! nothing is hashed here. Nothing in this file allocates: a thread that only measures never holds a lock that a process started
 //! beside it would miss.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
+
+mod message;
+mod seal;
+
+pub use message::{ResponseError, SigningKey};
+pub use seal::{Blob, Chip, Managed, SealError, Signed, seal, unseal};
 
 const DEVICE: &str = "/dev/tpm0";
 

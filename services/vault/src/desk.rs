@@ -72,7 +72,7 @@ impl Desk {
     /// Tells PID 1 what is kept and what cannot be used, so that a person sees it without asking the vault.
     pub(crate) fn tell(&self) {
         let sentence = match self.list() {
-            Ok(secrets) => summary(&secrets),
+            Ok(secrets) => format!("{}; {}", summary(&secrets), self.sealed.about_key()),
             Err(error) => error_chain(&error),
         };
         // A sentence that does not arrive changes nothing.
@@ -210,6 +210,8 @@ fn wanted(ask: &FetchAsk) -> Result<Wanted, DeskError> {
 
 #[cfg(test)]
 mod tests {
+    use vault::key::Keeper;
+
     use super::*;
 
     fn ask(method: &str, body: Option<&str>) -> FetchAsk {
@@ -233,7 +235,7 @@ mod tests {
     #[tokio::test]
     async fn an_action_without_a_value_puts_nothing_and_a_damaged_one_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
-        let desk = Desk::new(Sealed::open(folder.path()).expect("opens"));
+        let desk = Desk::new(Sealed::open(folder.path(), Keeper::none("no TPM")).expect("opens"));
         let action = ActionId::new(1, [1; 10]);
         let hosts = ["api.example".to_owned()];
         let put = desk.put("push", &hosts, "", &Digest::of(b"guessed").to_string(), action.as_str()).await;

@@ -5,5 +5,7 @@
 
 pub mod broker;
 mod connection;
+pub mod key;
+pub mod policies;
 pub mod sealed;
 mod tunnel;

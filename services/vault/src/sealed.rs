@@ -1,4 +1,4 @@
-//! Secrets at rest: one file each, sealed under a key that lies beside them.
+//! Secrets at rest: one file each, sealed under the vault's key ([`crate::key`]).
 //!
 //! A file is replaced whole or not at all, so a power cut leaves the secret as it was before or as it is after. What a
 //! crash leaves beside is removed at the next start.
@@ -6,14 +6,18 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aios_fetch::{Binding, SecretValue};
 use aios_ids::{ActionId, UnitName};
+use aios_linux::tpm::Chip;
 use aios_store::ReplaceError;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+use crate::key::{self, Bytes, Keeper, Place, Secrets};
 
 /// A file begins with it; another form has another line.
 const FORM: &[u8] = b"aios.secret.v1\n";
@@ -29,9 +33,6 @@ const LIMIT: u64 = 32 * 1024;
 
 /// What a file's name ends with.
 const SUFFIX: &str = ".sealed";
-
-/// The name of the key's file.
-const KEY: &str = "key";
 
 /// So many secrets are kept.
 const SECRETS: usize = 256;
@@ -72,6 +73,12 @@ pub enum SealedError {
     /// The key is not whole.
     #[error("the key of the vault, {}, has not 32 bytes; every secret has to be put again after it was removed", .0.display())]
     Key(PathBuf),
+    /// The TPM does not give it out.
+    #[error(
+        "the key of the vault cannot be had: {0}; nothing was changed, and docs/vault.md says what gives it back. To go on \
+         without these secrets, remove each with 'aios secret remove' and restart the vault"
+    )]
+    Closed(String),
     /// Too many.
     #[error("{SECRETS} secrets are kept; remove one with 'aios secret remove'")]
     Full,
@@ -107,24 +114,32 @@ type Result<T> = std::result::Result<T, SealedError>;
 #[derive(Debug, Clone)]
 pub struct Sealed {
     folder: PathBuf,
+    place: Arc<Place>,
 }
 
 impl Sealed {
-    /// The secrets in `folder`, after what a crash left there was removed.
-    pub fn open(folder: &Path) -> Result<Self> {
+    /// The secrets in `folder`, after what a crash left there was removed and the key was found.
+    pub fn open<C: Chip>(folder: &Path, keeper: Keeper<C>) -> Result<Self> {
         aios_store::remove_temporaries(folder)
             .map_err(|source| SealedError::Read { path: folder.to_owned(), source })?;
-        Ok(Self { folder: folder.to_owned() })
+        let secrets = if names(folder)?.is_empty() { Secrets::None } else { Secrets::Some };
+        let place = Arc::new(Place::find(folder, keeper, secrets)?);
+        Ok(Self { folder: folder.to_owned(), place })
+    }
+
+    /// Where the key is, for people.
+    pub fn about_key(&self) -> String {
+        self.place.sentence()
     }
 
     /// Keeps a secret, in place of one of the same name. It is durable when this returns.
     pub fn put(&self, secret: &Secret) -> Result<()> {
         let path = self.path(&secret.name);
-        if !path.exists() && self.names()?.len() >= SECRETS {
+        if !path.exists() && names(&self.folder)?.len() >= SECRETS {
             return Err(SealedError::Full);
         }
         // A power cut between the two leaves a key that nothing was sealed with.
-        let key = match self.key()? {
+        let key = match self.keys()?.into_iter().next() {
             Some(key) => key,
             None => self.make_key()?,
         };
@@ -148,10 +163,12 @@ impl Sealed {
         let rest = file.strip_prefix(FORM).ok_or_else(damaged)?;
         let (nonce, sealed) =
             rest.split_at_checked(NONCE).filter(|(_, sealed)| sealed.len() > TAG).ok_or_else(damaged)?;
-        let key = self.key()?.ok_or_else(damaged)?;
-        let cipher = XChaCha20Poly1305::new(key.as_slice().into());
-        let opened = cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: &bound(name) });
-        let plain = Zeroizing::new(opened.map_err(|_| damaged())?);
+        let bound = bound(name);
+        let open = |key: &Bytes| {
+            let cipher = XChaCha20Poly1305::new(key.as_slice().into());
+            cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: &bound }).ok()
+        };
+        let plain = Zeroizing::new(self.keys()?.iter().find_map(open).ok_or_else(damaged)?);
         let (value, about) = parts(&plain).ok_or_else(damaged)?;
         Ok(Secret { name: name.clone(), value, about })
     }
@@ -168,37 +185,26 @@ impl Sealed {
 
     /// Every secret, by name, with what may be known of it or why it cannot be used.
     pub fn list(&self) -> Result<Vec<(UnitName, Result<About>)>> {
-        let names = self.names()?;
+        let names = names(&self.folder)?;
         Ok(names.into_iter().map(|name| (name.clone(), self.get(&name).map(|secret| secret.about))).collect())
-    }
-
-    fn names(&self) -> Result<Vec<UnitName>> {
-        let cannot = |source| SealedError::Read { path: self.folder.clone(), source };
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(cannot)? {
-            let file = entry.map_err(cannot)?.file_name();
-            // Nothing else writes here; a name of another form is no secret.
-            names.extend(file.to_str().and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok()));
-        }
-        names.sort();
-        Ok(names)
     }
 
     fn path(&self, name: &UnitName) -> PathBuf {
         self.folder.join(format!("{name}{SUFFIX}"))
     }
 
-    fn key(&self) -> Result<Option<Zeroizing<[u8; 32]>>> {
-        let path = self.folder.join(KEY);
-        let Some(bytes) = self.read(&path)?.map(Zeroizing::new) else { return Ok(None) };
-        let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| SealedError::Key(path))?;
-        Ok(Some(Zeroizing::new(key)))
+    /// The keys that may open a secret; the first is the one that seals. None before the first secret.
+    fn keys(&self) -> Result<Vec<Bytes>> {
+        match self.place.as_ref() {
+            Place::Beside(_) => Ok(key::beside(&self.folder)?.into_iter().collect()),
+            Place::Tpm { key, older } => Ok([key].into_iter().chain(older).cloned().collect()),
+            Place::Closed(why) => Err(SealedError::Closed(why.clone())),
+        }
     }
 
-    fn make_key(&self) -> Result<Zeroizing<[u8; 32]>> {
-        let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(key.as_mut_slice())?;
-        aios_store::replace(&self.folder.join(KEY), key.as_slice(), 0o600)?;
+    fn make_key(&self) -> Result<Bytes> {
+        let key = key::random()?;
+        aios_store::replace(&self.folder.join(key::BESIDE), key.as_slice(), 0o600)?;
         Ok(key)
     }
 
@@ -211,6 +217,18 @@ impl Sealed {
             Err(source) => Err(SealedError::Read { path: path.to_owned(), source }),
         }
     }
+}
+
+fn names(folder: &Path) -> Result<Vec<UnitName>> {
+    let cannot = |source| SealedError::Read { path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        let file = entry.map_err(cannot)?.file_name();
+        // Nothing else writes here; a name of another form is no secret.
+        names.extend(file.to_str().and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok()));
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// The name is sealed too: a file that was given another name does not open.
@@ -252,7 +270,7 @@ mod tests {
 
     fn sealed() -> (tempfile::TempDir, Sealed) {
         let folder = tempfile::tempdir().expect("a folder");
-        let sealed = Sealed::open(folder.path()).expect("opens");
+        let sealed = Sealed::open(folder.path(), Keeper::none("no TPM")).expect("opens");
         (folder, sealed)
     }
 
@@ -260,7 +278,10 @@ mod tests {
     fn a_secret_comes_back_and_stands_in_no_file() {
         let (folder, sealed) = sealed();
         sealed.put(&secret("push", CANARY)).expect("kept");
-        let again = Sealed::open(folder.path()).expect("opens").get(&"push".parse().expect("a name")).expect("there");
+        let again = Sealed::open(folder.path(), Keeper::none("no TPM"))
+            .expect("opens")
+            .get(&"push".parse().expect("a name"))
+            .expect("there");
         assert_eq!((again.value.expose(), again.about), (CANARY, secret("push", CANARY).about));
         for file in fs::read_dir(folder.path()).expect("a folder") {
             let bytes = fs::read(file.expect("a file").path()).expect("its content");
@@ -319,12 +340,12 @@ mod tests {
         let (folder, sealed) = sealed();
         sealed.put(&secret("push", CANARY)).expect("kept");
         let name = "push".parse().expect("a name");
-        fs::write(folder.path().join(KEY), [0; 32]).expect("another key");
+        fs::write(folder.path().join(key::BESIDE), [0; 32]).expect("another key");
         assert!(matches!(sealed.get(&name), Err(SealedError::Damaged(_))));
-        fs::write(folder.path().join(KEY), [0; 31]).expect("a cut key");
+        fs::write(folder.path().join(key::BESIDE), [0; 31]).expect("a cut key");
         assert!(matches!(sealed.get(&name), Err(SealedError::Key(_))));
         assert!(matches!(sealed.put(&secret("push", CANARY)), Err(SealedError::Key(_))));
-        fs::remove_file(folder.path().join(KEY)).expect("there");
+        fs::remove_file(folder.path().join(key::BESIDE)).expect("there");
         assert!(matches!(sealed.get(&name), Err(SealedError::Damaged(_))));
     }
 
@@ -337,7 +358,7 @@ mod tests {
         let beside = folder.path().join(".tmp-push.sealed");
         for length in [0, whole.len() / 2, whole.len()] {
             fs::write(&beside, &whole[..length]).expect("written");
-            let opened = Sealed::open(folder.path()).expect("opens");
+            let opened = Sealed::open(folder.path(), Keeper::none("no TPM")).expect("opens");
             assert!(!beside.exists());
             let names: Vec<String> = opened.list().expect("a list").iter().map(|(name, _)| name.to_string()).collect();
             assert_eq!(names, ["push"]);

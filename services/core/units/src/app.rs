@@ -65,7 +65,7 @@ pub(crate) fn check(unit: &Unit) -> Result<(), (&'static str, String)> {
     let opens = |list: &[String], may: &[&str]| list.iter().all(|path| may.contains(&path.as_str()));
     let is_alone = profile.network == Network::None && profile.view == View::Listed && profile.paths == Paths::Enforced;
     let ties = [&unit.requires, &unit.wants, &unit.after, &unit.conflicts];
-    let told_of = unit.audit || unit.boot_state || unit.kernel_messages;
+    let told_of = unit.audit || unit.boot_state || unit.kernel_messages || unit.tpm;
     let resources = &unit.resources;
     let is_small = resources.memory_max_mib <= MEMORY_MIB
         && resources.pids_max <= PIDS
@@ -77,7 +77,7 @@ pub(crate) fn check(unit: &Unit) -> Result<(), (&'static str, String)> {
         ("socket", !unit.socket && unit.start == Start::Boot, "is not for an app: nobody calls it"),
         ("readiness", unit.readiness == Readiness::Started, "of an app is started: it has no way to say more"),
         ("critical, freezes-actions", !unit.critical && !unit.freezes_actions, "are not for an app"),
-        ("audit, boot-state, kernel-messages", !told_of, "are not for an app"),
+        ("audit, boot-state, kernel-messages, tpm", !told_of, "are not for an app"),
         ("state, published", unit.state.is_empty() && unit.published.is_empty(), "are not for an app"),
         ("output", unit.output == OutputTo::Log, "of an app is kept, and not shown on the consoles"),
         ("sandbox.own", every.iter().all(|own| profile.own.contains(own)), "of an app has all five namespaces"),

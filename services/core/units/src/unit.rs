@@ -57,6 +57,8 @@ pub struct Unit {
     pub boot_state: bool,
     /// Whether it is given the kernel's messages, to keep.
     pub kernel_messages: bool,
+    /// Whether it is given the TPM of a machine that is installed.
+    pub tpm: bool,
     /// Whether the machine counts as ready only when this is.
     pub critical: bool,
     /// Whether actions and agents are frozen while this is not ready.
@@ -234,6 +236,8 @@ struct RawUnit {
     #[serde(default)]
     kernel_messages: bool,
     #[serde(default)]
+    tpm: bool,
+    #[serde(default)]
     critical: bool,
     #[serde(default)]
     freezes_actions: bool,
@@ -302,6 +306,7 @@ impl Unit {
             ("audit", raw.audit),
             ("boot-state", raw.boot_state),
             ("kernel-messages", raw.kernel_messages),
+            ("tpm", raw.tpm),
         ];
         for (key, said) in given {
             if said && raw.kind != Kind::Service {
@@ -352,6 +357,7 @@ impl Unit {
             audit: raw.audit,
             boot_state: raw.boot_state,
             kernel_messages: raw.kernel_messages,
+            tpm: raw.tpm,
             critical: raw.critical,
             freezes_actions: raw.freezes_actions,
             state: raw.state,

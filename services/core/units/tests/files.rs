@@ -214,6 +214,7 @@ fn no_text_gives_an_app_more_than_apps_get() {
         ("[resources]", "audit = true\n[resources]"),
         ("[resources]", "boot-state = true\n[resources]"),
         ("[resources]", "kernel-messages = true\n[resources]"),
+        ("[resources]", "tpm = true\n[resources]"),
         ("[resources]", "modes = [\"live\"]\n[resources]"),
         ("[resources]", "session = \"live\"\n[resources]"),
         ("[resources]", "state = [\"/aios/x\"]\n[resources]"),
