@@ -73,7 +73,7 @@ impl Machine {
         self.tpm = match self.tpm.take() {
             Some(tpm) => {
                 drop(tpm);
-                Some(start_tpm(&self.folder)?.1)
+                Some(start_tpm(&self.options, &self.folder)?.1)
             }
             None => None,
         };
@@ -216,8 +216,8 @@ fn prepare(options: &Options, folder: &Folder, console: ConsoleUser) -> Result<(
         file.set_len(size).map_err(VmError::file("set the size of", &disk))?;
         disks.push(disk);
     }
-    let (tpm_socket, tpm) = match options.tpm {
-        true => start_tpm(folder).map(|(socket, child)| (Some(socket), Some(child)))?,
+    let (tpm_socket, tpm) = match options.tpm || options.tpm_memory.is_some() {
+        true => start_tpm(options, folder).map(|(socket, child)| (Some(socket), Some(child)))?,
         false => (None, None),
     };
     let prepared = Prepared {
@@ -235,8 +235,8 @@ fn prepare(options: &Options, folder: &Folder, console: ConsoleUser) -> Result<(
     Ok((prepared, tpm))
 }
 
-fn start_tpm(folder: &Folder) -> Result<(PathBuf, Child), VmError> {
-    let state = folder.path.join("tpm");
+fn start_tpm(options: &Options, folder: &Folder) -> Result<(PathBuf, Child), VmError> {
+    let state = options.tpm_memory.clone().unwrap_or_else(|| folder.path.join("tpm"));
     std::fs::create_dir_all(&state).map_err(VmError::file("make", &state))?;
     let socket = folder.path.join("tpm.socket");
     let log = folder.path.join("tpm.log");

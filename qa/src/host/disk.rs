@@ -84,6 +84,31 @@ impl Disk {
         Ok(output("debugfs", "e2fsprogs", &["-R".into(), format!("cat {path}").into(), image.into()])?)
     }
 
+    /// Whether these bytes stand anywhere on the data partition, in a file or not.
+    pub fn holds(&self, bytes: &[u8]) -> Result<bool, Failure> {
+        const PIECE: usize = 1 << 20;
+        let place = self.place(Partition::Data)?;
+        let find = || -> io::Result<bool> {
+            let mut disk = File::open(&self.path)?;
+            disk.seek(SeekFrom::Start(place.start))?;
+            let mut disk = disk.take(place.length);
+            let zeroes = vec![0; PIECE];
+            // Each piece begins with the end of the one before.
+            let mut piece = Vec::new();
+            loop {
+                let read = disk.by_ref().take((PIECE - piece.len()) as u64).read_to_end(&mut piece)?;
+                if piece != zeroes && piece.windows(bytes.len()).any(|found| found == bytes) {
+                    return Ok(true);
+                }
+                if read == 0 {
+                    return Ok(false);
+                }
+                piece.drain(..piece.len().saturating_sub(bytes.len()));
+            }
+        };
+        find().map_err(Failure::file("search", &self.path))
+    }
+
     /// Copies a partition to a file, as a backup of it does.
     pub fn save(&self, partition: Partition, to: &Path) -> Result<(), Failure> {
         let place = self.place(partition)?;

@@ -20,17 +20,7 @@ pub(crate) fn used_and_never_shown(aios: &mut Aios, stage: &Stage<'_>) -> Result
     let proved = Echo::serve(&stage.folder, "proved", Speech::Tls)?;
     only_the_list(aios, &friend, &stranger, &proved)?;
 
-    let mut seen = String::new();
-    let hosts = format!("--host {} --host {}", friend.origin(), proved.origin());
-    let line = format!("secret add push {hosts}");
-    aios.machine.console.start(&line, COMMAND)?;
-    aios.machine.console.wait_for("value of push: ", COMMAND)?;
-    // What is typed before the terminal stops showing it is thrown away.
-    std::thread::sleep(Duration::from_millis(500));
-    aios.machine.console.type_line(CANARY)?;
-    let added = aios.machine.console.finish(&line, COMMAND)?;
-    ensure!(added.status == 0, "'{line}' ended with status {} and said:\n{}", added.status, added.text);
-    seen += &added.text;
+    let mut seen = add(aios, &format!("--host {} --host {}", friend.origin(), proved.origin()))?;
     seen += &aios.ok("secret list")?;
     ensure!(seen.contains(friend.origin()), "the secret is not listed with its host:\n{seen}");
 
@@ -67,6 +57,65 @@ pub(crate) fn used_and_never_shown(aios: &mut Aios, stage: &Stage<'_>) -> Result
     aios.ok("secret remove push")?;
     aios.json_of(&with_secret(&friend, "/"), Status::Failed)?;
     Ok(())
+}
+
+/// Puts the secret for these hosts; gives what the console showed.
+fn add(aios: &mut Aios, hosts: &str) -> Result<String, Failure> {
+    let line = format!("secret add push {hosts}");
+    aios.machine.console.start(&line, COMMAND)?;
+    aios.machine.console.wait_for("value of push: ", COMMAND)?;
+    // What is typed before the terminal stops showing it is thrown away.
+    std::thread::sleep(Duration::from_millis(500));
+    aios.machine.console.type_line(CANARY)?;
+    let added = aios.machine.console.finish(&line, COMMAND)?;
+    ensure!(added.status == 0, "'{line}' ended with status {} and said:\n{}", added.status, added.text);
+    Ok(added.text)
+}
+
+/// A secret goes to its host from an installed machine; its key lies beside it there.
+pub(crate) fn put_without_a_tpm(aios: &mut Aios, friend: &Echo) -> Result<(), Failure> {
+    says(aios, "their key lies beside them")?;
+    aios.until("network status", "a lease", LEASE, |status| status["links"][0]["state"] == "leased")?;
+    aios.ok(&format!("settings set fetch.allow 'GET {}'", friend.origin()))?;
+    add(aios, &format!("--host {}", friend.origin()))?;
+    goes(aios, friend)
+}
+
+/// The TPM keeps the key, and the secret still goes to its host.
+pub(crate) fn used_with_the_tpm(aios: &mut Aios, friend: &Echo) -> Result<(), Failure> {
+    says(aios, "their key is sealed by the TPM")?;
+    aios.until("network status", "a lease", LEASE, |status| status["links"][0]["state"] == "leased")?;
+    goes(aios, friend)?;
+    // The register holds another word than when the vault began.
+    aios.ok("service restart vault")?;
+    says(aios, "their key is sealed by the TPM")?;
+    goes(aios, friend)
+}
+
+/// On a machine with another TPM the secret is of no use, and who asks is told why.
+pub(crate) fn refused_by_another_tpm(aios: &mut Aios, friend: &Echo) -> Result<(), Failure> {
+    says(aios, "another TPM sealed it")?;
+    let refused = aios.json_of(&with_secret(friend, "/"), Status::Failed)?;
+    ensure!(refused.to_string().contains("another TPM sealed it"), "it is not said why: {refused:#}");
+    Ok(())
+}
+
+fn says(aios: &mut Aios, words: &str) -> Result<(), Failure> {
+    let shown = aios.json("service show vault")?;
+    ensure!(shown.to_string().contains(words), "the vault does not say '{words}': {shown:#}");
+    Ok(())
+}
+
+fn goes(aios: &mut Aios, friend: &Echo) -> Result<(), Failure> {
+    let before = friend.asked()?.matches(CANARY).count();
+    aios.json(&with_secret(friend, "/"))?;
+    ensure!(friend.asked()?.matches(CANARY).count() > before, "{} did not get the secret", friend.origin());
+    Ok(())
+}
+
+/// Another machine that asks for nothing but to be asked.
+pub(crate) fn friend(stage: &Stage<'_>) -> Result<Echo, Failure> {
+    Echo::serve(&stage.folder, "friend", Speech::Clear)
 }
 
 fn only_the_list(aios: &mut Aios, friend: &Echo, stranger: &Echo, proved: &Echo) -> Result<(), Failure> {

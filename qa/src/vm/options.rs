@@ -72,6 +72,10 @@ pub struct Options {
     #[arg(long)]
     pub tpm: bool,
 
+    /// Attach the emulated TPM 2.0 whose memory is in this folder; an empty one makes a new one
+    #[arg(long, value_name = "FOLDER")]
+    pub tpm_memory: Option<PathBuf>,
+
     /// Run each line of this file on the console
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
@@ -252,6 +256,7 @@ impl Default for Options {
             cpus: 2,
             no_net: false,
             tpm: false,
+            tpm_memory: None,
             script: None,
             login: None,
             timeout: 300,

@@ -15,7 +15,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use aios_linux::tpm::{Blob, Chip, Managed, SealError, Signed, SigningKey};
