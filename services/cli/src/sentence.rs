@@ -75,7 +75,12 @@ pub(crate) fn sentence(record: &Record) -> String {
         },
         Kind::SecretRefused => format!("{} called the vault: {}", subject_of(record, "subject"), field("reason")),
         Kind::DoorRefused => {
-            format!("{} was refused at the door {} times: {}", subject_of(record, "subject"), field("count"), field("reason"))
+            format!(
+                "{} was refused at the door {} times: {}",
+                subject_of(record, "subject"),
+                field("count"),
+                field("reason")
+            )
         }
         Kind::Restored => restored(record),
         Kind::Workflow => workflow(record),
