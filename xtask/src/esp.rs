@@ -17,8 +17,8 @@ const LOADER_SETTINGS: &str =
 /// Sectors in a cluster: as many as a sector of a CD has.
 const CLUSTER: &str = "4";
 
-/// Room beyond the files: tables and folders.
-const SLACK: u64 = 1 << 20;
+/// Room beyond the files: tables and folders, and the rest of the last cluster of each file.
+const SLACK: u64 = 256 << 10;
 
 /// The EFI system partition of the medium.
 pub(crate) fn make(cache: &Cache, system: &System) -> Result<PathBuf> {
@@ -40,7 +40,7 @@ pub(crate) fn make(cache: &Cache, system: &System) -> Result<PathBuf> {
         ("EFI/aios/aios.efi", &system.uki),
         ("EFI/aios/recovery.efi", &system.recovery),
     ];
-    let mut key = Key::new("esp 3");
+    let mut key = Key::new("esp 4");
     for (path, text) in &texts {
         key = key.text(path, text);
     }
@@ -54,7 +54,7 @@ pub(crate) fn make(cache: &Cache, system: &System) -> Result<PathBuf> {
         }
         let image = out.join("esp.img");
         let file = fs::File::create(&image).on("make", &image)?;
-        file.set_len(size.next_multiple_of(1 << 20)).on("grow", &image)?;
+        file.set_len(size.next_multiple_of(64 << 10)).on("grow", &image)?;
         let tool = |name: &str| Tool::new(name).arg("-i").arg(&image).env("SOURCE_DATE_EPOCH", EPOCH.to_string());
         let mut reserved = 1;
         loop {
