@@ -176,16 +176,33 @@ fn there_is_no_swtpm() -> bool {
     !both
 }
 
+/// A machine that has started in order, with an empty vault.
+struct Started {
+    builder: Builder,
+    /// The memory of the TPM, which has to be there as long as it.
+    machine: tempfile::TempDir,
+    vault: tempfile::TempDir,
+    tpm: Tpm,
+}
+
+impl Started {
+    /// Nothing where there is no swtpm.
+    fn new() -> Option<Self> {
+        if there_is_no_swtpm() {
+            return None;
+        }
+        let folder = || tempfile::tempdir().expect("a folder");
+        let (machine, vault) = (folder(), folder());
+        let mut tpm = Tpm::on(machine.path());
+        tpm.measure(&START);
+        Some(Self { builder: Builder::new(), machine, vault, tpm })
+    }
+}
+
 #[test]
 fn the_tpm_keeps_the_key_over_starts_and_updates_and_gives_it_to_no_other_system() {
-    if there_is_no_swtpm() {
-        return;
-    }
-    let (builder, machine, vault) =
-        (Builder::new(), tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let Some(Started { builder, machine, vault, mut tpm }) = Started::new() else { return };
     let folder = vault.path();
-    let mut tpm = Tpm::on(machine.path());
-    tpm.measure(&START);
     let sealed = Sealed::open(folder, builder.keeper(&mut tpm, &[&START, &READY])).expect("opens");
     assert_eq!(sealed.about_key(), "their key is sealed by the TPM");
     sealed.put(&secret("push")).expect("kept");
@@ -227,14 +244,8 @@ fn the_tpm_keeps_the_key_over_starts_and_updates_and_gives_it_to_no_other_system
 
 #[test]
 fn a_signature_of_somebody_else_opens_nothing() {
-    if there_is_no_swtpm() {
-        return;
-    }
-    let (builder, machine, vault) =
-        (Builder::new(), tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let Some(Started { builder, machine, vault, mut tpm }) = Started::new() else { return };
     let folder = vault.path();
-    let mut tpm = Tpm::on(machine.path());
-    tpm.measure(&START);
     Sealed::open(folder, builder.keeper(&mut tpm, &[&START])).expect("opens").put(&secret("push")).expect("kept");
     let kept = fs::read(folder.join("key.tpm")).expect("the key");
     tpm.measure(&["altered"]);
@@ -251,12 +262,7 @@ fn a_signature_of_somebody_else_opens_nothing() {
 
 #[test]
 fn a_key_that_lay_beside_goes_over_once_wherever_the_power_is_cut() {
-    if there_is_no_swtpm() {
-        return;
-    }
-    let (builder, machine) = (Builder::new(), tempfile::tempdir().expect("a folder"));
-    let mut tpm = Tpm::on(machine.path());
-    tpm.measure(&START);
+    let Some(Started { builder, mut tpm, machine: _machine, .. }) = Started::new() else { return };
     let before = tempfile::tempdir().expect("a folder");
     let sealed = Sealed::open(before.path(), Keeper::none("no TPM")).expect("opens");
     sealed.put(&secret("push")).expect("kept");
@@ -296,14 +302,8 @@ fn a_key_that_lay_beside_goes_over_once_wherever_the_power_is_cut() {
 
 #[test]
 fn what_an_older_release_put_meanwhile_is_used_as_well() {
-    if there_is_no_swtpm() {
-        return;
-    }
-    let (builder, machine, vault) =
-        (Builder::new(), tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let Some(Started { builder, machine: _machine, vault, mut tpm }) = Started::new() else { return };
     let folder = vault.path();
-    let mut tpm = Tpm::on(machine.path());
-    tpm.measure(&START);
     Sealed::open(folder, builder.keeper(&mut tpm, &[&START])).expect("opens").put(&secret("new")).expect("kept");
     // It knows nothing of `key.tpm`, finds no key and makes one.
     fs::write(folder.join("key"), [7; 32]).expect("written");
@@ -316,14 +316,8 @@ fn what_an_older_release_put_meanwhile_is_used_as_well() {
 
 #[test]
 fn an_altered_file_of_the_key_is_said_and_left_as_it_is() {
-    if there_is_no_swtpm() {
-        return;
-    }
-    let (builder, machine, vault) =
-        (Builder::new(), tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let Some(Started { builder, machine: _machine, vault, mut tpm }) = Started::new() else { return };
     let folder = vault.path();
-    let mut tpm = Tpm::on(machine.path());
-    tpm.measure(&START);
     Sealed::open(folder, builder.keeper(&mut tpm, &[&START])).expect("opens").put(&secret("push")).expect("kept");
     let kept = fs::read(folder.join("key.tpm")).expect("the key");
     for place in (0..kept.len()).step_by(3) {

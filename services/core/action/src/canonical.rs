@@ -69,9 +69,8 @@ fn write_value(value: &Value, out: &mut String) {
         Value::Object(fields) => {
             // RFC 8785 sorts by UTF-16 code units, which is not the order of UTF-8 bytes beyond the basic plane.
             let mut sorted: Vec<_> = fields.iter().collect();
-            sorted.sort_by(|(a, _), (b, _)| match a.is_ascii() && b.is_ascii() {
-                true => a.cmp(b),
-                false => a.encode_utf16().cmp(b.encode_utf16()),
+            sorted.sort_by(|(a, _), (b, _)| {
+                if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
             });
             out.push('{');
             for (place, (key, item)) in sorted.into_iter().enumerate() {

@@ -344,4 +344,4 @@ fn word(state: &ApprovalState) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

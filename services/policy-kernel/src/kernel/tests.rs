@@ -121,6 +121,16 @@ impl Machine {
         Self::build(tempfile::tempdir().expect("a folder"), Log::default(), "boot-1", image).await
     }
 
+    /// An agent needs two persons for a restart, and a person somebody else for the power.
+    async fn where_several_are_wanted() -> Self {
+        let rules = "@id(\"two-for-agents\") @approval(\"2 persons\")\n\
+                     permit (principal is Agent, action == Action::\"service.restart\", resource);\n\
+                     @id(\"another-for-power\") @approval(\"another person\")\n\
+                     permit (principal is Operator, action == Action::\"node.reboot\", resource);\n";
+        let image = Bundle::open(&packed(&[("more.cedar", rules)], 1), &public_key(&SEED)).expect("opens");
+        Self::start_with(Ok(image)).await
+    }
+
     /// The same disk and log with a new process, as after a crash or a restart.
     async fn restarted(self, boot: &str) -> Self {
         self.restarted_with(boot, Ok(shipped())).await
@@ -450,12 +460,7 @@ async fn time_ends_a_request_and_no_clock_brings_it_back() {
 
 #[tokio::test]
 async fn two_persons_means_two_and_another_person_is_not_who_asks() {
-    let rules = "@id(\"two-for-agents\") @approval(\"2 persons\")\n\
-                 permit (principal is Agent, action == Action::\"service.restart\", resource);\n\
-                 @id(\"another-for-power\") @approval(\"another person\")\n\
-                 permit (principal is Operator, action == Action::\"node.reboot\", resource);\n";
-    let image = Bundle::open(&packed(&[("more.cedar", rules)], 1), &public_key(&SEED)).expect("opens");
-    let machine = Machine::start_with(Ok(image)).await;
+    let machine = Machine::where_several_are_wanted().await;
     let (envelope, id) = machine.waiting().await;
     machine.approve(&id, &live(), "").await.expect("the first");
     let again = machine.approve(&id, &live(), "").await.expect_err("the same person");

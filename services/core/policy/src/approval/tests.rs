@@ -21,7 +21,8 @@ fn later(hours: u64) -> Now<'static> {
     Now { up_ms: NOW.up_ms + hours * HOUR, wall_ms: NOW.wall_ms + hours * HOUR, ..NOW }
 }
 
-fn waiting() -> Approval {
+/// An agent's request that a person has not answered yet.
+pub(crate) fn waiting() -> Approval {
     Approval {
         id: ApprovalId::new(1, [1; 10]),
         action: ActionId::new(1, [2; 10]),

@@ -1,14 +1,13 @@
 //! Keys and signatures of each kind, also of security keys, which a test makes in software; and each way to be wrong.
 
-use aios_identity::Peer;
 use aios_ids::{ActionId, ApprovalId, Digest};
-use aios_wire::policy::{ApprovalState, Moment, Times, Wanted};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use proptest::prelude::*;
 
 use super::*;
+use crate::approval::tests::waiting;
 
 const SEED: [u8; 32] = [7; 32];
 const APPLICATION: &str = "ssh:";
@@ -84,50 +83,24 @@ fn read(blob: &[u8]) -> Signature {
     armoured(blob).parse().expect("a signature")
 }
 
-fn approval() -> Approval {
-    Approval {
-        id: ApprovalId::new(1, [1; 10]),
-        action: ActionId::new(1, [2; 10]),
-        digest: Digest::of(b"envelope"),
-        epoch: "1-a".into(),
-        subject: Peer::Agent { name: "helper".into() },
-        action_type: "service.restart".into(),
-        parameters: "{}".into(),
-        target: None,
-        reason: String::new(),
-        risk: "medium".into(),
-        reversible: false,
-        shows: Vec::new(),
-        wanted: Wanted::default(),
-        yes: Vec::new(),
-        asked: Moment::default(),
-        times: Times::default(),
-        closes_up_ms: None,
-        code: None,
-        to_sign: None,
-        wrong_codes: 0,
-        state: ApprovalState::Waiting,
-    }
-}
-
 /// People keep this text on other machines, so another form would be another version.
 #[test]
 fn the_text_to_sign_names_all_that_a_yes_is_good_for() {
-    let text = text_to_sign(&approval(), "boot-1");
+    let text = text_to_sign(&waiting(), "boot-1");
     let expected = format!(
         "aios approval v1\nanswer approve\nrequest {}\naction {}\ntype service.restart\nasked by agent:helper\nenvelope {}\n\
          policy 1-a\nboot boot-1\n",
-        approval().id,
-        approval().action,
+        waiting().id,
+        waiting().action,
         Digest::of(b"envelope")
     );
     assert_eq!(text, expected);
     let others = [
-        text_to_sign(&approval(), "boot-2"),
-        text_to_sign(&Approval { digest: Digest::of(b"another"), ..approval() }, "boot-1"),
-        text_to_sign(&Approval { epoch: "2-b".into(), ..approval() }, "boot-1"),
-        text_to_sign(&Approval { id: ApprovalId::new(2, [1; 10]), ..approval() }, "boot-1"),
-        text_to_sign(&Approval { action: ActionId::new(2, [2; 10]), ..approval() }, "boot-1"),
+        text_to_sign(&waiting(), "boot-2"),
+        text_to_sign(&Approval { digest: Digest::of(b"another"), ..waiting() }, "boot-1"),
+        text_to_sign(&Approval { epoch: "2-b".into(), ..waiting() }, "boot-1"),
+        text_to_sign(&Approval { id: ApprovalId::new(2, [1; 10]), ..waiting() }, "boot-1"),
+        text_to_sign(&Approval { action: ActionId::new(2, [2; 10]), ..waiting() }, "boot-1"),
     ];
     assert!(others.iter().all(|other| *other != text));
 }

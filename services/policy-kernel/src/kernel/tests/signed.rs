@@ -104,12 +104,7 @@ async fn who_signed_is_who_answers_whoever_brings_it() {
 
 #[tokio::test]
 async fn a_signature_makes_nobody_two_people() {
-    let rules = "@id(\"two-for-agents\") @approval(\"2 persons\")\n\
-                 permit (principal is Agent, action == Action::\"service.restart\", resource);\n\
-                 @id(\"another-for-power\") @approval(\"another person\")\n\
-                 permit (principal is Operator, action == Action::\"node.reboot\", resource);\n";
-    let image = Bundle::open(&packed(&[("more.cedar", rules)], 1), &public_key(&SEED)).expect("opens");
-    let machine = Machine::start_with(Ok(image)).await;
+    let machine = Machine::where_several_are_wanted().await;
     machine.with_keys();
     let (envelope, id) = machine.waiting().await;
     let signature = machine.signed(&id, 1);
