@@ -8,17 +8,25 @@ use std::time::Duration;
 
 use super::guest::Guest;
 use crate::scenario::{Failure, Stage};
+use crate::vm::process::output;
 use crate::vm::{Echo, Machine, Options};
 
 /// The example of the launcher's crate that measures.
 const EXAMPLE: &str = "launch-figures";
+
+/// The one that writes more than it may.
+const WRITER: &str = "write-on";
+
+/// The disk that it writes to, as the guest mounts it.
+const DISK: &str = "/disk";
+const DISK_SIZE: &str = "256M";
 
 /// Where the guest has what is launched.
 pub(crate) const LAUNCHED: &str = "/nix/store/busybox/bin/busybox";
 
 /// What the program needs to be there: cgroups with the controllers that PID 1 would make available.
 const PREPARE: &str = "busybox mount -t cgroup2 none /sys/fs/cgroup && \
-     echo '+memory +pids +cpu' > /sys/fs/cgroup/cgroup.subtree_control && busybox mkdir /sys/fs/cgroup/actions";
+     echo '+memory +pids +cpu +io' > /sys/fs/cgroup/cgroup.subtree_control && busybox mkdir /sys/fs/cgroup/actions";
 
 /// How long the guest may take for one command, and for all. Under translation a launch takes up to a tenth of a second.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -53,7 +61,8 @@ pub(crate) struct Launching {
 impl Launching {
     /// Starts it on this kernel with these other sandboxes.
     pub(crate) fn start(stage: &Stage<'_>, kernel: &Path, others: &[Other]) -> Result<Self, Failure> {
-        let figures = build(stage)?;
+        build(stage)?;
+        let example = |name: &str| stage.context.programs.join("examples").join(name);
         let mut guest = Guest::new()?;
         for path in [
             "nix",
@@ -73,13 +82,21 @@ impl Launching {
         }
         guest.copy(Path::new(super::guest::BUSYBOX), LAUNCHED)?;
         guest.copy(&stage.context.program("aios-probe"), "/usr/lib/aios/aios-probe")?;
-        guest.copy(&figures, "/bin/launch-figures")?;
+        guest.copy(&example(EXAMPLE), "/bin/launch-figures")?;
+        guest.copy(&example(WRITER), "/usr/lib/aios/adapter")?;
         for (from, at) in others.iter().flat_map(|other| &other.files) {
             guest.copy(from, at)?;
         }
+        let disk = stage.folder.join("written.raw");
+        output(
+            "mke2fs",
+            "e2fsprogs",
+            &["-q".into(), "-t".into(), "ext4".into(), disk.clone().into(), DISK_SIZE.into()],
+        )?;
         let limit = stage.context.extent.choose(LIMIT, LONG);
         let options = Options {
             direct: Some(guest.finish(kernel, &stage.folder)?),
+            disk: vec![disk],
             no_net: true,
             timeout: 2 * limit.as_secs(),
             ..Options::default()
@@ -95,6 +112,15 @@ impl Launching {
     /// What the launcher's own launches cost and leave, in so many rounds.
     pub(crate) fn ours(&mut self, rounds: u32) -> Result<Figures, Failure> {
         self.figures(&format!("launch-figures {rounds} {LAUNCHED} true"))
+    }
+
+    /// What programs got onto a disk, in bytes, that stay within their limit or go beyond it.
+    pub(crate) fn writes(&mut self) -> Result<Figures, Failure> {
+        self.run(&format!(
+            "busybox mknod /dev/disk b $(busybox tr : ' ' < /sys/block/vda/dev) && busybox mkdir {DISK} && \
+             busybox mount -t ext4 /dev/disk {DISK}"
+        ))?;
+        self.figures(&format!("launch-figures writes {DISK}/granted"))
     }
 
     /// How long one launch of the other sandbox takes in the middle, in microseconds.
@@ -121,20 +147,13 @@ impl Launching {
     }
 }
 
-/// The launcher's figures alone.
-pub(crate) fn launched(stage: &Stage<'_>, rounds: u32) -> Result<Figures, Failure> {
-    Launching::start(stage, &stage.context.kernel, &[])?.ours(rounds)
-}
-
-fn build(stage: &Stage<'_>) -> Result<PathBuf, Failure> {
+/// Builds both examples, static as everything that is built for the image.
+fn build(stage: &Stage<'_>) -> Result<(), Failure> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "-q", "-p", "launcher", "--example", EXAMPLE]);
-    let status = cargo.current_dir(&stage.context.workspace).status();
-    match status {
-        Ok(status) if status.success() => {}
-        Ok(status) => return Err(Failure::broken(format!("{EXAMPLE} does not compile ({status})"))),
-        Err(error) => return Err(Failure::broken(format!("cannot start cargo: {error}"))),
+    cargo.args(["build", "--release", "-q", "-p", "launcher", "--example", EXAMPLE, "--example", WRITER]);
+    match cargo.current_dir(&stage.context.workspace).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::broken(format!("{EXAMPLE} or {WRITER} does not compile ({status})"))),
+        Err(error) => Err(Failure::broken(format!("cannot start cargo: {error}"))),
     }
-    // Static, as everything that is built for the image.
-    Ok(stage.context.programs.join("examples").join(EXAMPLE))
 }

@@ -18,17 +18,18 @@ const BRANCHES: [(&str, u32); 5] = [("system", 100), ("operators", 800), ("agent
 
 /// Makes the branches and hands the controllers down to them.
 pub(crate) fn prepare() -> Result<(), Failure> {
-    let hand_down = |place: &Path| {
+    let hand_down = |place: &Path, controllers: &str| {
         let file = place.join("cgroup.subtree_control");
-        fs::write(&file, "+memory +pids +cpu").map_err(at("write", file))
+        fs::write(&file, controllers).map_err(at("write", file))
     };
-    hand_down(Path::new(TREE))?;
+    // The launcher counts what an action writes to disks; nobody else is counted one by one.
+    hand_down(Path::new(TREE), "+memory +pids +cpu +io")?;
     for (branch, share) in BRANCHES {
         let place = Path::new(TREE).join(branch);
         fs::create_dir_all(&place).map_err(at("make", &place))?;
         let weight = place.join("cpu.weight");
         fs::write(&weight, share.to_string()).map_err(at("write", weight))?;
-        hand_down(&place)?;
+        hand_down(&place, "+memory +pids +cpu")?;
     }
     Ok(())
 }

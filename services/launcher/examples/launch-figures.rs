@@ -3,9 +3,11 @@
 //!
 //!     launch-figures ROUNDS /nix/store/…/bin/PROGRAM [ARGUMENTS]
 //!     launch-figures ROUNDS --peer COMMAND [ARGUMENTS]
+//!     launch-figures writes FOLDER
 //!
 //! It runs as root on a machine that has all layers, as `cargo xtask bench actions` starts one. It prints `name value`
-//! lines and ends with an error when something is left or gets out.
+//! lines and ends with an error when something is left or gets out. `writes` has the program in the adapter's place, which is
+//! `write-on`, write to a folder on a disk.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -56,7 +58,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|word| word == "writes").is_some() {
+        return writes(&arguments.next().ok_or("the folder is missing")?);
+    }
     let rounds: usize = arguments.next().and_then(|text| text.to_str()?.parse().ok()).ok_or("ROUNDS is missing")?;
     let program = arguments.next().and_then(|text| text.into_string().ok()).ok_or("the program is missing")?;
     if program == "--peer" {
@@ -65,6 +70,7 @@ fn run() -> Result<(), Failure> {
     let arguments: Vec<Vec<u8>> = arguments.map(|text| OsStr::as_bytes(&text).to_vec()).collect();
     let figures = Figures { calls: confine::calls()?, program, arguments };
     allotment::prepare()?;
+    grant(Path::new(GRANTED))?;
     figures.battery()?;
     figures.launches(20)?;
     let before = Held::now()?;
@@ -110,6 +116,60 @@ fn peer(rounds: usize, command: &[OsString]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Below and beyond what may be written, by files that stay and by files that go again: how each ends, and what got to the
+/// disk of what went beyond.
+fn writes(place: &OsStr) -> Result<(), Failure> {
+    let (place, calls) = (Path::new(place), confine::calls()?);
+    allotment::prepare()?;
+    grant(place)?;
+    let many = u32::MAX.to_string();
+    for (count, files, allowed) in
+        [("3", "keep", true), ("3", "sync", true), (&many, "keep", false), (&many, "sync", false)]
+    {
+        let request = LaunchRequest {
+            action: "act_00000000000000000000000001".parse()?,
+            uid_offset: 1,
+            program: Program::Adapter,
+            args: [count, files].map(|word| word.as_bytes().to_vec()).into(),
+            resource: Resource::Folder,
+            limits: LIMITS,
+        };
+        let before = on_disks()?;
+        let descriptors = vec![memory()?.into(), memory()?.into(), memory()?.into(), folder(place)?];
+        let mut run = Run::start(&request, descriptors, &calls, Instant::now())?;
+        run.started()?;
+        let ending = ended_in_budget(&mut run)?.ending;
+        drop(run);
+        rustix::fs::sync();
+        println!("{files}-{} {}", if allowed { "within" } else { "beyond" }, on_disks()? - before);
+        if ending != (if allowed { Ending::Status(0) } else { Ending::WrittenOver }) {
+            return Err(format!("one that writes {count} files to {files} {ending}").into());
+        }
+        for entry in fs::read_dir(place)?.flatten().filter(|entry| entry.path().is_file()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// What all actions have written to disks since the machine started.
+fn on_disks() -> Result<u64, Failure> {
+    let text = fs::read_to_string(Path::new(allotment::ACTIONS).join("io.stat"))?;
+    Ok(text.split_whitespace().filter_map(|word| word.strip_prefix("wbytes=")?.parse::<u64>().ok()).sum())
+}
+
+/// Makes a folder as the ones that actions are given.
+fn grant(place: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(place)?;
+    rustix::fs::chown(place, None, Some(Gid::from_raw(ACTIONS)))?;
+    Ok(rustix::fs::chmod(place, Mode::from_raw_mode(0o2770))?)
+}
+
+fn folder(place: &Path) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(place, flags, Mode::empty())?)
+}
+
 struct Figures {
     calls: CallFilter,
     program: String,
@@ -128,17 +188,13 @@ impl Figures {
         let copy = || output.try_clone().map(OwnedFd::from);
         let mut descriptors = vec![memory()?.into(), copy()?, memory()?.into()];
         if request.resource == Resource::Folder {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            descriptors.push(rustix::fs::open(GRANTED, flags, Mode::empty())?);
+            descriptors.push(folder(Path::new(GRANTED))?);
         }
         Ok(Run::start(request, descriptors, &self.calls, Instant::now())?)
     }
 
     /// Every tier, with what leads furthest in it.
     fn battery(&self) -> Result<(), Failure> {
-        fs::create_dir_all(GRANTED)?;
-        rustix::fs::chown(GRANTED, None, Some(Gid::from_raw(ACTIONS)))?;
-        rustix::fs::chmod(GRANTED, Mode::from_raw_mode(0o2770))?;
         let mut escaped = Vec::new();
         for (tier, resource) in
             [(Tier::Program, Resource::None), (Tier::Adapter, Resource::None), (Tier::Adapter, Resource::Folder)]
@@ -215,6 +271,20 @@ impl Figures {
 fn ended(run: &mut Run) -> Result<Exit, Failure> {
     poll(&mut [PollFd::from_borrowed_fd(run.watched(), PollFlags::IN)], Some(&Timespec { tv_sec: 60, tv_nsec: 0 }))?;
     Ok(run.ended()?)
+}
+
+/// As the launcher's loop waits: what nobody else holds is looked at again and again.
+fn ended_in_budget(run: &mut Run) -> Result<Exit, Failure> {
+    loop {
+        let now = Instant::now();
+        run.check_budgets(now);
+        let wait = run.deadline().map(|next| next.saturating_duration_since(now));
+        let wait =
+            wait.map(|wait| Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() });
+        if poll(&mut [PollFd::from_borrowed_fd(run.watched(), PollFlags::IN)], wait.as_ref())? > 0 {
+            return Ok(run.ended()?);
+        }
+    }
 }
 
 fn well_ended(exit: Exit) -> Result<(), Failure> {

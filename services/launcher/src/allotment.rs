@@ -44,12 +44,14 @@ pub struct Usage {
     pub memory_peak: u64,
     /// How often the kernel ended them because of the limit.
     pub memory_kills: u64,
+    /// Bytes that went to a disk or are in memory only until they do.
+    pub written: u64,
 }
 
 /// Makes the controllers available to actions, and ends what an earlier launcher left.
 pub fn prepare() -> Result<(), AllotmentError> {
     let actions = Path::new(ACTIONS);
-    write(&actions.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+    write(&actions.join("cgroup.subtree_control"), "+memory +pids +cpu +io")?;
     clear(actions)
 }
 
@@ -118,13 +120,15 @@ impl Allotment {
             .is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
     }
 
-    /// What was used until now. A counter that the kernel lacks reads as 0: nothing depends on it.
+    /// What was used until now. Where a controller is missing its counters read as 0; [`prepare`] has made sure of them.
     pub fn usage(&self) -> Usage {
         let text = |file: &str| fs::read_to_string(self.path.join(file)).unwrap_or_default();
         Usage {
             cpu_us: field(&text("cpu.stat"), "usage_usec"),
             memory_peak: text("memory.peak").trim().parse().unwrap_or(0),
             memory_kills: field(&text("memory.events"), "oom_kill"),
+            // What waits first: between the two readings it may move to the disk, and is better counted twice than not.
+            written: field(&text("memory.stat"), "file_dirty") + written(&text("io.stat")),
         }
     }
 
@@ -178,6 +182,12 @@ fn wait_empty(path: &Path, limit: Duration) -> io::Result<()> {
     Ok(())
 }
 
+/// The bytes written to the device that took most. A disk with layers, as below encryption, has each byte once a layer.
+fn written(text: &str) -> u64 {
+    let bytes = text.split_whitespace().filter_map(|word| word.strip_prefix("wbytes=")?.parse().ok());
+    bytes.max().unwrap_or(0)
+}
+
 /// A line `name value` of a flat keyed file.
 fn field(text: &str, name: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0)
@@ -203,5 +213,13 @@ mod tests {
         assert_eq!(field(events, "oom_kill"), 3);
         assert_eq!(field(events, "oom"), 1);
         assert_eq!(field(events, "kill"), 0);
+    }
+
+    #[test]
+    fn a_byte_that_goes_through_two_layers_is_one_byte() {
+        let line =
+            |device: &str, bytes: u64| format!("{device} rbytes=7 wbytes={bytes} rios=1 wios=1 dbytes=0 dios=0\n");
+        assert_eq!(written(&(line("254:0", 8192) + &line("253:1", 4096))), 8192);
+        assert_eq!(written(""), 0, "nothing was written yet");
     }
 }

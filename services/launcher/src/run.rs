@@ -8,7 +8,8 @@
 //!
 //! A budget that is used up, or a caller that hung up, ends everything in its cgroup; the stage then changes as if the
 //! program had ended by itself. Memory, processes and the processor's share are held by the kernel at every moment;
-//! time by the deadline; processor time and what is printed are looked at again and again, and once more at the end.
+//! time by the deadline; processor time and what is printed or written are looked at again and again, and once more at the
+//! end.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,7 +28,7 @@ use aios_wire::launch::{Ending, Exit, LaunchRequest, Limits, Program, Resource, 
 use rustix::fs::FileType;
 use rustix::process::{WaitId, WaitIdOptions};
 
-use crate::allotment::{Allotment, AllotmentError};
+use crate::allotment::{Allotment, AllotmentError, Usage};
 use crate::{confine, profile};
 
 /// `SIGSYS`: what the kernel sends for a call that a filter does not even answer.
@@ -238,7 +239,7 @@ impl Run {
         let ending = match (status.exit_status(), status.terminating_signal()) {
             _ if let Some(over) = self.over => over,
             _ if usage.memory_kills > 0 => Ending::MemoryOver,
-            _ if let Some(over) = self.used_up(usage.cpu_us) => over,
+            _ if let Some(over) = self.used_up(usage) => over,
             (Some(status), _) => Ending::Status(status),
             (None, Some(FORBIDDEN_CALL)) => Ending::ForbiddenCall,
             (None, signal) => Ending::Signal(signal.unwrap_or(0)),
@@ -264,7 +265,7 @@ impl Run {
             }
         } else if now >= self.look {
             self.look = now + LOOK;
-            self.over = self.used_up(self.allotment.usage().cpu_us);
+            self.over = self.used_up(self.allotment.usage());
         }
         if self.over.is_some() {
             self.allotment.end();
@@ -272,12 +273,15 @@ impl Run {
     }
 
     /// Which of the budgets that the kernel does not hold is used up.
-    fn used_up(&self, cpu_us: u64) -> Option<Ending> {
+    fn used_up(&self, usage: Usage) -> Option<Ending> {
         let size = |fd: &OwnedFd| rustix::fs::fstat(fd).map_or(0, |status| status.st_size.unsigned_abs());
         if self.printed.iter().map(size).sum::<u64>() > u64::from(self.limits.output) {
             return Some(Ending::OutputOver);
         }
-        (cpu_us > u64::from(self.limits.cpu_ms) * 1000).then_some(Ending::ProcessorOver)
+        if usage.written > u64::from(self.limits.written) {
+            return Some(Ending::WrittenOver);
+        }
+        (usage.cpu_us > u64::from(self.limits.cpu_ms) * 1000).then_some(Ending::ProcessorOver)
     }
 
     /// Ends it because nobody waits for it any more.

@@ -138,7 +138,8 @@ pub struct Limits {
     pub cpu_ms: u32,
     /// Bytes that it may print, output and complaints together.
     pub output: u32,
-    /// Bytes in its private folder; no file anywhere may grow beyond that. The program gets an error and goes on.
+    /// Bytes in its private folder, and of each file anywhere: beyond that the program gets an error and goes on. Also what
+    /// it may write to disks in all: beyond that it is ended.
     pub written: u32,
 }
 
@@ -187,6 +188,8 @@ pub enum Ending {
     ProcessorOver,
     /// It printed more than it may.
     OutputOver,
+    /// It wrote more to a disk than it may.
+    WrittenOver,
 }
 
 impl std::fmt::Display for Ending {
@@ -199,6 +202,7 @@ impl std::fmt::Display for Ending {
             Self::MemoryOver => f.write_str("ended: it wanted more memory than its limit"),
             Self::ProcessorOver => f.write_str("ended: it used up its processor time"),
             Self::OutputOver => f.write_str("ended: it printed more than its limit"),
+            Self::WrittenOver => f.write_str("ended: it wrote more than its limit"),
         }
     }
 }
@@ -377,6 +381,7 @@ impl LaunchReply {
                     Ending::MemoryOver => (4, 0),
                     Ending::ProcessorOver => (5, 0),
                     Ending::OutputOver => (6, 0),
+                    Ending::WrittenOver => (7, 0),
                 };
                 out.put(&[2, how]);
                 out.put(&value.to_le_bytes());
@@ -412,6 +417,7 @@ impl LaunchReply {
                     4 => Ending::MemoryOver,
                     5 => Ending::ProcessorOver,
                     6 => Ending::OutputOver,
+                    7 => Ending::WrittenOver,
                     _ => return Err(wrong("the answer's ending is unknown")),
                 };
                 Ok(Self::Exited(Exit { ending, cpu_us: from.u64()?, memory_peak: from.u64()? }))

@@ -123,6 +123,7 @@ fn replies_read_back_and_a_long_reason_is_cut_at_a_character() {
         LaunchReply::Exited(Exit { ending: Ending::ForbiddenCall, ..exit }),
         LaunchReply::Exited(Exit { ending: Ending::ProcessorOver, ..exit }),
         LaunchReply::Exited(Exit { ending: Ending::OutputOver, ..exit }),
+        LaunchReply::Exited(Exit { ending: Ending::WrittenOver, ..exit }),
         LaunchReply::Refused { reason: "no cgroup".into() },
     ] {
         assert_eq!(LaunchReply::decode(&reply.encode()), Ok(reply));
