@@ -1,5 +1,5 @@
-//! The other services as the runtime asks them. Each question has its own connection, so a service that restarted is
-//! simply asked anew.
+//! The other services as the runtime asks them. Those that each action needs are asked over a line that is kept; the others
+//! over a connection for each question, so a service that restarted is simply asked anew.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aios_action::app::Refused;
 use aios_daemon::proxy::{Evidence1Proxy, Objects1Proxy, Policy1Proxy, Settings1Proxy, Verifier1Proxy};
+use aios_daemon::{Line, LineError, is_answer};
 use aios_ids::{ActionId, ApprovalId, Digest};
 use aios_wire::evidence::Room;
 use aios_wire::objects::{App, AppVersion, ObjectTag};
@@ -21,6 +22,10 @@ const EVIDENCE: &str = "evidence-log";
 const VERIFIER: &str = "verifier";
 const SETTINGS: &str = "settings";
 const OBJECTS: &str = "object-store";
+
+static POLICY_LINE: Line<Policy1Proxy<'static>> = Line::to(POLICY);
+static EVIDENCE_LINE: Line<Evidence1Proxy<'static>> = Line::to(EVIDENCE);
+static VERIFIER_LINE: Line<Verifier1Proxy<'static>> = Line::to(VERIFIER);
 
 /// A service gave no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,9 @@ pub(crate) enum PeerError {
         #[source]
         source: std::io::Error,
     },
+    /// It answered about another number of records than it was sent.
+    #[error("the evidence log numbered {indices} of {records} records")]
+    Count { records: usize, indices: usize },
     /// It took too long.
     #[error("{service} did not {what} in {} seconds", limit.as_secs())]
     Late { service: &'static str, what: &'static str, limit: Duration },
@@ -55,7 +63,7 @@ pub(crate) enum PeerError {
 impl PeerError {
     /// Whether the service was there and answered with a refusal.
     pub(crate) fn is_answer(&self) -> bool {
-        matches!(self, Self::Call { source: zbus::Error::MethodError(..) | zbus::Error::FDO(_), .. })
+        matches!(self, Self::Call { source, .. } if is_answer(source))
     }
 }
 
@@ -81,26 +89,33 @@ async fn within<T>(
     }
 }
 
+/// The same over a line, which was given the limit.
+fn answered<T>(
+    service: &'static str,
+    what: &'static str,
+    limit: Duration,
+    answer: Result<T, LineError>,
+) -> Result<T, PeerError> {
+    answer.map_err(|error| match error {
+        LineError::Call(source) => PeerError::Call { service, what, source },
+        LineError::Late => PeerError::Late { service, what, limit },
+    })
+}
+
 fn read<T: serde::de::DeserializeOwned>(service: &'static str, text: &str) -> Result<T, PeerError> {
     serde_json::from_str(text).map_err(|source| PeerError::Answer { service, source })
 }
 
 /// Whether the envelope's action may be done.
 pub(crate) async fn decide(envelope: &str, subject: BorrowedFd<'_>) -> Result<Decision, PeerError> {
-    let call = async {
-        let connection = aios_daemon::connect(POLICY).await?;
-        Policy1Proxy::new(&connection).await?.decide(envelope, subject.into()).await
-    };
-    read(POLICY, &within(POLICY, "decide", DECIDING, call).await?)
+    let question = |policy: Policy1Proxy<'static>| async move { policy.decide(envelope, subject.into()).await };
+    read(POLICY, &answered(POLICY, "decide", DECIDING, POLICY_LINE.ask(DECIDING, question).await)?)
 }
 
 /// What would be decided; nothing is recorded and nobody is asked.
 pub(crate) async fn explain(envelope: &str, subject: BorrowedFd<'_>) -> Result<Decision, PeerError> {
-    let call = async {
-        let connection = aios_daemon::connect(POLICY).await?;
-        Policy1Proxy::new(&connection).await?.explain(envelope, subject.into()).await
-    };
-    read(POLICY, &within(POLICY, "explain", DECIDING, call).await?)
+    let question = |policy: Policy1Proxy<'static>| async move { policy.explain(envelope, subject.into()).await };
+    read(POLICY, &answered(POLICY, "explain", DECIDING, POLICY_LINE.ask(DECIDING, question).await)?)
 }
 
 /// Returns when a person has said, or never; a lost connection is an error.
@@ -140,21 +155,28 @@ pub(crate) async fn withdraw(approval: &ApprovalId) -> Result<(), PeerError> {
 
 /// How much room the log has for what is about to happen.
 pub(crate) async fn room() -> Result<Room, PeerError> {
-    let call = async {
-        let connection = aios_daemon::connect(EVIDENCE).await?;
-        Evidence1Proxy::new(&connection).await?.room().await
-    };
-    read(EVIDENCE, &within(EVIDENCE, "say how much room it has", LIMIT, call).await?)
+    let room = EVIDENCE_LINE.ask(LIMIT, |log| async move { log.room().await }).await;
+    read(EVIDENCE, &answered(EVIDENCE, "say how much room it has", LIMIT, room)?)
 }
 
 /// Appends a record; it is durable when this returns.
 pub(crate) async fn append(kind: &str, action: &str, payload: &Value) -> Result<u64, PeerError> {
-    let payload = payload.to_string();
-    let call = async {
-        let connection = aios_daemon::connect(EVIDENCE).await?;
-        Evidence1Proxy::new(&connection).await?.append(kind, action, &payload).await
-    };
-    within(EVIDENCE, "append the record", LIMIT, call).await
+    append_all(action, [(kind, payload)]).await.map(|[index]| index)
+}
+
+/// Appends records in their order, with one wait for all of them; they are durable when this returns.
+pub(crate) async fn append_all<const N: usize>(
+    action: &str,
+    records: [(&str, &Value); N],
+) -> Result<[u64; N], PeerError> {
+    let payloads = records.map(|(_, payload)| payload.to_string());
+    let records: Vec<_> =
+        records.iter().zip(&payloads).map(|((kind, _), text)| (*kind, action, text.as_str())).collect();
+    let records = records.as_slice();
+    let appended = EVIDENCE_LINE.ask(LIMIT, |log| async move { log.append_all(records).await }).await;
+    let indices = answered(EVIDENCE, "append the record", LIMIT, appended)?;
+    let count = indices.len();
+    indices.try_into().map_err(|_| PeerError::Count { records: N, indices: count })
 }
 
 /// Appends a record of what has happened already: tries again while the log is away.
@@ -170,11 +192,8 @@ pub(crate) async fn insist_append(kind: &str, action: &str, payload: &Value) -> 
 
 /// What the verifier sees before the effect.
 pub(crate) async fn before(envelope: &str) -> Result<String, PeerError> {
-    let call = async {
-        let connection = aios_daemon::connect(VERIFIER).await?;
-        Verifier1Proxy::new(&connection).await?.before(envelope).await
-    };
-    within(VERIFIER, "look before the effect", LIMIT, call).await
+    let before = VERIFIER_LINE.ask(LIMIT, |verifier| async move { verifier.before(envelope).await }).await;
+    answered(VERIFIER, "look before the effect", LIMIT, before)
 }
 
 /// What the verifier measures after the effect; tries again while it is away.
@@ -183,11 +202,9 @@ pub(crate) async fn measure(envelope: &str, before: &str) -> Result<Outcome, Pee
     let limit = Duration::from_secs(20 * 60);
     let patience = Patience::begin();
     loop {
-        let call = async {
-            let connection = aios_daemon::connect(VERIFIER).await?;
-            Verifier1Proxy::new(&connection).await?.measure(envelope, before).await
-        };
-        match within(VERIFIER, "measure the outcome", limit, call).await {
+        let measured =
+            VERIFIER_LINE.ask(limit, |verifier| async move { verifier.measure(envelope, before).await }).await;
+        match answered(VERIFIER, "measure the outcome", limit, measured) {
             Err(error) if patience.lasts(&error).await => {}
             answer => return read(VERIFIER, &answer?),
         }

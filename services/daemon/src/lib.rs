@@ -5,6 +5,7 @@
 
 pub mod caller;
 pub mod init;
+mod line;
 mod listen;
 pub mod proxy;
 mod report;
@@ -13,6 +14,7 @@ mod transport;
 mod work;
 
 pub use caller::{Caller, IdentifyError, identify};
+pub use line::{Line, LineError, is_answer};
 pub use listen::{
     ServeError, accept, accept_on_call, connect, hold, open_socket, ready, serve, serve_all, serve_on_call, status,
 };

@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use aios_daemon::MESSAGE_LIMIT;
 use aios_daemon::proxy::{Objects1Proxy, Policy1Proxy};
+use aios_daemon::{Line, LineError, MESSAGE_LIMIT};
 use zbus::connection::Builder;
 use zbus::{Connection, Fd, OwnedFd};
 
@@ -22,6 +22,9 @@ impl Objects {
         let mut text = String::new();
         let copy = content.as_fd().try_clone_to_owned().map_err(|e| zbus::fdo::Error::Failed(e.to_string()))?;
         File::from(copy).read_to_string(&mut text).map_err(|e| zbus::fdo::Error::Failed(e.to_string()))?;
+        if name == "slow" {
+            std::future::pending::<()>().await;
+        }
         if name == "closed" {
             return Err(zbus::fdo::Error::AccessDenied("closed: it is closed; open it".into()));
         }
@@ -53,6 +56,44 @@ async fn an_interface_that_is_not_served_is_an_error() {
     let (_server, client) = pair().await;
     let policy = Policy1Proxy::new(&client).await.expect("a proxy needs no server");
     assert!(policy.approvals().await.is_err());
+}
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A line to a service of which this end is the only one there is: a new connection cannot be made.
+async fn line(client: &Connection) -> Line<Objects1Proxy<'static>> {
+    Line::over("no-such-service", Objects1Proxy::new(client).await.expect("a proxy"))
+}
+
+async fn put(line: &Line<Objects1Proxy<'static>>, name: &str, limit: Duration) -> Result<String, LineError> {
+    let empty = tempfile::tempfile().expect("a file");
+    let content = empty.as_fd();
+    line.ask(limit, |objects| async move { objects.put(name, Fd::from(content)).await }).await
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_line_is_kept_through_refusals_and_nobody_waits_for_the_answer_to_another() {
+    let (_server, client) = pair().await;
+    let line = line(&client).await;
+    let error = put(&line, "closed", SOON).await.expect_err("refused");
+    assert!(error.is_answer(), "{error}");
+    let (slow, quick) =
+        tokio::join!(tokio::time::timeout(Duration::from_millis(300), put(&line, "slow", SOON)), put(&line, "a", SOON));
+    assert!(slow.is_err());
+    assert_eq!(quick.expect("over the same connection"), "a=");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_line_that_was_lost_or_was_late_is_made_anew() {
+    let (_server, client) = pair().await;
+    let late = line(&client).await;
+    assert!(matches!(put(&late, "slow", Duration::from_millis(50)).await, Err(LineError::Late)));
+    let lost = line(&client).await;
+    client.close().await.expect("closed");
+    for line in [late, lost] {
+        let error = put(&line, "a", SOON).await.expect_err("the new connection cannot be made");
+        assert!(matches!(&error, LineError::Call(zbus::Error::InputOutput(_))) && !error.is_answer(), "{error:?}");
+    }
 }
 
 /// What a caller says before its first message.

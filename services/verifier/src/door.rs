@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aios_action::Envelope;
 use aios_daemon::proxy::Evidence1Proxy;
-use aios_daemon::{Caller, error_chain};
+use aios_daemon::{Caller, Line, LineError, error_chain};
 use aios_wire::verify::Outcome;
 use serde_json::json;
 use zbus::fdo;
@@ -15,6 +15,8 @@ use crate::judge::{self, Judgement};
 pub(crate) struct Verifier1 {
     caller: Caller,
 }
+
+static LOG: Line<Evidence1Proxy<'static>> = Line::to("evidence-log");
 
 /// The log may just have been restarted by the action that is measured.
 const LOG_AWAY: Duration = Duration::from_secs(30);
@@ -72,21 +74,19 @@ async fn record(envelope: &Envelope, judgement: &Judgement) -> fdo::Result<u64> 
         "text": judgement.text,
     })
     .to_string();
+    let (action, payload) = (envelope.id.as_str(), payload.as_str());
     let until = tokio::time::Instant::now() + LOG_AWAY;
     loop {
-        let appended = async {
-            let connection = aios_daemon::connect("evidence-log").await?;
-            Evidence1Proxy::new(&connection).await?.append("outcome", envelope.id.as_str(), &payload).await
-        };
-        match appended.await {
+        match LOG.ask(LOG_AWAY, |log| async move { log.append("outcome", action, payload).await }).await {
             Ok(index) => return Ok(index),
-            Err(error @ zbus::Error::MethodError(..)) => return Err(not_recorded(&error)),
-            Err(error) if tokio::time::Instant::now() >= until => return Err(not_recorded(&error)),
+            Err(error) if error.is_answer() || tokio::time::Instant::now() >= until => {
+                return Err(not_recorded(&error));
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }
 }
 
-fn not_recorded(error: &zbus::Error) -> fdo::Error {
+fn not_recorded(error: &LineError) -> fdo::Error {
     fdo::Error::Failed(format!("the outcome was measured and cannot be recorded: {}", error_chain(error)))
 }
