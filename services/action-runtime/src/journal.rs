@@ -1,4 +1,4 @@
-//! Every action and where it stands, durable before the next step is taken.
+//! Every action and where it stands, durable before the next step that matters is taken.
 //!
 //! A crash leaves each action in its last written state, and [`Journal::open`] finishes what cannot go on: `running` is
 //! written before the adapter starts, so what was `running` may have had its effect and is never run again. What was
@@ -17,6 +17,10 @@
 //! could begin that nobody knows how to undo. That it is being brought back is written before the first step of it. Both
 //! are forgotten in the transaction that ends the action.
 //!
+//! Three writes wait for the next one to make them durable, because a crash that loses them is settled as one before them
+//! is: that an action without approval is allowed (found as proposed, it has not begun either), the receipt of its start,
+//! and its outcome (found as verifying, it is measured again). Nobody is told of an end that is not durable.
+//!
 //! An action that ends the boot is the exception: it is measured when it is found in a later boot, and in the same one it
 //! has failed. What was started or stopped is not undone in a later boot, which starts everything anew.
 
@@ -25,7 +29,7 @@ use std::path::Path;
 use aios_action::allowance::Use;
 use aios_action::{ActionType, ActionView, Event, State, WrongTransition, find};
 use aios_ids::ActionId;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -212,7 +216,8 @@ impl Journal {
         Ok(None)
     }
 
-    /// Takes an action to its next state, with `change` made to its entry; durable before this returns.
+    /// Takes an action to its next state, with `change` made to its entry; durable before this returns, unless it is allowed
+    /// without a person.
     pub fn advance(&self, id: &ActionId, event: Event, change: impl FnOnce(&mut Entry)) -> Result<Entry, JournalError> {
         self.advance_through(id, [event], change)
     }
@@ -228,7 +233,11 @@ impl Journal {
             let next = events.into_iter().try_fold(entry.view.state.clone(), |state, event| state.after(event))?;
             change(entry);
             entry.view.state = next;
-            Ok(())
+            Ok(if entry.view.state == (State::Allowed { approval: None }) {
+                Durability::None
+            } else {
+                Durability::Immediate
+            })
         })
     }
 
@@ -242,7 +251,8 @@ impl Journal {
         self.update(id, |entry, write| {
             entry.view.state = entry.view.state.after(Event::Started)?;
             change(entry);
-            undo.map_or(Ok(()), |undo| keep(write, id, &KeptUndo { undo, why: None }))
+            undo.map_or(Ok(()), |undo| keep(write, id, &KeptUndo { undo, why: None }))?;
+            Ok(Durability::Immediate)
         })
     }
 
@@ -250,7 +260,8 @@ impl Journal {
     pub fn undoing(&self, id: &ActionId, why: &str) -> Result<(), JournalError> {
         self.update(id, |_, write| {
             let kept = self.undo(id)?;
-            kept.map_or(Ok(()), |kept| keep(write, id, &KeptUndo { why: Some(why.to_owned()), ..kept }))
+            kept.map_or(Ok(()), |kept| keep(write, id, &KeptUndo { why: Some(why.to_owned()), ..kept }))?;
+            Ok(Durability::Immediate)
         })
         .map(drop)
     }
@@ -265,26 +276,40 @@ impl Journal {
 
     /// Changes what is kept about an action beside its state.
     pub fn note(&self, id: &ActionId, change: impl FnOnce(&mut Entry)) -> Result<Entry, JournalError> {
+        self.change(id, Durability::Immediate, change)
+    }
+
+    /// The same, durable with whatever is written next: a crash before that forgets it.
+    pub fn remember(&self, id: &ActionId, change: impl FnOnce(&mut Entry)) -> Result<Entry, JournalError> {
+        self.change(id, Durability::None, change)
+    }
+
+    fn change(
+        &self,
+        id: &ActionId,
+        durability: Durability,
+        change: impl FnOnce(&mut Entry),
+    ) -> Result<Entry, JournalError> {
         self.update(id, |entry, _| {
             let state = entry.view.state.clone();
             change(entry);
             entry.view.state = state;
-            Ok(())
+            Ok(durability)
         })
     }
 
     fn update(
         &self,
         id: &ActionId,
-        change: impl FnOnce(&mut Entry, &WriteTransaction) -> Result<(), JournalError>,
+        change: impl FnOnce(&mut Entry, &WriteTransaction) -> Result<Durability, JournalError>,
     ) -> Result<Entry, JournalError> {
         // One transaction: of two events that race, the second sees what the first made of the state.
-        let write = self.database.begin_write().map_err(failed("write"))?;
-        let entry = {
+        let mut write = self.database.begin_write().map_err(failed("write"))?;
+        let (entry, durability) = {
             let mut actions = write.open_table(ACTIONS).map_err(failed("write"))?;
             let found = actions.get(id.as_str()).map_err(failed("read"))?.map(|row| row.value().to_vec());
             let mut entry = parse(id.as_str(), &found.ok_or_else(|| JournalError::Unknown(id.clone()))?)?;
-            change(&mut entry, &write)?;
+            let durability = change(&mut entry, &write)?;
             if let Some(used) = entry.used.take() {
                 self.add(&write, &entry.view.subject, used)?;
                 entry.at_most = None;
@@ -296,8 +321,9 @@ impl Journal {
                 let mut undos = write.open_table(UNDOS).map_err(failed("write"))?;
                 undos.remove(id.as_str()).map_err(failed("write"))?;
             }
-            entry
+            (entry, durability)
         };
+        write.set_durability(durability).map_err(failed("write"))?;
         write.commit().map_err(failed("write"))?;
         Ok(entry)
     }

@@ -1,8 +1,9 @@
 //! One allowed action, step by step to its end.
 //!
-//! The order is the promise: look, make the intent durable, mark the action as running, use the approval up, start the
-//! adapter, let the verifier measure, record. Whatever fails before the adapter starts leaves no effect; whatever comes
-//! after is measured by somebody else.
+//! The order is the promise: look, make the intent durable, mark the action as running, use the approval up, record the
+//! start, start the adapter, let the verifier measure, record. Whatever fails before the adapter starts leaves no effect;
+//! whatever comes after is measured by somebody else. Where no approval is to be used up, intent and start are made durable
+//! together.
 
 use std::io;
 use std::sync::Arc;
@@ -163,25 +164,27 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
         "epoch": view.epoch,
         "rules": view.rules,
     });
-    let intent = peers::append("intent", id.as_str(), &intent).await.map_err(StepError::Intent)?;
+    let started = |token: Option<String>| json!({"digest": view.digest, "token": token, "uid": user.uid()});
     let at_most = spend::at_most(spend::limits(action_type, view)?);
-    runtime.begin(id, prepared, |entry| {
-        entry.before = Some(before.clone());
-        entry.at_most = Some(at_most);
-        entry.view.evidence.push(Receipt { kind: "intent".into(), index: intent });
-    })?;
-
-    let token = match &view.state {
-        State::Allowed { approval: Some(approval) } => {
-            let token = peers::consume(approval, &view.digest, &view.epoch, id).await;
-            Some(token.map_err(StepError::Approval)?)
-        }
-        _ => None,
-    };
     let opened = resource::open(action_type).map_err(StepError::Resource)?;
-    let started = json!({"digest": view.digest, "token": token, "uid": user.uid()});
-    let started = peers::append("started", id.as_str(), &started).await.map_err(StepError::Started)?;
-    note(runtime, id, "started", started)?;
+    let begin = |receipts: &[(&str, u64)]| {
+        runtime.begin(id, prepared, |entry| {
+            entry.before = Some(before.clone());
+            entry.at_most = Some(at_most);
+            entry.view.evidence.extend(receipts.iter().map(|(kind, index)| receipt(kind, *index)));
+        })
+    };
+    if let State::Allowed { approval: Some(approval) } = &view.state {
+        let intent = peers::append("intent", id.as_str(), &intent).await.map_err(StepError::Intent)?;
+        begin(&[("intent", intent)])?;
+        let token = peers::consume(approval, &view.digest, &view.epoch, id).await.map_err(StepError::Approval)?;
+        let started = peers::append("started", id.as_str(), &started(Some(token))).await.map_err(StepError::Started)?;
+        runtime.journal.remember(id, |entry| entry.view.evidence.push(receipt("started", started)))?;
+    } else {
+        let records = [("intent", &intent), ("started", &started(None))];
+        let [intent, started] = peers::append_all(id.as_str(), records).await.map_err(StepError::Intent)?;
+        begin(&[("intent", intent), ("started", started)])?;
+    }
 
     let (mut program, args) = resource::program(action_type, &view.request);
     let given = match app {
@@ -272,9 +275,9 @@ fn printed(bytes: &[u8]) -> String {
 
 async fn measure(runtime: &Arc<Runtime>, id: &ActionId, envelope: &str, before: &str) -> Result<Came, StepError> {
     let outcome = peers::measure(envelope, before).await.map_err(StepError::Measure)?;
-    runtime.journal.note(id, |entry| {
+    runtime.journal.remember(id, |entry| {
         entry.used = Some(spend::measured(runtime, entry, &outcome.observed));
-        entry.view.evidence.push(Receipt { kind: "outcome".into(), index: outcome.evidence });
+        entry.view.evidence.push(receipt("outcome", outcome.evidence));
         entry.view.observed = match entry.view.observed.take() {
             Some(printed) => Some(json!({"measured": outcome.observed, "printed": printed})),
             None => Some(outcome.observed),
@@ -330,8 +333,8 @@ pub(crate) fn task(task: &Task) -> Vec<u8> {
     serde_json::to_vec(task).expect("a task has only text keys")
 }
 
-fn note(runtime: &Runtime, id: &ActionId, kind: &str, index: u64) -> Result<(), JournalError> {
-    runtime.journal.note(id, |entry| entry.view.evidence.push(Receipt { kind: kind.into(), index })).map(drop)
+fn receipt(kind: &str, index: u64) -> Receipt {
+    Receipt { kind: kind.into(), index }
 }
 
 /// Records how an action ends, and ends it: who sees the end sees its record too. A crash between the two leaves an
@@ -356,7 +359,7 @@ pub(crate) async fn finish_through(runtime: &Runtime, id: &ActionId, events: Vec
 /// Records how an action has ended.
 pub(crate) async fn record_result(runtime: &Runtime, entry: &Entry, more: Value) {
     if let Some(receipt) = append_result(&entry.view, &entry.view.state, more).await
-        && let Err(error) = note(runtime, &entry.view.id, &receipt.kind, receipt.index)
+        && let Err(error) = runtime.journal.note(&entry.view.id, |entry| entry.view.evidence.push(receipt))
     {
         eprintln!("the receipt of {} cannot be kept: {}", entry.view.id, error_chain(&error));
     }
@@ -368,7 +371,7 @@ async fn append_result(view: &ActionView, state: &State, more: Value) -> Option<
         payload.extend(more);
     }
     match peers::insist_append("result", view.id.as_str(), &payload).await {
-        Ok(index) => Some(Receipt { kind: "result".into(), index }),
+        Ok(index) => Some(receipt("result", index)),
         Err(error) => {
             eprintln!("the result of {} cannot be recorded: {}", view.id, error_chain(&error));
             None
