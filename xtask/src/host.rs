@@ -133,20 +133,39 @@ impl fmt::Display for Lack {
 
 /// Makes sure that everything is there.
 pub(crate) fn prepare(need: Need, install: Install) -> Result<()> {
-    let lacks = lacks(need, present, said_version);
-    if lacks.is_empty() {
-        return Ok(());
+    let Some(left) = settle(|| lacks(need, present, said_version), |lacks| add(lacks, install))? else { return Ok(()) };
+    Err(Error::refused(
+        format!("after `{}` this machine still lacks {}", install_line(&left), listed(&left)),
+        "its release of Debian or Ubuntu may be too old: Debian 12 has everything",
+    ))
+}
+
+/// Rounds of installing. Two are enough for what came from elsewhere and had to go for the sake of what is installed: it
+/// comes back in the archive's version.
+const ROUNDS: usize = 2;
+
+/// Adds what is lacking until nothing is; what is left when adding does not help.
+fn settle(lacks: impl Fn() -> Vec<Lack>, mut add: impl FnMut(&[Lack]) -> Result<()>) -> Result<Option<Vec<Lack>>> {
+    let mut left = lacks();
+    for _ in 0..ROUNDS {
+        if left.is_empty() {
+            break;
+        }
+        add(&left)?;
+        left = lacks();
     }
-    let named = listed(&lacks);
-    let packages: Vec<&str> = lacks.iter().map(Lack::package).collect::<BTreeSet<_>>().into_iter().collect();
-    let line = format!("apt-get install --no-install-recommends {}", packages.join(" "));
+    Ok((!left.is_empty()).then_some(left))
+}
+
+fn add(lacks: &[Lack], install: Install) -> Result<()> {
+    let (named, line) = (listed(lacks), install_line(lacks));
     if install == Install::ReportOnly {
         return Err(Error::refused(format!("this machine lacks {named}"), format!("run as root: {line}")));
     }
     if !present("apt-get") {
         return Err(Error::refused(
             format!("this machine lacks {named}"),
-            format!("it has no apt-get; install what Debian calls {}", packages.join(" ")),
+            format!("it has no apt-get; install what Debian calls {}", packages(lacks).join(" ")),
         ));
     }
     let Some(prefix) = root_prefix() else {
@@ -163,20 +182,21 @@ pub(crate) fn prepare(need: Need, install: Install) -> Result<()> {
     };
     eprintln!("this machine lacks {named}; installing: {line}");
     let mut words = vec!["install", "--no-install-recommends"];
-    words.extend(&packages);
+    words.extend(packages(lacks));
     // A fresh machine has no package lists, an old one may name versions that are gone: fetch the lists, then once more.
     if apt(&words).run().is_err() {
         apt(&["update"]).run()?;
         apt(&words).run()?;
     }
-    let left = self::lacks(need, present, said_version);
-    if left.is_empty() {
-        return Ok(());
-    }
-    Err(Error::refused(
-        format!("after `{line}` this machine still lacks {}", listed(&left)),
-        "its release of Debian or Ubuntu may be too old: Debian 12 has everything",
-    ))
+    Ok(())
+}
+
+fn packages(lacks: &[Lack]) -> Vec<&'static str> {
+    lacks.iter().map(Lack::package).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn install_line(lacks: &[Lack]) -> String {
+    format!("apt-get install --no-install-recommends {}", packages(lacks).join(" "))
 }
 
 fn listed(lacks: &[Lack]) -> String {
@@ -266,6 +286,32 @@ mod tests {
     fn what_only_machines_need_is_not_asked_for_a_build() {
         let lacks = lacks(Need::Build, |sign| !sign.starts_with("qemu"), |_| None);
         assert_eq!(lacks, []);
+    }
+
+    #[test]
+    fn what_had_to_go_for_what_was_installed_comes_back() {
+        let lack = |sign: &'static str, package: &'static str| Lack::Missing { sign, package };
+        let machine = std::cell::RefCell::new(BTreeSet::from(["qemu-img"]));
+        let lacks = || {
+            let wanted = [("qemu-img", "qemu-utils"), ("qemu-system-x86_64", "qemu-system-x86")];
+            let missing = wanted.iter().filter(|(sign, _)| !machine.borrow().contains(sign));
+            missing.map(|(sign, package)| lack(sign, package)).collect::<Vec<_>>()
+        };
+        // The tools are there in a version with which the emulator of the archive cannot be.
+        let add = |lacking: &[Lack]| {
+            if lacking.contains(&lack("qemu-system-x86_64", "qemu-system-x86")) {
+                machine.borrow_mut().remove("qemu-img");
+            }
+            let signs = lacking.iter().map(|lack| match lack {
+                Lack::Missing { sign, .. } => *sign,
+                Lack::TooOld { program, .. } => *program,
+            });
+            machine.borrow_mut().extend(signs);
+            Ok(())
+        };
+        assert_eq!(settle(lacks, add).expect("nothing fails"), None);
+        let left = settle(|| vec![lack("nix-store", "nix-bin")], |_| Ok(())).expect("nothing fails");
+        assert_eq!(left, Some(vec![lack("nix-store", "nix-bin")]));
     }
 
     proptest! {
