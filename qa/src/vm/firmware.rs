@@ -58,10 +58,21 @@ fn find(name: &str) -> Result<PathBuf, VmError> {
     })
 }
 
-/// What runs instructions on this host. Asked once: a `/dev/kvm` that opens may still never run a guest.
+/// What runs instructions on this host. Asked once: a `/dev/kvm` that opens may still never run a guest, and one that runs a
+/// small guest may stop at an instruction of a large one, where the processor does not help it.
 pub(super) fn accelerator() -> Accelerator {
     static KNOWN: OnceLock<Accelerator> = OnceLock::new();
-    *KNOWN.get_or_init(|| if kvm_runs() { Accelerator::Kvm } else { Accelerator::Tcg })
+    *KNOWN.get_or_init(|| if processor_helps() && kvm_runs() { Accelerator::Kvm } else { Accelerator::Tcg })
+}
+
+/// Whether the processor has instructions for virtual machines and shows them to this system.
+fn processor_helps() -> bool {
+    let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    flags
+        .lines()
+        .filter(|line| line.starts_with("flags"))
+        .flat_map(str::split_whitespace)
+        .any(|flag| matches!(flag, "vmx" | "svm"))
 }
 
 /// Runs a guest of two instructions that writes to QEMU's exit port.
