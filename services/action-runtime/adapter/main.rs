@@ -57,8 +57,8 @@ fn run() -> Result<Value, AdapterError> {
             }
         }
         Task::Undo(undo) => match undo {
-            Undo::File { path, content: Some(content) } => file::write(&resource, &path, &content.0, "undo")?,
-            Undo::File { path, content: None } => file::remove(&resource, &path)?,
+            Undo::File { path, content: Some(content) } => file::write(&resource, &path, &content.0, "undo", None)?,
+            Undo::File { path, content: None } => file::remove(&resource, &path, None)?,
             Undo::Move { from, to } => file::move_back(&resource, &from, &to)?,
             Undo::Setting { key, value } => call::set(resource, &key, &value)?,
             Undo::Settings { generation } => call::roll_settings_back(resource, generation)?,

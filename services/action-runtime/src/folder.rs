@@ -2,15 +2,21 @@
 //!
 //! Every path is resolved by the kernel below the folder with no symbolic link, no other file system and no way up
 //! (`openat2`), so nothing that others put into the folder leads out of it. A file is replaced whole: readers see the old
-//! content or the new, and a hard link to something else is left behind instead of being written through.
+//! content or the new, and a hard link to something else is left behind instead of being written through. Where an action
+//! was decided for one content, no other is replaced, removed or renamed ([`decided`]).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 
+use aios_action::Target;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
+
+mod decided;
+
+use decided::Found;
 
 /// A larger file is not kept for undoing.
 pub const KEPT: u64 = 1 << 20;
@@ -44,6 +50,12 @@ pub enum FolderError {
     /// Something has the new name already.
     #[error("'{path}' is there already; delete it first or take another name")]
     Taken {
+        /// The path.
+        path: String,
+    },
+    /// It is another file than the one that was decided about.
+    #[error("'{path}' was changed since this was decided; look at it and submit the action again")]
+    Changed {
         /// The path.
         path: String,
     },
@@ -87,7 +99,13 @@ pub fn read(folder: impl AsFd, path: &str) -> Result<Option<Vec<u8>>, FolderErro
 
 /// Makes `content` the file's content, whole or not at all; folders on the way are made. `mark` names the file that the
 /// content is prepared in.
-pub fn write(folder: impl AsFd, path: &str, content: &[u8], mark: &str) -> Result<(), FolderError> {
+pub fn write(
+    folder: impl AsFd,
+    path: &str,
+    content: &[u8],
+    mark: &str,
+    decided: Option<Target>,
+) -> Result<(), FolderError> {
     let (folders, name) = split(path)?;
     let step = |step| at(step, path);
     let parent = make_folders(folder, &folders).map_err(step("make the folders of"))?;
@@ -98,22 +116,19 @@ pub fn write(folder: impl AsFd, path: &str, content: &[u8], mark: &str) -> Resul
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&parent, &prepared, flags, Mode::from_raw_mode(0o660))
         .map_err(|error| step("prepare")(error.into()))?;
-    let replaced = (|| {
-        let mut file = File::from(file);
-        file.write_all(content)?;
-        file.sync_all()?;
-        rustix::fs::renameat(&parent, &prepared, &parent, name)?;
-        // Until the folder is on the disk, a power cut may bring the old file back; never a half one.
-        Ok(rustix::fs::fsync(&parent)?)
-    })();
-    replaced.map_err(|error: io::Error| {
+    let mut file = File::from(file);
+    if let Err(error) = file.write_all(content).and_then(|()| file.sync_all()) {
         let _ = rustix::fs::unlinkat(&parent, &prepared, AtFlags::empty());
-        step("write")(error)
-    })
+        return Err(step("write")(error));
+    }
+    let found = decided::replace(&parent, &prepared, name, decided).map_err(step("write"))?;
+    // Until the folder is on the disk, a power cut may bring the old file back; never a half one.
+    rustix::fs::fsync(&parent).map_err(|error| step("write")(error.into()))?;
+    as_decided(found, path)
 }
 
-/// Removes the file; one that is not there is fine.
-pub fn remove(folder: impl AsFd, path: &str) -> Result<(), FolderError> {
+/// Removes the file; one that is not there is fine, unless one was decided about.
+pub fn remove(folder: impl AsFd, path: &str, decided: Option<Target>) -> Result<(), FolderError> {
     let (folders, name) = split(path)?;
     let step = |step| at(step, path);
     let parent = match open_folders(folder, &folders) {
@@ -121,14 +136,23 @@ pub fn remove(folder: impl AsFd, path: &str) -> Result<(), FolderError> {
         parent => parent.map_err(step("open the folder of"))?,
     };
     is_file(&parent, name, path)?;
-    match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => rustix::fs::fsync(&parent).map_err(|error| step("remove")(error.into())),
-        Err(error) => Err(step("remove")(error.into())),
-    }
+    let found = match decided {
+        Some(Target::Sha256(digest)) => {
+            let aside = unguessable(".removed").map_err(step("remove"))?;
+            decided::remove(&parent, name, &aside, &digest).map_err(step("remove"))?
+        }
+        Some(Target::Absent | Target::Unreadable) => Found::Changed,
+        None => match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Found::AsDecided,
+            Err(error) => return Err(step("remove")(error.into())),
+        },
+    };
+    rustix::fs::fsync(&parent).map_err(|error| step("remove")(error.into()))?;
+    as_decided(found, path)
 }
 
 /// Gives the file another name, which must be free; folders on the way are made. What a link leads to stays where it is.
-pub fn rename(folder: impl AsFd, from: &str, to: &str) -> Result<(), FolderError> {
+pub fn rename(folder: impl AsFd, from: &str, to: &str, decided: Option<Target>) -> Result<(), FolderError> {
     let ((from_folders, old_name), (to_folders, new_name)) = (split(from)?, split(to)?);
     let missing = || FolderError::Missing { path: from.to_owned() };
     let old = match open_folders(&folder, &from_folders) {
@@ -144,11 +168,26 @@ pub fn rename(folder: impl AsFd, from: &str, to: &str) -> Result<(), FolderError
         Err(Errno::EXIST) => return Err(FolderError::Taken { path: to.to_owned() }),
         Err(error) => return Err(at("rename", from)(error.into())),
     }
+    let found = match decided {
+        Some(Target::Sha256(digest)) if !decided::has_content(&new, new_name, &digest).map_err(at("read", to))? => {
+            rustix::fs::renameat_with(&new, new_name, &old, old_name, RenameFlags::NOREPLACE)
+                .map_err(|error| at("give its old name back to", to)(error.into()))?;
+            Found::Changed
+        }
+        _ => Found::AsDecided,
+    };
     // The new name first: a power cut may leave both names or the new one, never none.
     for (parent, path) in [(&new, to), (&old, from)] {
         rustix::fs::fsync(parent).map_err(|error| at("keep the name of", path)(error.into()))?;
     }
-    Ok(())
+    as_decided(found, from)
+}
+
+fn as_decided(found: Found, path: &str) -> Result<(), FolderError> {
+    match found {
+        Found::AsDecided => Ok(()),
+        Found::Changed => Err(FolderError::Changed { path: path.to_owned() }),
+    }
 }
 
 fn unguessable(name: &str) -> io::Result<String> {
@@ -245,13 +284,13 @@ mod tests {
     fn a_file_is_written_read_replaced_and_removed() {
         let f = fixture();
         assert_eq!(read(&f.folder, "a/b.txt").expect("readable"), None);
-        write(&f.folder, "a/b.txt", b"one", "act").expect("written");
-        write(&f.folder, "a/b.txt", b"two", "act").expect("replaced");
+        write(&f.folder, "a/b.txt", b"one", "act", None).expect("written");
+        write(&f.folder, "a/b.txt", b"two", "act", None).expect("replaced");
         assert_eq!(read(&f.folder, "a/b.txt").expect("readable"), Some(b"two".to_vec()));
         assert_eq!(std::fs::read_dir(f.inside("a")).expect("a folder").count(), 1, "nothing is left beside it");
-        remove(&f.folder, "a/b.txt").expect("removed");
-        remove(&f.folder, "a/b.txt").expect("gone is fine");
-        remove(&f.folder, "x/y").expect("never there is fine");
+        remove(&f.folder, "a/b.txt", None).expect("removed");
+        remove(&f.folder, "a/b.txt", None).expect("gone is fine");
+        remove(&f.folder, "x/y", None).expect("never there is fine");
         assert_eq!(read(&f.folder, "a/b.txt").expect("readable"), None);
     }
 
@@ -263,9 +302,9 @@ mod tests {
         symlink(f.place.path(), f.inside("absolute")).expect("a link");
         for path in ["file", "up/secret", "absolute/secret", "up/granted/new", "absolute/new"] {
             assert!(read(&f.folder, path).is_err(), "{path} was read");
-            assert!(write(&f.folder, path, b"gone", "act").is_err(), "{path} was written");
-            assert!(remove(&f.folder, path).is_err(), "{path} was removed");
-            assert!(rename(&f.folder, path, "away").is_err(), "{path} was renamed");
+            assert!(write(&f.folder, path, b"gone", "act", None).is_err(), "{path} was written");
+            assert!(remove(&f.folder, path, None).is_err(), "{path} was removed");
+            assert!(rename(&f.folder, path, "away", None).is_err(), "{path} was renamed");
         }
         assert_eq!(f.secret(), "secret");
         assert!(!f.place.path().join("new").exists());
@@ -275,12 +314,12 @@ mod tests {
     fn a_hard_link_is_left_behind_and_other_kinds_are_refused() {
         let f = fixture();
         std::fs::hard_link(f.place.path().join("secret"), f.inside("twin")).expect("a link");
-        write(&f.folder, "twin", b"new", "act").expect("written");
+        write(&f.folder, "twin", b"new", "act", None).expect("written");
         assert_eq!(f.secret(), "secret");
         std::fs::create_dir(f.inside("folder")).expect("a folder");
         rustix::fs::mkfifoat(&f.folder, "pipe", Mode::from_raw_mode(0o600)).expect("a pipe");
         for path in ["folder", "pipe"] {
-            assert!(matches!(write(&f.folder, path, b"x", "act"), Err(FolderError::Kind { .. })), "{path}");
+            assert!(matches!(write(&f.folder, path, b"x", "act", None), Err(FolderError::Kind { .. })), "{path}");
             assert!(matches!(read(&f.folder, path), Err(FolderError::Kind { .. })), "{path}");
         }
     }
@@ -288,18 +327,73 @@ mod tests {
     #[test]
     fn a_file_is_renamed_and_nothing_is_lost_by_it() {
         let f = fixture();
-        write(&f.folder, "a/b.txt", b"one", "act").expect("written");
-        rename(&f.folder, "a/b.txt", "c/d.txt").expect("renamed");
+        write(&f.folder, "a/b.txt", b"one", "act", None).expect("written");
+        rename(&f.folder, "a/b.txt", "c/d.txt", None).expect("renamed");
         assert_eq!(read(&f.folder, "c/d.txt").expect("readable"), Some(b"one".to_vec()));
-        assert!(matches!(rename(&f.folder, "a/b.txt", "e"), Err(FolderError::Missing { .. })));
-        assert!(matches!(rename(&f.folder, "no/b.txt", "e"), Err(FolderError::Missing { .. })));
-        write(&f.folder, "taken", b"two", "act").expect("written");
-        assert!(matches!(rename(&f.folder, "c/d.txt", "taken"), Err(FolderError::Taken { .. })));
-        assert!(matches!(rename(&f.folder, "c", "e"), Err(FolderError::Kind { .. })));
+        assert!(matches!(rename(&f.folder, "a/b.txt", "e", None), Err(FolderError::Missing { .. })));
+        assert!(matches!(rename(&f.folder, "no/b.txt", "e", None), Err(FolderError::Missing { .. })));
+        write(&f.folder, "taken", b"two", "act", None).expect("written");
+        assert!(matches!(rename(&f.folder, "c/d.txt", "taken", None), Err(FolderError::Taken { .. })));
+        assert!(matches!(rename(&f.folder, "c", "e", None), Err(FolderError::Kind { .. })));
         symlink("../secret", f.inside("link")).expect("a link");
-        assert!(matches!(rename(&f.folder, "taken", "link"), Err(FolderError::Taken { .. })));
-        assert!(rename(&f.folder, "taken", "../taken").is_err());
+        assert!(matches!(rename(&f.folder, "taken", "link", None), Err(FolderError::Taken { .. })));
+        assert!(rename(&f.folder, "taken", "../taken", None).is_err());
         assert_eq!((f.secret(), read(&f.folder, "taken").expect("there")), ("secret".into(), Some(b"two".to_vec())));
+    }
+
+    /// Rounds of a race. The long run asks for more.
+    fn rounds() -> u32 {
+        std::env::var("AIOS_RACES").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1000)
+    }
+
+    fn content(text: &str) -> Option<Target> {
+        Some(Target::Sha256(aios_ids::Digest::of(text.as_bytes())))
+    }
+
+    #[test]
+    fn only_what_was_decided_about_is_replaced_removed_and_renamed() {
+        let f = fixture();
+        let text = |path: &str| std::fs::read_to_string(f.inside(path)).expect("there");
+        let changed = |result| matches!(result, Err(FolderError::Changed { .. }));
+        write(&f.folder, "a", b"one", "act", Some(Target::Absent)).expect("there was none");
+        assert!(changed(write(&f.folder, "a", b"two", "act", Some(Target::Absent))));
+        assert!(changed(write(&f.folder, "a", b"two", "act", content("other"))));
+        assert!(changed(write(&f.folder, "a", b"two", "act", Some(Target::Unreadable))));
+        assert!(changed(write(&f.folder, "b", b"two", "act", content("one"))));
+        assert!(changed(remove(&f.folder, "a", content("other"))));
+        assert!(changed(remove(&f.folder, "a", Some(Target::Absent))));
+        assert!(changed(rename(&f.folder, "a", "c", content("other"))));
+        assert_eq!(text("a"), "one");
+        write(&f.folder, "a", b"two", "act", content("one")).expect("as decided");
+        rename(&f.folder, "a", "c", content("two")).expect("as decided");
+        assert_eq!(text("c"), "two");
+        remove(&f.folder, "c", content("two")).expect("as decided");
+        assert_eq!(std::fs::read_dir(f.inside("")).expect("a folder").count(), 0, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_others_write_while_an_action_replaces_or_removes_the_file_is_never_lost() {
+        let f = fixture();
+        let put = |text: &str| {
+            std::fs::write(f.place.path().join("next"), text).expect("ours");
+            std::fs::rename(f.place.path().join("next"), f.inside("a")).expect("ours");
+        };
+        put("begin");
+        for round in 0..rounds() {
+            let last = format!("theirs-{round}");
+            let acted = std::thread::scope(|scope| {
+                let action = scope.spawn(|| match round % 2 {
+                    0 => write(&f.folder, "a", b"ours", "act", content("decided")),
+                    _ => remove(&f.folder, "a", content("decided")),
+                });
+                put("decided");
+                put(&last);
+                action.join().expect("it ends")
+            });
+            assert!(matches!(acted, Ok(()) | Err(FolderError::Changed { .. })), "{acted:?}");
+            assert_eq!(std::fs::read_to_string(f.inside("a")).expect("there"), last, "round {round}: {acted:?}");
+            assert_eq!(std::fs::read_dir(f.inside("")).expect("a folder").count(), 1, "round {round}");
+        }
     }
 
     #[test]
@@ -320,17 +414,15 @@ mod tests {
                     );
                 }
             });
-            // The long run asks for more.
-            let rounds = std::env::var("AIOS_RACES").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1000);
-            for round in 0..rounds {
-                let _ = write(&f.folder, "real/secret", b"gone", "act");
+            for round in 0..rounds() {
+                let _ = write(&f.folder, "real/secret", b"gone", "act", None);
                 if let Ok(Some(content)) = read(&f.folder, "real/secret") {
                     assert_eq!(content, b"gone", "round {round} read what is outside");
                 }
-                let _ = rename(&f.folder, "real/secret", "away");
-                let _ = rename(&f.folder, "away", "real/secret");
-                let _ = remove(&f.folder, "real/secret");
-                let _ = remove(&f.folder, "away");
+                let _ = rename(&f.folder, "real/secret", "away", None);
+                let _ = rename(&f.folder, "away", "real/secret", None);
+                let _ = remove(&f.folder, "real/secret", None);
+                let _ = remove(&f.folder, "away", None);
             }
             swapping.store(false, std::sync::atomic::Ordering::Relaxed);
         });
@@ -341,7 +433,7 @@ mod tests {
         #[test]
         fn no_path_leads_out(path in "([a./\\\\\u{0}]|\\.\\.){0,12}") {
             let f = fixture();
-            let _ = write(&f.folder, &path, b"x", "act");
+            let _ = write(&f.folder, &path, b"x", "act", None);
             prop_assert_eq!(f.secret(), "secret");
             prop_assert_eq!(std::fs::read_dir(f.place.path()).expect("a folder").count(), 2);
         }
