@@ -17,7 +17,8 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
         ensure!(view["state"]["state"] == "succeeded", "the action ended as {view:#}");
         let records = aios.json(&format!("evidence query --action {}", text(&view, "id")?))?;
         outcomes.push(at_ms(&records, "outcome")? - at_ms(&records, "decision")?);
-        appends.push(at_ms(&records, "started")? - at_ms(&records, "intent")?);
+        // Between the two the runtime only hears of the one and asks for the other.
+        appends.push(at_ms(&records, "result")? - at_ms(&records, "outcome")?);
     }
     let row = |name, values| {
         let value = median(values).expect("there was at least one round");
@@ -25,6 +26,6 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, Failure> {
     };
     Ok(vec![
         row("decision to measured outcome, no effect", outcomes),
-        row("one durable record (intent to started)", appends),
+        row("one durable record (outcome to result)", appends),
     ])
 }
