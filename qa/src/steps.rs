@@ -38,6 +38,10 @@ use serde_json::Value;
 use crate::scenario::{Failure, Stage, ensure};
 use crate::vm::{BOOT, Echo, Login, Machine, Options};
 
+/// How long a machine may be on, in seconds: one whose time is an hour of its own needs more than that.
+const ON: u64 = 3600;
+const ON_LONG: u64 = 12 * 3600;
+
 /// The longest that one command takes under translation.
 const COMMAND: Duration = Duration::from_secs(180);
 
@@ -130,7 +134,7 @@ impl Aios {
     fn start(stage: &Stage<'_>, name: &str, options: Options, login: Login) -> Result<Self, Failure> {
         let options = Options {
             enrolled_vars: options.enrolled_vars.or_else(|| Some(stage.context.enrolled_vars.clone())),
-            timeout: options.timeout.max(3600),
+            timeout: options.timeout.max(stage.context.extent.choose(ON, ON_LONG)),
             ..options
         };
         let machine = Machine::start(options, &stage.log(name), Echo::Hidden)?;
