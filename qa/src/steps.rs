@@ -53,7 +53,7 @@ pub(crate) const PASS_PHRASE: &str = "correct horse battery";
 const MENU: &str = "Boot in ";
 
 /// What PID 1 says when every service of the boot is ready.
-const READY: &str = "aios: system ready";
+pub(crate) const READY: &str = "aios: system ready";
 
 /// The entries of the ISO's boot menu, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

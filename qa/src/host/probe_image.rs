@@ -83,19 +83,19 @@ pub fn with(context: &Context, folder: &Path, added: &[Added]) -> Result<Options
         "xorriso",
         &["-as", "mkisofs", "-quiet", "-r", "-V", "AIOS", "-o", &text(&iso), &text(&image.folder.join("medium"))],
     )?;
-    let initrd = image.section(&uki, ".initrd")?;
-    let line = image.section(&uki, ".cmdline")?;
-    let line = fs::read_to_string(&line).map_err(Failure::file("read", &line))?;
-    Ok(Options {
-        iso: Some(iso),
-        direct: Some(DirectKernel {
-            kernel: context.kernel.clone(),
-            initrd: Some(initrd),
-            command_line: with_root(&line, &hash, blocks),
-            start: DirectStart::Alone,
-        }),
-        ..Options::default()
-    })
+    let line = with_root(&image.line(&uki)?, &hash, blocks);
+    let direct = image.direct(context, &uki, line)?;
+    Ok(Options { iso: Some(iso), direct: Some(direct), ..Options::default() })
+}
+
+/// Prepares a machine that runs the release as it is, with `words` added to its command line.
+pub fn with_line(context: &Context, folder: &Path, words: &str) -> Result<Options, Failure> {
+    let image = Image { folder: folder.join("probe-image") };
+    fs::create_dir_all(&image.folder).map_err(Failure::file("make", &image.folder))?;
+    let uki = image.extract(context, UKI)?;
+    let line = image.line(&uki)?;
+    let direct = image.direct(context, &uki, format!("{} {words}", line.trim_end_matches('\0')))?;
+    Ok(Options { iso: Some(context.iso.clone()), direct: Some(direct), ..Options::default() })
 }
 
 struct Image {
@@ -129,6 +129,18 @@ impl Image {
         let file = medium.join("root.verity");
         fs::write(&file, hashes.bytes()).map_err(Failure::file("write", &file))?;
         Ok((hashes.root().to_string(), hashes.blocks()))
+    }
+
+    /// The sealed command line.
+    fn line(&self, uki: &Path) -> Result<String, Failure> {
+        let file = self.section(uki, ".cmdline")?;
+        fs::read_to_string(&file).map_err(Failure::file("read", &file))
+    }
+
+    /// The release's kernel and initial file system, started without firmware.
+    fn direct(&self, context: &Context, uki: &Path, command_line: String) -> Result<DirectKernel, Failure> {
+        let initrd = Some(self.section(uki, ".initrd")?);
+        Ok(DirectKernel { kernel: context.kernel.clone(), initrd, command_line, start: DirectStart::Alone })
     }
 
     fn section(&self, uki: &Path, name: &str) -> Result<PathBuf, Failure> {

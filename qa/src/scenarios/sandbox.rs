@@ -3,8 +3,8 @@
 use crate::host::figures::Launching;
 use crate::host::probe_image;
 use crate::scenario::{Failure, Scenario, Set, Stage, ensure};
-use crate::steps::{Aios, actions, budgets, cuts, install, services};
-use crate::vm::Login;
+use crate::steps::{Aios, READY, actions, budgets, cuts, install, services};
+use crate::vm::{BOOT, Echo, Login, Machine};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario {
@@ -13,6 +13,13 @@ pub(super) const ALL: &[Scenario] = &[
         set: Set::Ci,
         boots: 1,
         show: a_thousand,
+    },
+    Scenario {
+        name: "missing-layer",
+        promise: "without Landlock or a limit that cgroups set nothing starts, and the machine says what its kernel lacks",
+        set: Set::Ci,
+        boots: 2,
+        show: missing_layer,
     },
     Scenario {
         name: "action-budgets",
@@ -69,6 +76,27 @@ fn a_thousand(stage: &Stage<'_>) -> Result<(), Failure> {
     for what in ["cgroups", "processes", "descriptors", "mounts"] {
         let left = figures.get(&format!("left-{what}"))?;
         ensure!(left == 0.0, "{left} {what} are left of {} programs", 2 * rounds);
+    }
+    Ok(())
+}
+
+/// The command line is sealed, so a machine without firmware starts with another one.
+fn missing_layer(stage: &Stage<'_>) -> Result<(), Failure> {
+    for (name, words, lacks) in [
+        (
+            "landlock",
+            "lsm=lockdown,yama",
+            "programs cannot be confined: this kernel has no Landlock; version 9 is needed",
+        ),
+        ("pids", "cgroup_disable=pids", "this kernel cannot limit what programs use: without pids"),
+    ] {
+        let options = probe_image::with_line(stage.context, &stage.folder, words)?;
+        let mut machine = Machine::start(options, &stage.log(name), Echo::Hidden)?;
+        machine.console.wait_for(&format!("cannot start this system: {lacks}"), BOOT)?;
+        machine.wait_for_reset(BOOT)?;
+        let said = machine.console.said();
+        ensure!(said.contains("start the kernel of this release"), "nobody says what to do:\n{said}");
+        ensure!(!said.contains(READY), "it started without {name}:\n{said}");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aios_units::unit::Resources;
 
-use crate::failure::{Failure, at};
+use crate::failure::{Failure, LACKING, at};
 
 const TREE: &str = "/sys/fs/cgroup";
 /// Branches that stand still while nothing may be decided or recorded.
@@ -16,22 +16,40 @@ const FROZEN: [&str; 3] = ["actions", "agents", "apps"];
 /// for agents, nor for a system that is still starting.
 const BRANCHES: [(&str, u32); 5] = [("system", 100), ("operators", 800), ("agents", 50), ("apps", 50), ("actions", 50)];
 
+/// What every branch limits its programs with.
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+/// The launcher counts what an action writes to disks; nobody else is counted one by one.
+const OF_ACTIONS: [&str; 1] = ["io"];
+
 /// Makes the branches and hands the controllers down to them.
 pub(crate) fn prepare() -> Result<(), Failure> {
-    let hand_down = |place: &Path, controllers: &str| {
+    let hand_down = |place: &Path, controllers: &[&str]| {
         let file = place.join("cgroup.subtree_control");
-        fs::write(&file, controllers).map_err(at("write", file))
+        let words: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
+        fs::write(&file, words.join(" ")).map_err(at("write", file))
     };
-    // The launcher counts what an action writes to disks; nobody else is counted one by one.
-    hand_down(Path::new(TREE), "+memory +pids +cpu +io")?;
+    let all = [&CONTROLLERS[..], &OF_ACTIONS].concat();
+    let file = Path::new(TREE).join("cgroup.controllers");
+    let there = fs::read_to_string(&file).map_err(at("read", file))?;
+    let lacking = lacking(&all, &there);
+    if !lacking.is_empty() {
+        let what = format!("this kernel cannot limit what programs use: without {}", lacking.join(", "));
+        return Err(Failure::plain(what).hint(LACKING));
+    }
+    hand_down(Path::new(TREE), &all)?;
     for (branch, share) in BRANCHES {
         let place = Path::new(TREE).join(branch);
         fs::create_dir_all(&place).map_err(at("make", &place))?;
         let weight = place.join("cpu.weight");
         fs::write(&weight, share.to_string()).map_err(at("write", weight))?;
-        hand_down(&place, "+memory +pids +cpu")?;
+        hand_down(&place, &CONTROLLERS)?;
     }
     Ok(())
+}
+
+/// Those of `wanted` that the kernel does not list.
+fn lacking<'a>(wanted: &[&'a str], listed: &str) -> Vec<&'a str> {
+    wanted.iter().copied().filter(|name| !listed.split_whitespace().any(|word| word == *name)).collect()
 }
 
 /// A cgroup that a program is started in.
@@ -174,4 +192,15 @@ pub(crate) fn set_frozen(frozen: Frozen) -> io::Result<()> {
 pub(crate) enum Frozen {
     Yes,
     No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_is_listed_by_its_whole_name() {
+        assert!(lacking(&["memory", "cpu"], "cpuset cpu io memory pids\n").is_empty());
+        assert_eq!(lacking(&["memory", "cpu", "pids"], "cpuset memory"), ["cpu", "pids"]);
+    }
 }

@@ -4,6 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::path::Path;
 
+/// What to try where the kernel lacks a layer that programs are confined with. Nothing starts with one layer less.
+pub(crate) const LACKING: &str = "start the kernel of this release with its own command line, or the recovery image";
+
 /// An error that PID 1 shows on the consoles.
 #[derive(Debug)]
 pub(crate) struct Failure {

@@ -1,11 +1,12 @@
 //! Everything between the verified root and the first service.
 //!
-//! Mounts, kernel settings, the table of users, the data, the cgroup tree. In this order, each step once; a step that
-//! fails ends the start, except where the text says otherwise.
+//! The table of users, mounts, what programs are confined with, kernel settings, the data. In this order, each step
+//! once; a step that fails ends the start, except where the text says otherwise.
 
 use std::fs;
 
 use aios_identity::PeerTable;
+use aios_linux::reach::require_landlock;
 use aios_units::{Graph, Mode};
 use aios_wire::init::{BootTimes, Measured, Origin, SigningKeys, System};
 use rustix::fs::{Gid, Mode as Bits, Uid};
@@ -17,7 +18,7 @@ use crate::cmdline;
 use crate::data::{self, Opened};
 use crate::early::Early;
 use crate::efi;
-use crate::failure::{Failure, at};
+use crate::failure::{Failure, LACKING, at};
 use crate::measure::Words;
 use crate::terminals;
 use crate::unit_files::{self, Units, Users};
@@ -55,6 +56,8 @@ pub(crate) fn set_up(early: Early, born_ms: u64) -> Result<Machine, Failure> {
     };
     let users = Users::read()?;
     mounts(&users)?;
+    require_landlock().map_err(|error| Failure::new("programs cannot be confined", error).hint(LACKING))?;
+    cgroups::prepare()?;
     watchdog::feed();
     notes.extend(spare_this_program().err());
     notes.extend(kernel_settings::apply());
@@ -75,7 +78,6 @@ pub(crate) fn set_up(early: Early, born_ms: u64) -> Result<Machine, Failure> {
     {
         notes.push(format!("the last start's seed could not be used: {error}"));
     }
-    cgroups::prepare()?;
     words.say("sysinit");
     Ok(Machine { system, words, users, peers, graph, session, waited_ms, notes })
 }

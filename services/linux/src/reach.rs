@@ -3,7 +3,10 @@
 //! The rules handle every right of [`ABI`]; what is not granted is refused. A kernel that knows less is an error:
 //! a domain with holes would look like a domain.
 
-#![expect(unsafe_code, reason = "a descriptor placed for the program is a bare number here")]
+#![expect(
+    unsafe_code,
+    reason = "a descriptor placed for the program is a bare number here, and a version is asked by a bare call"
+)]
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -20,6 +23,38 @@ use crate::sandbox::{PathRules, Tcp};
 /// The newest that the `landlock` crate can ask for: path-based Unix sockets are under its rules.
 pub const LANDLOCK_ABI: i32 = 9;
 const ABI: ABI = ABI::V9;
+
+/// `linux/landlock.h`: the call makes nothing and answers with the version.
+const ASK_VERSION: u32 = 1;
+
+/// The kernel has less than the rules ask for.
+#[derive(Debug, thiserror::Error)]
+pub enum LandlockError {
+    /// It was built without it, or started without it.
+    #[error("this kernel has no Landlock; version {LANDLOCK_ABI} is needed")]
+    None(#[source] io::Error),
+    /// It is older than the rules.
+    #[error("this kernel has version {has} of Landlock; version {LANDLOCK_ABI} is needed")]
+    Older {
+        /// Its version.
+        has: i64,
+    },
+}
+
+/// Makes sure that this kernel can put a program under every rule.
+pub fn require_landlock() -> Result<(), LandlockError> {
+    // SAFETY: with this flag the call reads no attributes; none are passed.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, ASK_VERSION) };
+    enough(if version < 0 { Err(io::Error::last_os_error()) } else { Ok(version) })
+}
+
+fn enough(version: io::Result<i64>) -> Result<(), LandlockError> {
+    match version.map_err(LandlockError::None)? {
+        has if has < i64::from(LANDLOCK_ABI) => Err(LandlockError::Older { has }),
+        _ => Ok(()),
+    }
+}
 
 /// A domain that is ready to be entered.
 pub(crate) struct Domain(RulesetCreated);
@@ -101,4 +136,18 @@ fn io_error(error: &landlock::RulesetError) -> io::Error {
         source = cause.source();
     }
     io::Error::new(io::ErrorKind::Unsupported, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_with_less_is_told_from_one_with_none() {
+        assert!(enough(Ok(9)).is_ok() && enough(Ok(10)).is_ok());
+        let older = enough(Ok(8)).expect_err("older").to_string();
+        assert_eq!(older, "this kernel has version 8 of Landlock; version 9 is needed");
+        let none = enough(Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))).expect_err("none").to_string();
+        assert_eq!(none, "this kernel has no Landlock; version 9 is needed");
+    }
 }
