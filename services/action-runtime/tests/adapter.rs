@@ -1,6 +1,8 @@
 //! The real adapter under the system-call list and in the file tree of an action sandbox. Needs root; the layers that a
 //! build machine may lack (cgroup v2, the newest Landlock) are tested in the virtual machine.
 
+#[path = "adapter/sandbox.rs"]
+mod sandbox;
 #[path = "adapter/undone.rs"]
 mod undone;
 
@@ -15,31 +17,12 @@ use std::sync::Mutex;
 
 use action_runtime::task::{Bytes, Report, Task, Undo};
 use aios_action::{Envelope, Request};
-use aios_linux::calls::{CallFilter, Otherwise};
-use aios_linux::sandbox::{Allow, Identity, Mount, Namespace, Reach, Sandbox, View};
 use aios_linux::spawn::{Program, spawn};
+use sandbox::{INSIDE, sandbox};
 use serde_json::{Value, json};
 
 /// `spawn` wants a caller with one thread; the tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
-
-const INSIDE: &str = "/usr/lib/aios/adapter";
-
-fn sandbox() -> Sandbox {
-    let calls = include_str!("../../../rootfs/seccomp/action.list");
-    Sandbox {
-        namespaces: vec![Namespace::Mount, Namespace::Pid, Namespace::Ipc, Namespace::Uts, Namespace::Net],
-        view: View::Only(vec![
-            Mount::Memory { at: "/tmp".into(), bytes: 1 << 20, mode: 0o700 },
-            Mount::Bind { from: env!("CARGO_BIN_EXE_adapter").into(), at: INSIDE.into(), allow: Allow::Execute },
-        ]),
-        reach: Reach::Unlimited,
-        calls: Some(CallFilter::compile(calls, Otherwise::Fails).expect("the list compiles")),
-        directory: "/tmp".into(),
-        umask: 0o007,
-        ..Sandbox::new(Identity { uid: 61_001, gid: 61_001, groups: vec![300] })
-    }
-}
 
 /// Gives the adapter a task and a resource, and returns its report.
 fn adapted(task: &Task, resource: BorrowedFd<'_>) -> Report {
@@ -57,7 +40,7 @@ fn adapted(task: &Task, resource: BorrowedFd<'_>) -> Report {
         listening: 0,
         cgroup: None,
     };
-    let started = spawn(&sandbox(), &program).and_then(|child| child.started(path));
+    let started = spawn(&sandbox(61_001), &program).and_then(|child| child.started(path));
     started.expect("every layer that was asked for is there");
     drop(from_output);
     let mut report = Vec::new();

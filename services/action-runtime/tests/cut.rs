@@ -1,5 +1,8 @@
 //! An adapter that is killed at any moment of its work. Needs root, as everything that is started confined.
 
+#[path = "adapter/sandbox.rs"]
+mod sandbox;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -9,33 +12,14 @@ use std::time::{Duration, Instant};
 
 use action_runtime::task::{Bytes, Task, Undo};
 use aios_action::{Envelope, Request};
-use aios_linux::calls::{CallFilter, Otherwise};
-use aios_linux::sandbox::{Allow, Identity, Mount, Namespace, Reach, Sandbox, View};
 use aios_linux::spawn::{Program, spawn};
 use rustix::process::{WaitId, WaitIdOptions};
+use sandbox::{INSIDE, sandbox};
 use serde_json::json;
-
-const INSIDE: &str = "/usr/lib/aios/adapter";
 
 const BEFORE: &str = "the state before";
 /// Large enough that writing it takes a while.
 const AFTER_BYTES: usize = 30_000;
-
-fn sandbox() -> Sandbox {
-    let calls = include_str!("../../../rootfs/seccomp/action.list");
-    Sandbox {
-        namespaces: vec![Namespace::Mount, Namespace::Pid, Namespace::Ipc, Namespace::Uts, Namespace::Net],
-        view: View::Only(vec![
-            Mount::Memory { at: "/tmp".into(), bytes: 1 << 20, mode: 0o700 },
-            Mount::Bind { from: env!("CARGO_BIN_EXE_adapter").into(), at: INSIDE.into(), allow: Allow::Execute },
-        ]),
-        reach: Reach::Unlimited,
-        calls: Some(CallFilter::compile(calls, Otherwise::Fails).expect("the list compiles")),
-        directory: "/tmp".into(),
-        umask: 0o007,
-        ..Sandbox::new(Identity { uid: 61_003, gid: 61_003, groups: vec![300] })
-    }
-}
 
 /// Has the adapter do `task` in `folder` and kills it after `limit`. How long it took, if it came to its end.
 fn adapted(task: &Task, folder: &Path, limit: Duration) -> Option<Duration> {
@@ -52,7 +36,7 @@ fn adapted(task: &Task, folder: &Path, limit: Duration) -> Option<Duration> {
         listening: 0,
         cgroup: None,
     };
-    let (pid, handle) = spawn(&sandbox(), &program).and_then(|child| child.started(path)).expect("it starts");
+    let (pid, handle) = spawn(&sandbox(61_003), &program).and_then(|child| child.started(path)).expect("it starts");
     let began = Instant::now();
     let left = limit.saturating_sub(began.elapsed());
     let wait = rustix::event::Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
