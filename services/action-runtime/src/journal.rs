@@ -390,7 +390,7 @@ fn settle(entry: &Entry, kept: Option<KeptUndo>, boot: &str) -> Settled {
         (State::Waiting { .. }, _) => Settled::Waits,
         (State::Proposed, _) => Settled::Ends(Event::Denied {
             reason: "Interrupted".into(),
-            text: format!("{ENDED} before the action was decided; nothing happened: submit it again"),
+            text: format!("{ENDED} before the action began; nothing happened: submit it again"),
         }),
         (State::Allowed { .. }, _) => {
             Settled::Ends(Event::Failed(format!("{ENDED} before the action began; nothing happened: submit it again")))

@@ -14,6 +14,7 @@ use aios_daemon::Fatal;
 mod app;
 mod containment;
 mod door;
+mod note;
 mod peers;
 mod perform;
 mod plan;

@@ -3,7 +3,8 @@
 //! The order is the promise: look, make the intent durable, mark the action as running, use the approval up, record the
 //! start, start the adapter, let the verifier measure, record. Whatever fails before the adapter starts leaves no effect;
 //! whatever comes after is measured by somebody else. Where no approval is to be used up, intent and start are made durable
-//! together.
+//! together; where nothing is left however far the action comes, the journal's notes are written beside the steps
+//! ([`Note`]).
 
 use std::io;
 use std::sync::Arc;
@@ -19,8 +20,10 @@ use aios_daemon::error_chain;
 use aios_ids::{ActionId, Digest};
 use aios_wire::evidence::RoomState;
 use aios_wire::launch::{Ending, Limits, Program};
+use aios_wire::verify::Outcome;
 use serde_json::{Value, json};
 
+use crate::note::Note;
 use crate::peers::{self, PeerError};
 use crate::roll_back::roll_back;
 use crate::runtime::{Runtime, target_of};
@@ -167,24 +170,16 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
     let started = |token: Option<String>| json!({"digest": view.digest, "token": token, "uid": user.uid()});
     let at_most = spend::at_most(spend::limits(action_type, view)?);
     let opened = resource::open(action_type).map_err(StepError::Resource)?;
-    let begin = |receipts: &[(&str, u64)]| {
-        runtime.begin(id, prepared, |entry| {
-            entry.before = Some(before.clone());
-            entry.at_most = Some(at_most);
-            entry.view.evidence.extend(receipts.iter().map(|(kind, index)| receipt(kind, *index)));
-        })
+    let begin = |receipts: Vec<Receipt>| {
+        let (runtime, id, before) = (Arc::clone(runtime), id.clone(), before.clone());
+        move || {
+            runtime.begin(&id, prepared, |entry| {
+                entry.before = Some(before);
+                entry.at_most = Some(at_most);
+                entry.view.evidence.extend(receipts);
+            })
+        }
     };
-    if let State::Allowed { approval: Some(approval) } = &view.state {
-        let intent = peers::append("intent", id.as_str(), &intent).await.map_err(StepError::Intent)?;
-        begin(&[("intent", intent)])?;
-        let token = peers::consume(approval, &view.digest, &view.epoch, id).await.map_err(StepError::Approval)?;
-        let started = peers::append("started", id.as_str(), &started(Some(token))).await.map_err(StepError::Started)?;
-        runtime.journal.remember(id, |entry| entry.view.evidence.push(receipt("started", started)))?;
-    } else {
-        let records = [("intent", &intent), ("started", &started(None))];
-        let [intent, started] = peers::append_all(id.as_str(), records).await.map_err(StepError::Intent)?;
-        begin(&[("intent", intent), ("started", started)])?;
-    }
 
     let (mut program, args) = resource::program(action_type, &view.request);
     let given = match app {
@@ -199,8 +194,23 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
         _ => task(&Task::Do(envelope)),
     };
     let limits = spend::limits(action_type, view)?;
-    let began = Instant::now();
-    let finished = launch(user, id.clone(), program, args, input, given, limits).await;
+    let note = Note::of(action_type);
+    let run = async {
+        let began = Instant::now();
+        (began, launch(user, id.clone(), program, args, input, given, limits).await)
+    };
+    let (began, finished) = if let State::Allowed { approval: Some(approval) } = &view.state {
+        let intent = peers::append("intent", id.as_str(), &intent).await.map_err(StepError::Intent)?;
+        begin(vec![receipt("intent", intent)])()?;
+        let token = peers::consume(approval, &view.digest, &view.epoch, id).await.map_err(StepError::Approval)?;
+        let started = peers::append("started", id.as_str(), &started(Some(token))).await.map_err(StepError::Started)?;
+        runtime.journal.remember(id, |entry| entry.view.evidence.push(receipt("started", started)))?;
+        run.await
+    } else {
+        let records = [("intent", &intent), ("started", &started(None))];
+        let [intent, started] = peers::append_all(id.as_str(), records).await.map_err(StepError::Intent)?;
+        note.and(begin(vec![receipt("intent", intent), receipt("started", started)]), run).await?
+    };
     let used = spend::launched(runtime, &view.subject, began, &finished);
     let (ran, observed) = match came_of(action_type, finished) {
         Ok(came) => came,
@@ -210,16 +220,26 @@ async fn steps(runtime: &Arc<Runtime>, entry: Entry, user: &User) -> Result<Came
         }
     };
     let before = handed_back(&before, &ran);
-    runtime.advance(id, Event::EffectDone, |entry| {
-        entry.used = Some(used);
-        entry.before = Some(before.clone());
-        entry.view.observed = observed;
-    })?;
-    services::follow_after(action_type).await;
+    let done = {
+        let (runtime, id, before) = (Arc::clone(runtime), id.clone(), before.clone());
+        move || {
+            runtime.advance(&id, Event::EffectDone, |entry| {
+                entry.used = Some(used);
+                entry.before = Some(before);
+                entry.view.observed = observed;
+            })
+        }
+    };
     if action_type.ends_the_boot() {
+        done()?;
         return Ok(Came::ToTheNextBoot);
     }
-    measure(runtime, id, &text, &before).await
+    let measured = async {
+        services::follow_after(action_type).await;
+        measure(&text, &before).await
+    };
+    let outcome = note.and(done, measured).await??;
+    judged(runtime, id, outcome)
 }
 
 /// What is to be measured of a launch, and what a program printed; or why there is nothing to measure.
@@ -273,8 +293,12 @@ fn printed(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(KEPT)]).into_owned()
 }
 
-async fn measure(runtime: &Arc<Runtime>, id: &ActionId, envelope: &str, before: &str) -> Result<Came, StepError> {
-    let outcome = peers::measure(envelope, before).await.map_err(StepError::Measure)?;
+async fn measure(envelope: &str, before: &str) -> Result<Outcome, StepError> {
+    peers::measure(envelope, before).await.map_err(StepError::Measure)
+}
+
+/// Keeps what was measured, and says whether it is what was promised.
+fn judged(runtime: &Runtime, id: &ActionId, outcome: Outcome) -> Result<Came, StepError> {
     runtime.journal.remember(id, |entry| {
         entry.used = Some(spend::measured(runtime, entry, &outcome.observed));
         entry.view.evidence.push(receipt("outcome", outcome.evidence));
@@ -303,7 +327,7 @@ pub(crate) async fn measure_after_restart(runtime: &Arc<Runtime>, entry: Entry, 
         } else {
             before
         };
-        measure(runtime, &view.id, &view.envelope().canonical(), &before).await
+        judged(runtime, &view.id, measure(&view.envelope().canonical(), &before).await?)
     };
     let came = measured.await;
     match runtime.users.take() {

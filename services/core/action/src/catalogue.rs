@@ -296,6 +296,12 @@ impl ActionType {
         }
     }
 
+    /// Whether everything is as it was, however far it came: a program gets nothing that it could leave anything in, a file
+    /// that is read stays, and a connection that is tried is closed at once.
+    pub fn leaves_nothing(&self) -> bool {
+        self.adapter == Adapter::Program || [files::READ.name, machine::NETWORK_CHECK.name].contains(&self.name)
+    }
+
     /// Whether it makes an app a service, or takes that back.
     pub fn is_about_a_service_app(&self) -> bool {
         [services::ENABLE.name, services::DISABLE.name].contains(&self.name)
@@ -343,6 +349,16 @@ mod tests {
         assert_eq!(find("settings.set").map(ActionType::risk), Some(Risk::Medium));
         assert_eq!(find("node.reboot").map(ActionType::risk), Some(Risk::High));
         assert_eq!(find("time.set").map(ActionType::risk), Some(Risk::High));
+    }
+
+    #[test]
+    fn only_what_can_change_nothing_leaves_nothing() {
+        let names: Vec<_> = CATALOGUE.iter().filter(|entry| entry.leaves_nothing()).map(|entry| entry.name).collect();
+        assert_eq!(names, ["file.read", "network.check", "task.run"]);
+        for entry in CATALOGUE.iter().filter(|entry| entry.leaves_nothing()) {
+            assert_eq!(entry.reversal, Reversal::None, "{} has something to undo", entry.name);
+            assert!(!entry.ends_the_boot(), "{}", entry.name);
+        }
     }
 
     #[test]
