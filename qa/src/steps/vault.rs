@@ -101,8 +101,8 @@ pub(crate) fn refused_by_another_tpm(aios: &mut Aios, friend: &Echo) -> Result<(
 }
 
 fn says(aios: &mut Aios, words: &str) -> Result<(), Failure> {
-    let shown = aios.json("service show vault")?;
-    ensure!(shown.to_string().contains(words), "the vault does not say '{words}': {shown:#}");
+    let shown = aios.json("status")?;
+    ensure!(shown["vault"].to_string().contains(words), "the vault does not say '{words}': {shown:#}");
     Ok(())
 }
 

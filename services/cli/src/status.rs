@@ -18,6 +18,9 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         .filter(|s| matches!(s.state, ServiceState::Failed | ServiceState::Restarting | ServiceState::Frozen))
         .map(|s| format!("{} is {}", s.name, service::state_word(s.state)))
         .collect();
+    // What it says of itself: how many secrets there are, and what keeps their key.
+    let vault = services.iter().find(|service| service.name == "vault").map(|vault| harmless(&vault.note));
+    let vault = vault.filter(|note| !note.is_empty());
     let policy = policy_line().await;
     let lasting = emergency().await.ok().flatten();
     let evidence = evidence::head().await;
@@ -33,6 +36,7 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         "policy": policy.as_ref().ok(),
         "override": lasting,
         "evidence": evidence.as_ref().ok(),
+        "vault": vault,
         "network": network.as_ref().ok(),
         "memory_used_mib": memory,
         "slow": slow,
@@ -52,6 +56,9 @@ pub(crate) async fn run(format: Format) -> Result<(), Failure> {
         println!("  services   {ready} of {} ready, done or on call, {stopped} stopped", services.len() - stopped);
         println!("  policy     {}", or_why(policy.map(|p| p["text"].as_str().unwrap_or_default().to_owned())));
         println!("  evidence   {}", or_why(evidence.map(|head| head.line())));
+        if let Some(vault) = &vault {
+            println!("  vault      {vault}");
+        }
         match &network {
             Ok(network) => println!("  network    {}", network::line(network)),
             Err(failure) => println!("  network    {failure}"),
