@@ -109,6 +109,13 @@ const ALL: &[Scenario] = &[
         show: live::actions,
     },
     Scenario {
+        name: "undone",
+        promise: "a setting whose file is spoiled before it is measured is undone, and the records say what was seen",
+        set: Set::Ci,
+        boots: 1,
+        show: live::undone,
+    },
+    Scenario {
         name: "action-types",
         promise: "the catalogue's own example of each type does what it says, seen by somebody else, and off is off",
         set: Set::Long,

@@ -1,5 +1,6 @@
 //! One part of the system each, on the live ISO.
 
+use super::init;
 use crate::host::probe_image;
 use crate::scenario::{Failure, Stage};
 use crate::steps::{Aios, action_types, actions, agent, app_agent, apps, evidence, freeze, policy, services, store};
@@ -44,6 +45,15 @@ pub(super) fn actions(stage: &Stage<'_>) -> Result<(), Failure> {
     actions::object(&mut aios)?;
     actions::file(&mut aios, "hello.txt", "hello")?;
     actions::reboot(&mut aios)
+}
+
+/// Somebody with more rights than any program of the system makes an outcome wrong.
+pub(super) fn undone(stage: &Stage<'_>) -> Result<(), Failure> {
+    let unit = "output = \"consoles\"\nrequires = [\"action-runtime\"]";
+    let options = init::image(stage, &[("spoiler", unit, "spoil.sh")])?;
+    let mut aios = Aios::boot(stage, "spoiled", options, Login::Already)?;
+    actions::undone(&mut aios)?;
+    aios.power_off()
 }
 
 pub(super) fn action_types(stage: &Stage<'_>) -> Result<(), Failure> {

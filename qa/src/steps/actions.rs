@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::policy::{kinds, waiting};
-use super::{Aios, text};
+use super::{Aios, Status, list, text};
 use crate::scenario::{Failure, ensure};
 use crate::vm::BOOT;
 use serde_json::Value;
@@ -27,6 +27,26 @@ pub(crate) fn setting(aios: &mut Aios, hostname: &str) -> Result<(), Failure> {
     receipts(aios, &view)?;
     let value = aios.ok("settings get hostname")?;
     ensure!(value.trim() == hostname, "the hostname is {value}");
+    Ok(())
+}
+
+/// The file of a setting does not say what was promised, because somebody else writes it: the setting is undone, and the
+/// records say why.
+pub(crate) fn undone(aios: &mut Aios) -> Result<(), Failure> {
+    let before = aios.ok("settings get hostname")?.trim().to_owned();
+    let view = aios.json_of("settings set hostname doomed", Status::Failed)?;
+    aios.machine.console.wait_for(&format!("spoiler: the file says {before} again"), BOOT)?;
+    ensure!(view["state"]["state"] == "rolled-back", "the action ended as {view:#}");
+    let after = aios.ok("settings get hostname")?;
+    ensure!(after.trim() == before, "the hostname was {before} and is {after}");
+    let records = aios.json(&format!("evidence query --action {}", text(&view, "id")?))?;
+    let chain: Vec<_> = kinds(&records)?.into_iter().filter(|kind| RECEIPTS.contains(kind)).collect();
+    ensure!(chain == RECEIPTS, "the records are {records:#}");
+    let of = |kind: &str| list(&records).map(|all| all.iter().find(|record| record["kind"] == kind).cloned());
+    let (outcome, result) = (of("outcome")?.unwrap_or_default(), of("result")?.unwrap_or_default());
+    ensure!(outcome["payload"]["held"] == false, "the verifier saw what was promised: {outcome:#}");
+    ensure!(outcome.to_string().contains("spoiled"), "the verifier does not say what it saw: {outcome:#}");
+    ensure!(result["payload"]["result"]["state"] == "rolled-back", "the result is another one: {result:#}");
     Ok(())
 }
 
