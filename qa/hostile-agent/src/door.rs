@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// The one socket that an agent sees.
 pub(crate) const PATH: &str = "/run/aios/agent-door";
 
+/// What the door says to one conversation too many.
+const NO_ROOM: i64 = -32_000;
+
 /// No answer takes longer, even of a machine under translation.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -34,10 +37,11 @@ impl Door {
     /// Knocks and introduces itself.
     pub(crate) fn open() -> io::Result<Self> {
         let mut door = Self::knock()?;
-        door.send(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        let said = door.send(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
             "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "hostile", "version": "0"},
-        }}))?;
-        door.answer(0)?;
+        }}));
+        // Who is turned away hears why, also when the door was quicker.
+        door.answer(0).and(said)?;
         door.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))?;
         Ok(door)
     }
@@ -81,6 +85,9 @@ impl Door {
     pub(crate) fn answer(&mut self, id: u64) -> io::Result<Value> {
         loop {
             let message = self.next()?;
+            if message["error"]["code"] == NO_ROOM {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
             if message["id"] == id {
                 return Ok(message);
             }

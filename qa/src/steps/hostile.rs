@@ -1,7 +1,7 @@
 //! A hostile agent with time: what it tried, by its own account and by the log's, and that nothing of it is to be seen from
 //! outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -36,8 +36,10 @@ const WAITING: u64 = 16;
 /// What a service may have more of after it, in KiB: caches that fill up once, and nothing that goes on.
 const GROWTH_KIB: u64 = 12 * 1024;
 
-/// Refusals that are answered without a decision of their own: the account of the hour is used up, or the key is another's.
-const WITHOUT_DECISION: [&str; 2] = ["used up", "too many unfinished"];
+/// Refusals that are answered without a decision of their own: the account of the hour is used up, or there are conversations
+/// enough. The door counts them.
+const WITHOUT_DECISION: [&str; 3] = ["used up", "too many unfinished", TURNED_AWAY];
+const TURNED_AWAY: &str = "connection refused";
 
 /// The agents' unit files and their program, which no release has.
 fn program(stage: &Stage<'_>) -> Result<Added, Failure> {
@@ -125,8 +127,7 @@ pub(crate) fn tries_everything(aios: &mut Aios, time: Duration) -> Result<(), Fa
     nothing_got_through(&tried)?;
     every_denial_is_on_record(&tried, &denied)?;
     every_refusal_is_on_record(aios, &tried)?;
-    let at_door = pages(aios, &format!("--kind door-refused --subject agent:{HOSTILE}"))?;
-    ensure!((1..=4).contains(&at_door.len()), "what it said that is no request has {} records", at_door.len());
+    every_refusal_of_the_door_is_on_record(aios, &tried)?;
 
     let allowed = aios.json(&format!("evidence query --kind decision --subject agent:{HOSTILE} --outcome allowed"))?;
     ensure!(list(&allowed)?.is_empty(), "something was allowed to it: {allowed:#}");
@@ -254,6 +255,19 @@ fn every_refusal_is_on_record(aios: &mut Aios, tried: &[Tried]) -> Result<(), Fa
         ensure!(begin.elapsed() < RECEIPTS, "of {wanted} refusals of the kernel {counted} are on record, {lost} lost");
         std::thread::sleep(Duration::from_secs(5));
     }
+}
+
+/// What is never decided is counted at the door: a record for each cause when it begins, and one an hour later.
+fn every_refusal_of_the_door_is_on_record(aios: &mut Aios, tried: &[Tried]) -> Result<(), Failure> {
+    let records = pages(aios, &format!("--kind door-refused --subject agent:{HOSTILE}"))?;
+    let causes: BTreeSet<_> = records.iter().filter_map(|record| record["payload"]["reason"].as_str()).collect();
+    let told = |word: &str| tried.iter().any(|one| one.refused.contains_key(word));
+    for (met, cause) in [(true, "NoRequest"), (told("used up"), "BeyondAccount"), (told(TURNED_AWAY), "NoRoom")] {
+        ensure!(!met || causes.contains(cause), "the door refused something as {cause}, and the log has {causes:?}");
+    }
+    println!("  refusals of the door: {} records, of {causes:?}", records.len());
+    ensure!(records.len() <= 2 * causes.len(), "{} records, of {causes:?}, in an hour", records.len());
+    Ok(())
 }
 
 /// The decisions about an agent, oldest first.

@@ -9,6 +9,7 @@ mod room;
 mod tally;
 mod tools;
 
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,10 +19,10 @@ use aios_daemon::proxy::{Actions1Proxy, Evidence1Proxy};
 use aios_daemon::{Caller, Fatal, Piece, Work};
 use lines::Lines;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ListToolsResult, PaginatedRequestParams,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorCode, ListToolsResult, PaginatedRequestParams,
     ServerCapabilities, ServerConfig,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, TxJsonRpcMessage};
 use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
 use room::{Agent, Room, Taken, Visit};
 use serde_json::json;
@@ -39,8 +40,11 @@ async fn open() -> Result<(), Fatal> {
     let (work, room) = (Arc::new(Work::default()), Room::default());
     Ok(aios_daemon::accept_on_call(&work, |caller, stream, piece| match caller.require("agent-door", "connect") {
         Ok(()) => match room.let_in(&caller.peer.to_string()) {
-            Some(visit) => drop(tokio::spawn(meet(caller, stream, Arc::new(visit), Arc::clone(&work), piece))),
-            None => eprintln!("{} has conversations enough, or all have; one more was closed", caller.peer),
+            Ok(visit) => drop(tokio::spawn(meet(caller, stream, Arc::new(visit), Arc::clone(&work), piece))),
+            Err(agent) => {
+                Counts { caller: Arc::new(caller), agent, work: Arc::clone(&work) }.count(Cause::NoRoom);
+                turn_away(&stream);
+            }
         },
         Err(closed) => eprintln!("{closed}"),
     })
@@ -67,6 +71,17 @@ async fn meet(caller: Caller, stream: UnixStream, visit: Arc<Visit>, work: Arc<W
     if let Err(error) = ended.await {
         eprintln!("{name}: the conversation broke off: {error}");
     }
+}
+
+/// Says why there is no answer to whatever the agent says. It may have gone already.
+fn turn_away(mut stream: &UnixStream) {
+    const NO_ROOM: &str =
+        "you have as many conversations as an agent may have, or all agents together have; end one first";
+    let error = ErrorData::new(ErrorCode(-32_000), NO_ROOM, None);
+    let mut line = serde_json::to_vec(&TxJsonRpcMessage::<RoleServer>::error(error, None)).expect("only text keys");
+    line.push(b'\n');
+    // The line fits into a socket that nothing was written to.
+    let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(&line));
 }
 
 /// What an agent says that comes to no decision.
@@ -180,4 +195,33 @@ fn is_beyond_account(error: &zbus::Error) -> bool {
 
 fn read(answer: &str) -> zbus::Result<ActionView> {
     serde_json::from_str(answer).map_err(|error| zbus::Error::Failure(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn who_is_turned_away_hears_why_though_it_has_asked_already() {
+        let (mut there, here) = UnixStream::pair().expect("a pair");
+        there.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\"}\n").expect("it fits");
+        turn_away(&here);
+        drop(here);
+        let mut said = String::new();
+        BufReader::new(&there).read_line(&mut said).expect("a line, and only then the end");
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        assert_eq!(said["error"]["code"], -32_000);
+        assert!(said["error"]["message"].as_str().is_some_and(|text| text.contains("end one first")), "{said}");
+    }
+
+    #[test]
+    fn who_has_gone_is_turned_away_all_the_same() {
+        let (there, here) = UnixStream::pair().expect("a pair");
+        drop(there);
+        turn_away(&here);
+    }
 }

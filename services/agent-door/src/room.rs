@@ -45,20 +45,18 @@ pub(crate) struct Agent {
 }
 
 impl Room {
-    /// One more conversation with this agent, if it may have one.
-    pub(crate) fn let_in(&self, name: &str) -> Option<Visit> {
+    /// One more conversation with this agent; the agent alone if it may have none.
+    pub(crate) fn let_in(&self, name: &str) -> Result<Visit, Arc<Agent>> {
         let mut agents = held(&self.agents);
-        if agents.values().map(|agent| *held(&agent.conversations)).sum::<usize>() >= ALL_CONVERSATIONS {
-            return None;
-        }
+        let all = agents.values().map(|agent| *held(&agent.conversations)).sum::<usize>();
         // An agent is kept for what is counted of it; PID 1 knows only so many names.
         let agent = agents.entry(name.to_owned()).or_insert_with(|| Arc::new(Agent::new(name)));
         let mut conversations = held(&agent.conversations);
-        if *conversations >= CONVERSATIONS {
-            return None;
+        if all >= ALL_CONVERSATIONS || *conversations >= CONVERSATIONS {
+            return Err(Arc::clone(agent));
         }
         *conversations += 1;
-        Some(Visit { agent: Arc::clone(agent), long_lines: Arc::clone(&self.long_lines) })
+        Ok(Visit { agent: Arc::clone(agent), long_lines: Arc::clone(&self.long_lines) })
     }
 }
 
@@ -197,13 +195,13 @@ mod tests {
     fn one_agent_does_not_take_the_place_of_another() {
         let room = Room::default();
         let mut visits: Vec<_> = (0..CONVERSATIONS).map(|_| room.let_in("one").expect("room")).collect();
-        assert!(room.let_in("one").is_none());
-        assert!(room.let_in("another").is_some());
+        assert!(room.let_in("one").is_err_and(|agent| agent.name() == "one"));
+        assert!(room.let_in("another").is_ok());
         visits.pop();
         visits.push(room.let_in("one").expect("room again"));
         for agent in 1..ALL_CONVERSATIONS / CONVERSATIONS {
             visits.extend((0..CONVERSATIONS).map(|_| room.let_in(&agent.to_string()).expect("room")));
         }
-        assert!(room.let_in("another").is_none(), "the door is full");
+        assert!(room.let_in("another").is_err(), "the door is full");
     }
 }

@@ -1,7 +1,7 @@
 //! What agents say that comes to no decision, counted: it is recorded when it begins, and then once an hour with a number.
 //!
-//! A decision records itself. What is no request, or beyond the account of an hour, is never decided, and a record of each
-//! would let an agent fill the log.
+//! A decision records itself. What is no request, beyond the account of an hour, or said where there is no room for one more
+//! conversation, is never decided, and a record of each would let an agent fill the log.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -18,6 +18,8 @@ pub(crate) enum Cause {
     NoRequest,
     /// The agent has used up something of its hour, or has actions enough that have not ended.
     BeyondAccount,
+    /// The agent has conversations enough, or all have.
+    NoRoom,
 }
 
 impl Cause {
@@ -26,6 +28,7 @@ impl Cause {
         match self {
             Self::NoRequest => "NoRequest",
             Self::BeyondAccount => "BeyondAccount",
+            Self::NoRoom => "NoRoom",
         }
     }
 }
