@@ -27,6 +27,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
 use room::{Agent, Room, Taken, Visit};
 use serde_json::json;
 use tally::{Cause, Counted};
+use zbus::fdo;
 
 fn main() -> ExitCode {
     aios_daemon::run(async {
@@ -190,7 +191,7 @@ impl Door {
 
 /// Whether the runtime took no action in because the agent has used up what it may.
 fn is_beyond_account(error: &zbus::Error) -> bool {
-    matches!(error, zbus::Error::MethodError(name, ..) if name.as_str() == "org.freedesktop.DBus.Error.LimitsExceeded")
+    matches!(error, zbus::Error::FDO(refusal) if matches!(**refusal, fdo::Error::LimitsExceeded(_)))
 }
 
 fn read(answer: &str) -> zbus::Result<ActionView> {
@@ -204,6 +205,33 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    /// An action runtime that refuses everybody.
+    struct Refusing;
+
+    #[zbus::interface(name = "org.aios.Actions1")]
+    impl Refusing {
+        async fn submit_for(&self, request: &str, _subject: zbus::OwnedFd) -> fdo::Result<String> {
+            Err(match request {
+                "beyond" => fdo::Error::LimitsExceeded("it has used up its hour".into()),
+                _ => fdo::Error::InvalidArgs("no type".into()),
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_beyond_its_account_is_told_from_who_asks_for_nothing() {
+        let (server, client) = UnixStream::pair().expect("a pair");
+        let server = aios_daemon::server(server).expect("a socket").serve_at("/org/aios/Actions1", Refusing).build();
+        let client = zbus::connection::Builder::unix_stream(client).p2p().build();
+        let (_server, client) = tokio::try_join!(server, client).expect("both ends agree");
+        let actions = Actions1Proxy::new(&client).await.expect("a proxy");
+        for (request, is_beyond) in [("beyond", true), ("nothing", false)] {
+            let subject = std::fs::File::open("/dev/null").expect("always there");
+            let error = actions.submit_for(request, zbus::Fd::from(&subject)).await.expect_err("refused");
+            assert_eq!(is_beyond_account(&error), is_beyond, "{error:?}");
+        }
+    }
 
     #[test]
     fn who_is_turned_away_hears_why_though_it_has_asked_already() {

@@ -73,7 +73,9 @@ impl From<zbus::Error> for Failure {
             // The standard errors arrive as their own type, and carry the service's words.
             zbus::Error::FDO(refusal) => match refusal.as_ref() {
                 fdo::Error::AccessDenied(text) => Self::denied(text),
-                fdo::Error::Failed(text) | fdo::Error::InvalidArgs(text) => Self::failed(text),
+                fdo::Error::Failed(text) | fdo::Error::InvalidArgs(text) | fdo::Error::LimitsExceeded(text) => {
+                    Self::failed(text)
+                }
                 other => Self::failed(other.to_string()),
             },
             zbus::Error::MethodError(name, text, _) => Self::failed(text.clone().unwrap_or_else(|| name.to_string())),
@@ -105,6 +107,8 @@ mod tests {
     fn a_refusal_keeps_its_words_and_has_its_own_status() {
         let refused = Failure::from(zbus::Error::from(fdo::Error::AccessDenied("no: closed; ask".into())));
         assert_eq!((refused.status, refused.to_string().as_str()), (Status::Denied, "no: closed; ask"));
+        let beyond = Failure::from(zbus::Error::from(fdo::Error::LimitsExceeded("used up; wait".into())));
+        assert!(beyond.to_string().contains("used up") && !beyond.to_string().contains("freedesktop"), "{beyond}");
         let failed = Failure::from(zbus::Error::from(fdo::Error::InvalidArgs("no such key".into())));
         assert_eq!((failed.status, failed.to_string().as_str()), (Status::Failed, "no such key"));
         let gone = Failure::from(zbus::Error::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
