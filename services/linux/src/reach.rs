@@ -21,7 +21,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use crate::sandbox::{PathRules, Tcp};
 
 /// The newest that the `landlock` crate can ask for: path-based Unix sockets are under its rules.
-pub const LANDLOCK_ABI: i32 = 9;
+const LANDLOCK_ABI: i32 = 9;
 const ABI: ABI = ABI::V9;
 
 /// `linux/landlock.h`: the call makes nothing and answers with the version.
