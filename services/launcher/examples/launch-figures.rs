@@ -4,25 +4,29 @@
 //!     launch-figures ROUNDS /nix/store/…/bin/PROGRAM [ARGUMENTS]
 //!     launch-figures ROUNDS --peer COMMAND [ARGUMENTS]
 //!     launch-figures writes FOLDER
+//!     launch-figures here ROUNDS /…/PROGRAM [ARGUMENTS]
 //!
 //! It runs as root on a machine that has all layers, as `cargo xtask bench actions` starts one. It prints `name value`
 //! lines and ends with an error when something is left or gets out. `writes` has the program in the adapter's place, which is
-//! `write-on`, write to a folder on a disk.
+//! `write-on`, write to a folder on a disk. `here` does without Landlock and without the cgroup's limits, which a machine that
+//! builds need not have, and tries nothing to get out.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use aios_linux::calls::CallFilter;
+use aios_linux::sandbox::{Allow, Mount, Reach, View};
 use aios_wire::launch::{Ending, Exit, LaunchRequest, Limits, Program, Resource, Tier};
 use aios_wire::probe::ProbeReport;
-use launcher::run::Run;
-use launcher::{allotment, chain, confine};
+use launcher::allotment::{self, Allotment};
+use launcher::run::{Run, Start};
+use launcher::{chain, confine};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Gid, MemfdFlags, Mode, OFlags};
 
@@ -62,41 +66,26 @@ fn run() -> Result<(), Failure> {
     if arguments.next_if(|word| word == "writes").is_some() {
         return writes(&arguments.next().ok_or("the folder is missing")?);
     }
+    let here = arguments.next_if(|word| word == "here").is_some();
     let rounds: usize = arguments.next().and_then(|text| text.to_str()?.parse().ok()).ok_or("ROUNDS is missing")?;
     let program = arguments.next().and_then(|text| text.into_string().ok()).ok_or("the program is missing")?;
     if program == "--peer" {
         return peer(rounds, &arguments.collect::<Vec<_>>());
     }
     let arguments: Vec<Vec<u8>> = arguments.map(|text| OsStr::as_bytes(&text).to_vec()).collect();
-    let figures = Figures { calls: confine::calls()?, program, arguments };
+    let calls = confine::calls()?;
+    if here {
+        let cgroups = unlimited_cgroups()?;
+        let figures = Figures { calls, program, arguments, layers: Layers::OfThisMachine, cgroups };
+        let measured = figures.print(rounds);
+        fs::remove_dir(&figures.cgroups)?;
+        return measured;
+    }
+    let figures = Figures { calls, program, arguments, layers: Layers::All, cgroups: allotment::ACTIONS.into() };
     allotment::prepare()?;
     grant(Path::new(GRANTED))?;
     figures.battery()?;
-    figures.launches(20)?;
-    let before = Held::now()?;
-    let times = figures.launches(rounds)?;
-    let began = Instant::now();
-    figures.together(rounds)?;
-    let each = began.elapsed().as_secs_f64() / rounds as f64;
-    let after = Held::now()?;
-    for (name, pick) in [
-        ("launch", (|times| times.iter().sum()) as fn(&[Duration; 4]) -> Duration),
-        ("launch-to-clone", |times| times[0]),
-        ("launch-to-execve", |times| times[1]),
-        ("launch-to-end", |times| times[2]),
-        ("launch-to-removal", |times| times[3]),
-    ] {
-        let mut values: Vec<Duration> = times.iter().map(pick).collect();
-        values.sort_unstable();
-        println!("{name}-p50-us {}", values[values.len() / 2].as_micros());
-        println!("{name}-p99-us {}", values[(values.len() * 99 / 100).min(values.len() - 1)].as_micros());
-    }
-    println!("launches-per-second {:.1}", 1.0 / each);
-    println!("launches {}", 2 * rounds);
-    for ((name, before), (_, after)) in before.0.iter().zip(&after.0) {
-        println!("left-{name} {}", after - before);
-    }
-    if after.0 != before.0 { Err(format!("before {before:?}, after {after:?}").into()) } else { Ok(()) }
+    figures.print(rounds)
 }
 
 /// Another sandbox, started by the same program and waited for in the same way.
@@ -158,6 +147,16 @@ fn on_disks() -> Result<u64, Failure> {
     Ok(text.split_whitespace().filter_map(|word| word.strip_prefix("wbytes=")?.parse::<u64>().ok()).sum())
 }
 
+/// Makes a folder for cgroups without any controller.
+fn unlimited_cgroups() -> Result<PathBuf, Failure> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let tree = lines.find(|words| words.get(2) == Some(&"cgroup2")).ok_or("no cgroup v2 is mounted")?;
+    let folder = Path::new(tree[1]).join(format!("aios-figures-{}", std::process::id()));
+    fs::create_dir(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    Ok(folder)
+}
+
 /// Makes a folder as the ones that actions are given.
 fn grant(place: &Path) -> Result<(), Failure> {
     fs::create_dir_all(place)?;
@@ -174,9 +173,48 @@ struct Figures {
     calls: CallFilter,
     program: String,
     arguments: Vec<Vec<u8>>,
+    layers: Layers,
+    /// Where the launches have their cgroups.
+    cgroups: PathBuf,
+}
+
+/// Which layers are around what is launched.
+enum Layers {
+    All,
+    /// Without Landlock and without the cgroup's limits.
+    OfThisMachine,
 }
 
 impl Figures {
+    /// What launches take, one by one and several at a time, and what they leave.
+    fn print(&self, rounds: usize) -> Result<(), Failure> {
+        self.launches(20)?;
+        let before = self.held()?;
+        let times = self.launches(rounds)?;
+        let began = Instant::now();
+        self.together(rounds)?;
+        let each = began.elapsed().as_secs_f64() / rounds as f64;
+        let after = self.held()?;
+        for (name, pick) in [
+            ("launch", (|times| times.iter().sum()) as fn(&[Duration; 4]) -> Duration),
+            ("launch-to-clone", |times| times[0]),
+            ("launch-to-execve", |times| times[1]),
+            ("launch-to-end", |times| times[2]),
+            ("launch-to-removal", |times| times[3]),
+        ] {
+            let mut values: Vec<Duration> = times.iter().map(pick).collect();
+            values.sort_unstable();
+            println!("{name}-p50-us {}", values[values.len() / 2].as_micros());
+            println!("{name}-p99-us {}", values[(values.len() * 99 / 100).min(values.len() - 1)].as_micros());
+        }
+        println!("launches-per-second {:.1}", 1.0 / each);
+        println!("launches {}", 2 * rounds);
+        for ((name, before), (_, after)) in before.0.iter().zip(&after.0) {
+            println!("left-{name} {}", after - before);
+        }
+        if after.0 != before.0 { Err(format!("before {before:?}, after {after:?}").into()) } else { Ok(()) }
+    }
+
     fn request(&self, program: Program, resource: Resource, offset: u16) -> LaunchRequest {
         let args = if let Program::Store(_) = program { self.arguments.clone() } else { Vec::new() };
         let action = format!("act_{:026}", offset);
@@ -190,7 +228,40 @@ impl Figures {
         if request.resource == Resource::Folder {
             descriptors.push(folder(Path::new(GRANTED))?);
         }
-        Ok(Run::start(request, descriptors, &self.calls, Instant::now())?)
+        match self.layers {
+            Layers::All => Ok(Run::start(request, descriptors, &self.calls, Instant::now())?),
+            Layers::OfThisMachine => self.start_here(request, &descriptors),
+        }
+    }
+
+    fn start_here(&self, request: &LaunchRequest, descriptors: &[OwnedFd]) -> Result<Run, Failure> {
+        let mut sandbox = confine::sandbox(request, &self.calls);
+        sandbox.reach = Reach::Unlimited;
+        let path = confine::path(&request.program);
+        if let View::Only(mounts) = &mut sandbox.view {
+            mounts.retain(|mount| !matches!(mount, Mount::Bind { .. }));
+            mounts.push(Mount::Bind { from: path.into(), at: path.into(), allow: Allow::Execute });
+        }
+        let start = Start {
+            sandbox: &sandbox,
+            path,
+            arguments: &confine::arguments(request),
+            descriptors,
+            uid_offset: request.uid_offset,
+            limits: request.limits,
+        };
+        let allotment = Allotment::without_limits(&self.cgroups.join(request.action.as_str()))?;
+        Ok(Run::begin(&start, allotment, Instant::now())?)
+    }
+
+    /// What this process and the machine hold.
+    fn held(&self) -> Result<Held, Failure> {
+        let mut held = Held::now(&self.cgroups)?;
+        if let Layers::OfThisMachine = self.layers {
+            // Others start and end processes here. One of ours would keep its cgroup from being removed.
+            held.0.retain(|(name, _)| *name != "processes");
+        }
+        Ok(held)
     }
 
     /// Every tier, with what leads furthest in it.
@@ -297,13 +368,13 @@ fn memory() -> std::io::Result<File> {
 
 /// What this process and the machine hold.
 #[derive(Debug, PartialEq, Eq)]
-struct Held([(&'static str, i64); 4]);
+struct Held(Vec<(&'static str, i64)>);
 
 impl Held {
-    fn now() -> std::io::Result<Self> {
+    fn now(cgroups: &Path) -> std::io::Result<Self> {
         // What has ended is taken apart a moment later.
         std::thread::sleep(Duration::from_millis(500));
-        let entries = |path: &str, wanted: fn(&fs::DirEntry) -> bool| -> std::io::Result<i64> {
+        let entries = |path: &Path, wanted: fn(&fs::DirEntry) -> bool| -> std::io::Result<i64> {
             Ok(fs::read_dir(path)?.flatten().filter(wanted).count() as i64)
         };
         let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -313,10 +384,10 @@ impl Held {
             let number = Path::new(&name).to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
             number && fs::read_link(entry.path().join("exe")).is_ok()
         };
-        Ok(Self([
-            ("cgroups", entries(allotment::ACTIONS, is_folder)?),
-            ("processes", entries("/proc", is_user_process)?),
-            ("descriptors", entries("/proc/self/fd", |_| true)?),
+        Ok(Self(vec![
+            ("cgroups", entries(cgroups, is_folder)?),
+            ("processes", entries(Path::new("/proc"), is_user_process)?),
+            ("descriptors", entries(Path::new("/proc/self/fd"), |_| true)?),
             ("mounts", fs::read_to_string("/proc/self/mountinfo")?.lines().count() as i64),
         ]))
     }
