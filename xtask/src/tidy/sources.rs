@@ -1,4 +1,4 @@
-//! What the text of the sources may not contain.
+//! What the text of the sources may not contain, and that there is some.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,13 +30,16 @@ pub(super) fn check() -> Result<Vec<String>> {
     for file in files {
         let text = fs::read_to_string(&file).on("read", &file)?;
         let name = file.strip_prefix(project::root()).unwrap_or(&file).to_string_lossy().into_owned();
-        broken.extend(broken_lines(&name, &text));
+        broken.extend(broken_rules(&name, &text));
     }
     Ok(broken)
 }
 
-fn broken_lines(name: &str, text: &str) -> Vec<String> {
+fn broken_rules(name: &str, text: &str) -> Vec<String> {
     let mut broken = Vec::new();
+    if text.trim().is_empty() {
+        broken.push(format!("{name}: nothing is in it; remove it"));
+    }
     for (number, line) in text.lines().enumerate() {
         let at = format!("{name}:{}", number + 1);
         if let Some(word) = UNFINISHED.iter().find(|word| line.contains(**word)) {
@@ -71,8 +74,13 @@ mod tests {
     #[test]
     fn unfinished_and_unsafe_lines_are_found() {
         let text = format!("fn a() {{}}\n// {}: later\n#[{})]\n", UNFINISHED[0], UNSAFE_LINT[0]);
-        assert_eq!(broken_lines("services/init/src/main.rs", &text).len(), 2);
-        assert_eq!(broken_lines("services/linux/src/lib.rs", &text).len(), 1);
-        assert!(broken_lines("a.rs", "fn todo() {}\n").is_empty());
+        assert_eq!(broken_rules("services/init/src/main.rs", &text).len(), 2);
+        assert_eq!(broken_rules("services/linux/src/lib.rs", &text).len(), 1);
+        assert!(broken_rules("a.rs", "fn todo() {}\n").is_empty());
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_is_found() {
+        assert_eq!(broken_rules("qa/src/bench/launch.rs", "\n").len(), 1);
     }
 }
