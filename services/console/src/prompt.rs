@@ -159,18 +159,20 @@ fn typed(from: &impl AsFd, patience: Option<Duration>) -> Result<Typed, Errno> {
     }
 }
 
-/// Which characters are shown in a row of `room` columns, and in which of its columns the cursor is.
+/// Which characters are shown in a row of `room` columns, and in which of its columns the cursor is. It looks at no more than
+/// are shown, so a key costs the same however long the line has become.
 fn visible(text: &[char], cursor: usize, room: usize) -> (Range<usize>, usize) {
-    let wide = |range: Range<usize>| text[range].iter().map(|character| width(*character)).sum::<usize>();
-    let mut start = 0;
-    while start < cursor && wide(start..cursor) >= room {
-        start += 1;
+    let (mut start, mut column) = (cursor, 0);
+    while start > 0 && column + width(text[start - 1]) < room {
+        start -= 1;
+        column += width(text[start]);
     }
-    let mut end = cursor;
-    while end < text.len() && wide(start..end + 1) < room {
+    let (mut end, mut shown) = (cursor, column);
+    while end < text.len() && shown + width(text[end]) < room {
+        shown += width(text[end]);
         end += 1;
     }
-    (start..end, wide(start..cursor))
+    (start..end, column)
 }
 
 fn width(character: char) -> usize {
@@ -229,6 +231,14 @@ mod tests {
         assert_eq!(shown("status", 6, 20), ("status".into(), 6));
         assert_eq!(shown("0123456789", 10, 8), ("3456789".into(), 7));
         assert_eq!(shown("0123456789", 2, 8), ("0123456".into(), 2));
+    }
+
+    #[test]
+    fn what_is_pasted_costs_its_length_and_not_its_square() {
+        let text = vec!['x'; 100_000];
+        // Looking at the whole line for each of these would take hours.
+        let starts = (0..text.len()).map(|cursor| visible(&text, cursor, 74).0.start);
+        assert!(starts.enumerate().all(|(cursor, start)| start == cursor.saturating_sub(73)));
     }
 
     #[test]
