@@ -78,8 +78,10 @@ fn run() -> Result<(), Failure> {
         let cgroups = unlimited_cgroups()?;
         let figures = Figures { calls, program, arguments, layers: Layers::OfThisMachine, cgroups };
         let measured = figures.print(rounds);
-        fs::remove_dir(&figures.cgroups)?;
-        return measured;
+        let removed = fs::remove_dir(&figures.cgroups);
+        // Why a launch failed says more than that its cgroup is still there.
+        measured?;
+        return Ok(removed?);
     }
     let figures = Figures { calls, program, arguments, layers: Layers::All, cgroups: allotment::ACTIONS.into() };
     allotment::prepare()?;
